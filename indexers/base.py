@@ -1,0 +1,178 @@
+"""What an index is, how one is named, and what a search returns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexers.errors import InvalidSpec
+from indexers.vectors import FloatArray, IdArray
+
+# A live FAISS object. The wheels carry no type information, so this alias is documentation.
+FaissIndex = Any
+
+MISSING = -1
+"""The id of an answer that does not exist, because fewer rows exist than were asked for."""
+
+
+class Neighbors(NamedTuple):
+    """The answers to a batch of queries, best first.
+
+    Attributes:
+        scores: float32 [nq, k], cosine similarities, higher is better; −inf where missing.
+        ids: int64 [nq, k]; −1 where missing.
+    """
+
+    scores: FloatArray
+    ids: IdArray
+
+
+_SPEC = re.compile(r"(?P<family>[a-z][a-z0-9-]*)@(?P<dim>[1-9][0-9]*)(?::(?P<params>.+))?")
+_PARAM = re.compile(r"(?P<name>[a-zA-Z_]+)=(?P<value>[0-9]+)")
+
+
+def parse_params(text: str, *, whole: str) -> dict[str, int]:
+    """Read `nlist=680,m=64` into a dict.
+
+    Raises:
+        InvalidSpec: not of that form, or a name twice; `whole` is quoted in the message.
+    """
+    params: dict[str, int] = {}
+    for part in text.split(","):
+        match = _PARAM.fullmatch(part.strip())
+        if match is None or match["name"] in params:
+            raise InvalidSpec(
+                f"in {whole!r}: expected name=number parameters, each once, like nlist=680,m=64; found {part!r}"
+            )
+        params[match["name"]] = int(match["value"])
+    return params
+
+
+@dataclass(frozen=True)
+class IndexSpec:
+    """Which index: family, prefix dimension, and build parameters.
+
+    Written `family@dim` or `family@dim:name=number,…`, for example `ivf-pq@128:nlist=680,m=64`.
+    Parameters left out are chosen by the family from the number of rows.
+
+    Attributes:
+        family: a name in `indexers.registry.FAMILIES`.
+        dim: prefix dimension d of the vectors it holds.
+        params: build parameters, sorted by name.
+    """
+
+    family: str
+    dim: int
+    params: tuple[tuple[str, int], ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> IndexSpec:
+        """Read the written form.
+
+        Raises:
+            InvalidSpec: it does not parse. (The family is checked where it is used.)
+        """
+        match = _SPEC.fullmatch(text.strip())
+        if match is None:
+            raise InvalidSpec(
+                f"expected an index such as flat@64, sq@128:bits=8 or ivf-pq@128:nlist=680,m=64; found {text!r}"
+            )
+        params = parse_params(match["params"], whole=text) if match["params"] else {}
+        return cls(match["family"], int(match["dim"]), tuple(sorted(params.items())))
+
+    def __str__(self) -> str:
+        params = ",".join(f"{name}={value}" for name, value in self.params)
+        return f"{self.family}@{self.dim}" + (f":{params}" if params else "")
+
+    @property
+    def key(self) -> str:
+        """`family@dim`: what a plan calls the index by; at most one of each is kept."""
+        return f"{self.family}@{self.dim}"
+
+
+class Indexer(Protocol):
+    """One family of FAISS indexes over d-dimensional unit vectors, inner product.
+
+    Instances have no state: a family is a handful of functions under one name.
+    """
+
+    @property
+    def family(self) -> str:
+        """Its name in a spec."""
+        ...
+
+    @property
+    def probe_name(self) -> str | None:
+        """The search parameter that trades speed for recall (`nprobe`, `efSearch`), if any."""
+        ...
+
+    def resolve(self, spec: IndexSpec, n: int) -> IndexSpec:
+        """Fill in the parameters that were left out, for `n` rows, and check the others.
+
+        Raises:
+            InvalidSpec: an unknown parameter, or values that cannot be built.
+        """
+        ...
+
+    def create(self, spec: IndexSpec) -> FaissIndex:
+        """Make the empty, untrained index for a resolved spec; it takes [n, d] float32."""
+        ...
+
+    def default_probe(self, spec: IndexSpec) -> int:
+        """A middling value of the probe parameter for a resolved spec; 0 where there is none."""
+        ...
+
+    def most_probes(self, spec: IndexSpec, n: int) -> int:
+        """The value at which raising the probe parameter stops helping."""
+        ...
+
+    def search_parameters(self, probe: int, selector: Any | None) -> Any:
+        """Make FAISS search parameters; `selector` is a faiss.IDSelector of allowed rows or None."""
+        ...
+
+    def bytes_per_item(self, spec: IndexSpec) -> float:
+        """Bytes of one row in the index, for a resolved spec."""
+        ...
+
+
+def check_params(spec: IndexSpec, defaults: Mapping[str, int], *, least: Mapping[str, int]) -> dict[str, int]:
+    """Merge a spec's parameters over a family's defaults.
+
+    Args:
+        spec: what was asked for.
+        defaults: every parameter the family has, with the value for "left out".
+        least: the smallest value each may take (1 where not named).
+
+    Returns:
+        every parameter with its value.
+
+    Raises:
+        InvalidSpec: a parameter the family does not have, or below its least value.
+    """
+    for name, value in spec.params:
+        if name not in defaults:
+            known = ", ".join(defaults) or "none"
+            raise InvalidSpec(f"{spec}: {spec.family} has no parameter {name!r}; it has {known}")
+        if value < least.get(name, 1):
+            raise InvalidSpec(f"{spec}: {name} must be at least {least.get(name, 1)}, found {value}")
+    return {**defaults, **dict(spec.params)}
+
+
+def positions_mask(n: int, excluded: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Make the bitmap FAISS selectors read: one bit a row, set where the row may be answered.
+
+    Args:
+        n: number of rows.
+        excluded: int64 [m], rows that must not be answered.
+
+    Returns:
+        uint8 [ceil(n / 8)], least significant bit first.
+    """
+    allowed = np.ones(n, dtype=bool)
+    allowed[excluded] = False
+    return np.packbits(allowed, bitorder="little")

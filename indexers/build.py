@@ -1,0 +1,133 @@
+"""Train an index on a sample and stream rows into it, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
+import faiss
+import numpy as np
+
+from indexers import gpu
+from indexers.base import FaissIndex, IndexSpec
+from indexers.errors import InvalidSpec, InvalidVectors
+from indexers.prefix import rotation, wrap
+from indexers.registry import family
+from indexers.vectors import FloatArray, truncate
+
+BuildDevice = Literal["auto", "cpu", "cuda"]
+
+# FAISS samples no more than 256 rows a cell for k-means; more would be read for nothing.
+ROWS_PER_CELL = 256
+MAX_TRAINING_BYTES = 1 << 30
+
+
+def training_rows(spec: IndexSpec, n: int, full_dim: int) -> int:
+    """Return how many rows of `n` are worth training on, within a gigabyte."""
+    params = dict(spec.params)
+    wanted = max(params.get("nlist", 1) * ROWS_PER_CELL, 65_536)
+    return min(n, wanted, MAX_TRAINING_BYTES // (4 * full_dim))
+
+
+def build(
+    spec: IndexSpec,
+    blocks: Iterable[FloatArray],
+    xt: FloatArray,
+    *,
+    device: BuildDevice = "auto",
+) -> FaissIndex:
+    """Build one prefix index.
+
+    Args:
+        spec: a resolved spec.
+        blocks: the base vectors in order, each unit float32 [rows, D]; read once, never all held.
+        xt: training sample, unit float32 [nt, D]. Mixing in queries of the kind that will be
+            asked (text embeddings, say) makes cells that serve them too.
+        device: where to build. "auto" takes a GPU when FAISS has one.
+
+    Returns:
+        a trained FAISS index over full vectors [n, D], in host memory.
+
+    Raises:
+        InvalidSpec: "cuda" was asked for and there is none.
+        InvalidVectors: too few training rows for the spec.
+    """
+    on_gpu = _use_gpu(device)
+    full_dim = xt.shape[1]
+    inner = _trained(spec, xt, on_gpu=on_gpu)
+    filled = inner
+    if on_gpu and spec.family in gpu.ON_DEVICE:
+        filled = gpu.to_gpu(inner)
+    add(filled, spec, blocks)
+    return wrap(gpu.to_cpu(filled) if filled is not inner else inner, spec, full_dim)
+
+
+def _use_gpu(device: BuildDevice) -> bool:
+    if device == "cuda" and not gpu.gpu_count():
+        raise InvalidSpec("a build on cuda was asked for, and FAISS sees no GPU; see `nestvec doctor`")
+    return device != "cpu" and gpu.gpu_count() > 0
+
+
+def _trained(spec: IndexSpec, xt: FloatArray, *, on_gpu: bool) -> FaissIndex:
+    """Make the inner d-dimensional index and train it on prefixes of `xt`."""
+    inner = family(spec.family).create(spec)
+    if inner.is_trained:
+        return inner
+    nlist = dict(spec.params).get("nlist", 1)
+    if len(xt) < nlist:
+        raise InvalidVectors(f"{spec}: {nlist} cells need at least as many training rows, found {len(xt)}")
+    if on_gpu:
+        gpu.use_for_clustering(inner)
+    _allow_small_clusters(inner)
+    inner.train(_prefixes(xt, spec))
+    return inner
+
+
+def _allow_small_clusters(inner: FaissIndex) -> None:
+    """Stop FAISS from warning on stderr about small collections: `default_nlist` already saw to it."""
+    ivf = faiss.try_extract_index_ivf(inner)
+    if ivf is not None:
+        ivf.cp.min_points_per_centroid = 1
+    if isinstance(inner, faiss.IndexIVFPQFastScan):
+        inner.pq.cp.min_points_per_centroid = 1
+
+
+def _prefixes(x: FloatArray, spec: IndexSpec) -> FloatArray:
+    prefixes = truncate(x, spec.dim)
+    matrix = rotation(spec)
+    rotated: FloatArray = prefixes if matrix is None else matrix.apply(prefixes)
+    return rotated
+
+
+def add(inner: FaissIndex, spec: IndexSpec, blocks: Iterable[FloatArray]) -> None:
+    """Add full vectors to an unwrapped index as prefixes."""
+    for block in blocks:
+        if len(block):
+            inner.add(_prefixes(block, spec))
+
+
+def sample_blocks(blocks: Iterable[FloatArray], n: int, size: int, seed: int) -> FloatArray:
+    """Draw `size` of `n` rows without replacement while streaming over them.
+
+    Args:
+        blocks: float32 [rows, D] blocks, `n` rows in all.
+        n: number of rows in all blocks.
+        size: rows wanted; all of them when size ≥ n.
+        seed: of the choice.
+
+    Returns:
+        float32 [min(size, n), D] in the order of the blocks.
+    """
+    if size >= n:
+        chosen = np.arange(n)
+    else:
+        chosen = np.sort(np.random.default_rng(seed).choice(n, size, replace=False))
+    return np.concatenate(list(_pick(blocks, chosen)))
+
+
+def _pick(blocks: Iterable[FloatArray], chosen: np.ndarray) -> Iterator[FloatArray]:
+    start = 0
+    for block in blocks:
+        low, high = np.searchsorted(chosen, (start, start + len(block)))
+        yield block[chosen[low:high] - start]
+        start += len(block)

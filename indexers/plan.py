@@ -1,0 +1,93 @@
+"""A search plan: which index proposes candidates, and which dimensions put them in order.
+
+The funnel is that of Matryoshka Representation Learning (Kusupati et al. 2022, section
+4.3): a short prefix shortlists, longer prefixes rerank ever fewer, the full vector decides.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from indexers.base import parse_params
+from indexers.errors import InvalidSpec
+
+EXACT = "exact"
+
+_COARSE = re.compile(r"(?P<key>[a-z][a-z0-9-]*@[1-9][0-9]*)(?::(?P<params>.+))?")
+_STAGE = re.compile(r"(?P<shortlist>[1-9][0-9]*)@(?P<dim>[1-9][0-9]*)")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One rerank: the best `shortlist` so far are scored again by their first `dim` numbers."""
+
+    dim: int
+    shortlist: int
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """How to search, as data.
+
+    Written `exact`, or `index:probe | shortlist@dim | …`: for example
+    `ivf-pq@64:nprobe=32 | 400@256 | 100@512` asks the index `ivf-pq@64` for 400 candidates,
+    keeps the best 100 by the first 256 numbers, and orders those by all 512.
+
+    Attributes:
+        index: the coarse index as `family@dim`, or "exact" for a scan of the stored vectors.
+        probe: `nprobe` or `efSearch`; 0 for the family's default.
+        stages: reranks in order, dimensions ascending and shortlists descending.
+    """
+
+    index: str
+    probe: int = 0
+    stages: tuple[Stage, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.index == EXACT:
+            if self.stages or self.probe:
+                raise InvalidSpec(f"plan {self}: an exact scan has no probes and no stages")
+            return
+        if not self.stages:
+            raise InvalidSpec(f"plan {self}: at least one stage is needed, such as 100@512")
+        for before, after in zip(self.stages, self.stages[1:], strict=False):
+            if after.dim <= before.dim or after.shortlist > before.shortlist:
+                raise InvalidSpec(
+                    f"plan {self}: each stage needs more dimensions than the one before and no longer a shortlist"
+                )
+
+    @classmethod
+    def parse(cls, text: str) -> SearchPlan:
+        """Read the written form.
+
+        Raises:
+            InvalidSpec: it does not parse, or the stages are out of order.
+        """
+        coarse, *rest = [part.strip() for part in text.split("|")]
+        if coarse == EXACT and not rest:
+            return cls(EXACT)
+        match = _COARSE.fullmatch(coarse)
+        stages = [_STAGE.fullmatch(part) for part in rest]
+        if match is None or None in stages:
+            raise InvalidSpec(
+                f"expected 'exact' or a plan such as 'ivf-pq@64:nprobe=32 | 400@256 | 100@512'; found {text!r}"
+            )
+        params = parse_params(match["params"], whole=text) if match["params"] else {}
+        if unknown := sorted(set(params) - {"nprobe", "efSearch"}):
+            raise InvalidSpec(f"in {text!r}: a plan sets nprobe or efSearch, found {', '.join(unknown)}")
+        if len(params) > 1:
+            raise InvalidSpec(f"in {text!r}: an index has nprobe or efSearch, never both")
+        parsed = tuple(Stage(int(m["dim"]), int(m["shortlist"])) for m in stages if m is not None)
+        return cls(match["key"], next(iter(params.values()), 0), parsed)
+
+    def __str__(self) -> str:
+        family = self.index.partition("@")[0]
+        name = "efSearch" if family == "hnsw" else "nprobe"
+        coarse = f"{self.index}:{name}={self.probe}" if self.probe else self.index
+        return " | ".join([coarse, *(f"{stage.shortlist}@{stage.dim}" for stage in self.stages)])
+
+    def widened(self, k: int, factor: int, *, most_probes: int) -> SearchPlan:
+        """Return the plan with shortlists of at least `k`, and probes and shortlists × `factor`."""
+        stages = tuple(replace(s, shortlist=max(s.shortlist * factor, k)) for s in self.stages)
+        return replace(self, probe=min(self.probe * factor, most_probes), stages=stages)

@@ -1,0 +1,115 @@
+"""The full-dimension vectors, one row after another in a `.npy` file, mapped and never copied.
+
+FAISS scans and reranks straight from the mapping: its index object is given a view of our
+memory instead of codes of its own, so a rerank reads the rows it needs and nothing else.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from indexers.base import FaissIndex, Neighbors
+from indexers.errors import CorruptCollection, InvalidSpec
+from indexers.vectors import FloatArray, IdArray
+
+DTYPES = ("float16", "float32")
+
+StoredArray = NDArray[Any]
+
+
+def check_dtype(name: str) -> np.dtype[Any]:
+    """Return the NumPy dtype for a storage type's name.
+
+    Raises:
+        InvalidSpec: it is neither float16 nor float32.
+    """
+    if name not in DTYPES:
+        raise InvalidSpec(f"vectors are stored as {' or '.join(DTYPES)}, found {name!r}")
+    return np.dtype(name)
+
+
+def _view(codes: StoredArray) -> FaissIndex:
+    """Make a FAISS index whose codes are `codes`' own memory."""
+    d = codes.shape[1]
+    if codes.dtype == np.float16:
+        index = faiss.IndexScalarQuantizer(d, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+    else:
+        index = faiss.IndexFlatIP(d)
+    if len(codes):
+        raw = codes.view(np.uint8).reshape(-1)
+        # The third argument is who frees the memory; an index that owns its codes holds an
+        # empty pointer there, which is how Python can name "nobody": `VectorStore` keeps it.
+        nobody = faiss.IndexFlatIP(1).codes.owner
+        index.codes = faiss.MaybeOwnedVectorUInt8.create_view(faiss.swig_ptr(raw), raw.nbytes, nobody)
+    index.ntotal = len(codes)
+    index.is_trained = True
+    return index
+
+
+class VectorStore:
+    """Stored rows [n, D], float16 or float32, ready to be scanned or gathered.
+
+    Attributes:
+        rows: the stored values, [n, D], read-only.
+        index: a FAISS index over the same memory; alive as long as this object is.
+    """
+
+    def __init__(self, rows: StoredArray) -> None:
+        if rows.ndim != 2 or rows.dtype.name not in DTYPES or not rows.flags.c_contiguous:
+            raise CorruptCollection(
+                f"stored vectors must be a C-ordered float16 or float32 matrix, found {rows.dtype} {rows.shape}"
+            )
+        self.rows = rows
+        self.index = _view(rows)
+
+    @classmethod
+    def open(cls, path: Path) -> VectorStore:
+        """Map a `.npy` file.
+
+        Raises:
+            CorruptCollection: not a `.npy` file of a float16 or float32 matrix, or cut short.
+        """
+        try:
+            rows = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (ValueError, OSError, EOFError) as error:
+            raise CorruptCollection(f"{path} is not a whole .npy file of vectors: {error}") from error
+        return cls(rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def dim(self) -> int:
+        """Full dimension D."""
+        return int(self.rows.shape[1])
+
+    def search(self, xq: FloatArray, k: int, selector: Any | None = None) -> Neighbors:
+        """Scan every row: the exact answer over the stored values.
+
+        Args:
+            xq: unit float32 [nq, D].
+            k: answers a query.
+            selector: a faiss.IDSelector of rows that may be answered, or None.
+
+        Returns:
+            Neighbors [nq, k] whose ids are row numbers.
+        """
+        scores, rows = self.index.search(xq, k, params=faiss.SearchParameters(sel=selector))
+        return Neighbors(scores, rows)
+
+    def gather(self, rows: IdArray, dim: int | None = None) -> FloatArray:
+        """Read rows as float32, or only their first `dim` numbers (not renormalised).
+
+        Args:
+            rows: int64 of any shape, each in [0, n).
+            dim: how many leading numbers to read; all by default.
+
+        Returns:
+            float32 of shape [*rows.shape, dim].
+        """
+        return np.asarray(self.rows[rows, : dim or self.dim], dtype=np.float32)

@@ -1,0 +1,105 @@
+"""The algebra of vectors: checking, normalising, cutting to a prefix.
+
+Everything here takes and gives float32 arrays of shape [n, D], C-contiguous, unit rows
+unless said otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexers.errors import InvalidVectors
+
+FloatArray = NDArray[np.float32]
+IdArray = NDArray[np.int64]
+
+# Below this length a row has no direction that float32 could tell from rounding noise.
+MIN_NORM = 1e-12
+
+
+def as_matrix(x: Any, *, name: str = "vectors", dim: int | None = None) -> FloatArray:
+    """Return `x` as a float32 matrix, refusing what cannot be searched.
+
+    Args:
+        x: array-like of shape [n, D], or [D] for one row; any real dtype.
+        name: what the array is called in an error message.
+        dim: the D that is expected, or None for any.
+
+    Returns:
+        float32 [n, D], C-contiguous (`x` itself when it already is).
+
+    Raises:
+        InvalidVectors: not numeric, not 1-D or 2-D, another D, or NaN or infinite values.
+    """
+    array = np.asarray(x)
+    if array.dtype.kind not in "fiu":
+        raise InvalidVectors(f"{name}: expected real numbers, found dtype {array.dtype}")
+    if array.ndim == 1:
+        array = array[None, :]
+    if array.ndim != 2:
+        raise InvalidVectors(f"{name}: expected shape [n, D], found {list(array.shape)}")
+    if dim is not None and array.shape[1] != dim:
+        raise InvalidVectors(f"{name}: expected {dim} dimensions, found {array.shape[1]}")
+    with np.errstate(over="ignore"):
+        matrix = np.ascontiguousarray(array, dtype=np.float32)
+    # One pass: a sum is finite only if every value is (float64 cannot overflow on float32 values).
+    if matrix.size and not np.isfinite(matrix.sum(dtype=np.float64)):
+        row = int(np.flatnonzero(~np.isfinite(matrix).all(axis=1))[0])
+        raise InvalidVectors(f"{name}: row {row} has NaN or infinite values; remove or repair it")
+    return matrix
+
+
+def normalize(x: FloatArray, *, name: str = "vectors") -> FloatArray:
+    """Scale every row to unit length.
+
+    Args:
+        x: float32 [n, D].
+        name: what the array is called in an error message.
+
+    Returns:
+        float32 [n, D], a new array.
+
+    Raises:
+        InvalidVectors: a row of length zero, which has no direction.
+    """
+    # einsum sums in float32; dividing by the largest value first keeps huge and tiny rows in range.
+    norms = np.sqrt(np.einsum("ij,ij->i", x, x, dtype=np.float32))
+    odd = ~((norms > 1e-15) & (norms < 1e15))
+    if odd.any():
+        norms = norms.astype(np.float64)
+        norms[odd] = np.linalg.norm(x[odd].astype(np.float64), axis=1)
+        if (norms < MIN_NORM).any():
+            row = int(np.flatnonzero(norms < MIN_NORM)[0])
+            raise InvalidVectors(f"{name}: row {row} has length zero and so no direction")
+    return (x / norms[:, None]).astype(np.float32, copy=False)
+
+
+def truncate(x: FloatArray, d: int) -> FloatArray:
+    """Cut rows to their first `d` columns and renormalise: the only way a prefix is made.
+
+    A prefix that is all zeros stays all zeros (its score with anything is 0): a query may
+    legitimately have no weight in the leading dimensions.
+
+    Args:
+        x: float32 [n, D] with unit rows.
+        d: prefix dimension, 1 ≤ d ≤ D.
+
+    Returns:
+        float32 [n, d] with unit (or zero) rows; `x` itself when d = D.
+
+    Raises:
+        InvalidVectors: `d` is out of range.
+    """
+    full = x.shape[1]
+    if not 1 <= d <= full:
+        raise InvalidVectors(f"a prefix of {d} dimensions was asked of vectors with {full}")
+    if d == full:
+        return x
+    prefix = np.ascontiguousarray(x[:, :d])
+    norms = np.sqrt(np.einsum("ij,ij->i", prefix, prefix, dtype=np.float32))
+    norms[norms < MIN_NORM] = 1.0
+    prefix /= norms[:, None]
+    return prefix
