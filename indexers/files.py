@@ -13,7 +13,6 @@ import faiss
 from indexers.base import FaissIndex
 from indexers.errors import CorruptCollection
 
-# A vector inside an index file may be no longer than the file, and loops no longer than this.
 LOOP_LIMIT = 100_000_000
 
 
@@ -33,15 +32,16 @@ def read_index(path: Path, *, full_dim: int, rows: int) -> FaissIndex:
     Raises:
         CorruptCollection: FAISS cannot read it, or it is another index than declared.
     """
-    faiss.set_deserialization_vector_byte_limit(2 * path.stat().st_size + 4096)
+    # No array in the file can be longer than the file; a transform counts as a full matrix, even
+    # one that only picks columns.
+    faiss.set_deserialization_vector_byte_limit(2 * path.stat().st_size + 8 * full_dim * full_dim + 4096)
     faiss.set_deserialization_loop_limit(LOOP_LIMIT)
     try:
         index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
     except RuntimeError as error:
         reason = str(error).rsplit(":", 1)[-1].strip()
         raise CorruptCollection(
-            f"{path} is not an index FAISS {faiss.__version__} can read ({reason}); "
-            "rebuild it with `nestvec index`"
+            f"{path} is not an index FAISS {faiss.__version__} can read ({reason}); rebuild it with `nestvec index`"
         ) from error
     if index.d != full_dim or index.ntotal != rows:
         raise CorruptCollection(

@@ -87,7 +87,7 @@ class SearchPlan:
         coarse = f"{self.index}:{name}={self.probe}" if self.probe else self.index
         return " | ".join([coarse, *(f"{stage.shortlist}@{stage.dim}" for stage in self.stages)])
 
-    def widened(self, k: int, factor: int, *, most_probes: int) -> SearchPlan:
-        """Return the plan with shortlists of at least `k`, and probes and shortlists × `factor`."""
+    def widened(self, k: int, factor: int) -> SearchPlan:
+        """Return the plan with shortlists × `factor`, and of at least `k`."""
         stages = tuple(replace(s, shortlist=max(s.shortlist * factor, k)) for s in self.stages)
-        return replace(self, probe=min(self.probe * factor, most_probes), stages=stages)
+        return replace(self, stages=stages)

@@ -74,7 +74,8 @@ def normalize(x: FloatArray, *, name: str = "vectors") -> FloatArray:
         if (norms < MIN_NORM).any():
             row = int(np.flatnonzero(norms < MIN_NORM)[0])
             raise InvalidVectors(f"{name}: row {row} has length zero and so no direction")
-    return (x / norms[:, None]).astype(np.float32, copy=False)
+    unit: FloatArray = (x / norms[:, None]).astype(np.float32, copy=False)
+    return unit
 
 
 def truncate(x: FloatArray, d: int) -> FloatArray:

@@ -1,0 +1,1 @@
+"""What turns a picture or a text into a vector."""

@@ -1,0 +1,87 @@
+"""The `nestvec` command: one file per verb; parse, call, print."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+import click
+
+# verb → what its line in `nestvec --help` says. The module of the same name holds `command`.
+VERBS = {
+    "index": "Make a collection from pictures or vectors, or bring it up to date.",
+    "add": "Add pictures or vectors to a collection.",
+    "search": "Find the pictures that match a text.",
+    "similar": "Find the pictures most like a picture.",
+    "remove": "Take items out of a collection.",
+    "compact": "Rewrite a collection without what was removed.",
+    "explain": "Show what a search does, stage by stage.",
+    "info": "Say what is in a collection.",
+    "verify": "Check every file of a collection.",
+    "encoders": "List the encoders.",
+    "doctor": "Say what is installed, and what is wrong with it.",
+}
+
+FAILED, USAGE, SKIPPED, INTERRUPTED = 1, 2, 3, 130
+
+
+class Verbs(click.Group):
+    """Imports a verb when it is called, so that none pays for another."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the verbs, in the order they are met."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one verb."""
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = import_module(f"engine.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="nestvec")
+def cli() -> None:
+    """Search pictures by text or by likeness, with nested (Matryoshka) vectors.
+
+    \b
+    Example:
+        nestvec index PHOTOS photos.nest
+        nestvec search photos.nest "a red bicycle"
+        nestvec similar photos.nest photo.jpg
+    """
+
+
+def main() -> None:
+    """Run the command and turn errors into messages and exit codes.
+
+    Codes: 0 fine, 1 failed, 2 wrong usage, 3 finished with skipped items, 130 interrupted.
+    """
+    from indexers.errors import InvalidInput, NestvecError
+
+    try:
+        code = cli.main(standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.Exit as exit_:
+        code = exit_.exit_code
+    except click.Abort:
+        click.echo("nestvec: interrupted; run the same command again to go on from here", err=True)
+        code = INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except NestvecError as error:
+        click.echo(f"nestvec: {error}", err=True)
+        code = USAGE if isinstance(error, InvalidInput) else FAILED
+    except BrokenPipeError:
+        # The reader went away (`| head`): nothing is wrong, and Python must not complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)

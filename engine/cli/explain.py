@@ -1,0 +1,52 @@
+"""`nestvec explain`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from engine.cli import options
+from engine.cli.output import print_json
+
+if TYPE_CHECKING:
+    from engine.retrieval.explain import Explanation
+
+
+@click.command()
+@options.collection
+@click.argument("query")
+@click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Answers.")
+@click.option("--plan", help="The plan to explain; the collection's own by default.")
+@click.option("--item", is_flag=True, help="QUERY is the path or id of an item instead of a text.")
+@options.device
+@options.as_json
+def command(collection: Path, query: str, k: int, plan: str | None, item: bool, device: str, as_json: bool) -> None:
+    """Show what a search does, stage by stage: dimension, candidates, time, recall.
+
+    \b
+    Example:
+        nestvec explain photos.nest "a red bicycle"
+        nestvec explain photos.nest 4711 --item --plan 'ivf-pq@64:nprobe=8 | 100@512'
+    """
+    from engine.api import Collection
+
+    with Collection.open(collection, device=device) as opened:
+        found = opened.explain_item(query, k, plan=plan) if item else opened.explain(query, k, plan=plan)
+    if as_json:
+        print_json({"query": query, **asdict(found)})
+    else:
+        print_explanation(found)
+
+
+def print_explanation(found: Explanation) -> None:
+    """Print the stages as a table."""
+    click.echo(f"plan    {found.plan}")
+    click.echo(f"rows    {found.rows}, of which {found.unindexed} not in an index")
+    click.echo(f"\n{'stage':<44}{'dim':>6}{'hands on':>10}{'ms':>10}{'recall':>8}")
+    for step in found.steps:
+        click.echo(f"{step.name:<44}{step.dim:>6}{step.candidates:>10}{step.seconds * 1e3:>10.3f}{step.recall:>8.3f}")
+    click.echo(f"{'whole search':<60}{found.seconds * 1e3:>10.3f}{found.recall:>8.3f}")
+    click.echo(f"{'exact scan':<60}{found.exact_seconds * 1e3:>10.3f}{1.0:>8.3f}")

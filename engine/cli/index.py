@@ -1,0 +1,39 @@
+"""`nestvec index`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from engine.cli import options
+from engine.cli.runs import carry_out
+
+
+@click.command()
+@options.sources
+@options.collection
+@click.option(
+    "--dtype",
+    type=click.Choice(["float16", "float32"]),
+    default="float16",
+    show_default=True,
+    help="How a new collection stores its vectors.",
+)
+@options.running
+def command(sources: tuple[Path, ...], collection: Path, dtype: str, how: options.Running) -> None:
+    """Make a collection from pictures or vectors, or bring it up to date.
+
+    SOURCE is a folder of pictures, picture files, a table that lists pictures, or files of vectors (.npy,
+    Parquet, clip-retrieval). Only what is new or changed is encoded, renamed files keep their vectors, and
+    what is gone from SOURCE is taken out. Interrupted, it goes on where it stopped.
+
+    \b
+    Example:
+        nestvec index PHOTOS photos.nest --encoder clip:ViT-B-32/laion2b_s34b_b79k
+        nestvec index PHOTOS photos.nest --table captions.csv --index ivf-pq@128
+        nestvec index vectors.npy vectors.nest
+    """
+    from engine.ingest.run import index
+
+    carry_out(index, collection, sources, how, dtype=dtype)

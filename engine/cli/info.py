@@ -1,0 +1,66 @@
+"""`nestvec info`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from engine.cli import options
+from engine.cli.output import human_bytes, print_json
+from engine.collection.paths import printable
+
+
+@click.command()
+@options.collection
+@click.option("--failures", is_flag=True, help="List what could not be indexed, and why.")
+@options.as_json
+def command(collection: Path, failures: bool, as_json: bool) -> None:
+    """Say what is in a collection: items, encoder, indexes, bytes, plan.
+
+    \b
+    Example:
+        nestvec info photos.nest
+        nestvec info photos.nest --failures
+    """
+    from engine.collection.describe import describe, list_failures
+
+    if failures:
+        for failure in list_failures(collection):
+            if as_json:
+                print_json(failure)
+            else:
+                click.echo(f"{printable(failure['source'] + '/' + failure['path'])}: {printable(failure['reason'])}")
+        return
+    found = describe(collection)
+    if as_json:
+        print_json(found)
+    else:
+        print_info(found)
+
+
+def print_info(found: dict[str, Any]) -> None:
+    """Print a description as text."""
+    click.echo(f"{found['path']}  version {found['version']} ({found['operation']}, {found['created']})")
+    click.echo(f"items      {found['items']} ({found['deleted']} removed, {found['failures']} failed)")
+    for source in found["sources"]:
+        click.echo(f"source     {printable(source['name'])}: {source['kind']} {printable(source['location'])}")
+    for name, space in found["spaces"].items():
+        click.echo(f"space      {name}: {space['encoder']}, {space['dim']} × {space['dtype']}")
+        if space["untrained_prefixes"]:
+            click.echo("           its prefixes were not trained: they are arbitrary axes, and cost recall")
+        click.echo(f"vectors    {_size(space['vectors'])}")
+        for index in space["indexes"]:
+            click.echo(f"index      {index['spec']:<40} {_size(index)}")
+        click.echo(f"unindexed  {space['unindexed']}")
+        for plan in space["plans"]:
+            recall = ", ".join(f"{kind} {value:.3f}" for kind, value in plan["recall"].items())
+            click.echo(f"plan       {plan['plan']}   recall@{plan['k']}: {recall} ({plan['queries']} queries each)")
+    click.echo(f"on disk    {human_bytes(found['bytes'])}")
+
+
+def _size(part: dict[str, Any] | None) -> str:
+    if part is None:
+        return "none yet"
+    return f"{human_bytes(part['bytes']):>8}  {part['bytes_per_item']:8.1f} bytes an item"

@@ -1,0 +1,110 @@
+"""Options several verbs share, handed to the verb as one object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import update_wrapper
+from pathlib import Path
+from typing import Any
+
+import click
+
+EXISTING = click.Path(path_type=Path)
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+Command = Callable[..., None]
+
+collection = click.argument("collection", type=EXISTING)
+sources = click.argument("sources", nargs=-1, required=True, type=EXISTING, metavar="SOURCE...")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+device = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    default="auto",
+    show_default=True,
+    help="Where to compute.",
+)
+
+
+@dataclass(frozen=True)
+class Answering:
+    """How queries are answered and printed; see `answering`."""
+
+    k: int
+    dim: int | None
+    plan: str | None
+    exact: bool
+    html: Path | None
+    device: str
+    as_json: bool
+
+
+@dataclass(frozen=True)
+class Running:
+    """How a run encodes and builds; see `running`."""
+
+    encoder: str | None
+    pool: str | None
+    table: Path | None
+    name_column: str | None
+    caption_column: str | None
+    batch_size: int
+    workers: int | None
+    max_pixels: int | None
+    specs: tuple[str, ...]
+    rebuild: bool
+    device: str
+    as_json: bool
+
+
+_ANSWERING = (
+    click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Answers a query."),
+    click.option("--dim", type=click.IntRange(1), help="Answer by the first DIM numbers alone."),
+    click.option("--plan", help="How to search, e.g. 'ivf-pq@64:nprobe=32 | 100@512'; see explain."),
+    click.option("--exact", is_flag=True, help="Scan every vector instead of using an index."),
+    click.option("--html", type=FILE, help="Write a contact sheet of the answers to this file."),
+    device,
+    as_json,
+)
+
+_RUNNING = (
+    click.option("--encoder", help="What makes the vectors; see `nestvec encoders`. For pictures: bundled."),
+    click.option("--pool", help="Pooling of a resnet encoder: avg, max or gem."),
+    click.option("--table", type=FILE, help="CSV, JSONL or Parquet with captions and columns, joined by file name."),
+    click.option("--name-column", help="The table's column of file names."),
+    click.option("--caption-column", help="The table's column of captions."),
+    click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Pictures a batch."),
+    click.option("--workers", type=click.IntRange(1), help="Decoding threads; one a core by default."),
+    click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger pictures."),
+    click.option(
+        "--index",
+        "specs",
+        multiple=True,
+        metavar="SPEC",
+        help="A prefix index, such as flat@64 or ivf-pq@128:nlist=1000; may be repeated.",
+    ),
+    click.option("--rebuild", is_flag=True, help="Build the indexes even if they are not due."),
+    device,
+    as_json,
+)
+
+
+def _gathered(kind: type[Any], options: tuple[Callable[[Any], Any], ...], name: str) -> Callable[[Command], Command]:
+    """Make a decorator that adds options and passes them on as one `kind` called `name`."""
+
+    def decorate(function: Command) -> Command:
+        def call(**given: Any) -> None:
+            own = {field: given.pop(field) for field in kind.__dataclass_fields__}
+            function(**given, **{name: kind(**own)})
+
+        wrapped: Command = update_wrapper(call, function)
+        for option in reversed(options):
+            wrapped = option(wrapped)
+        return wrapped
+
+    return decorate
+
+
+answering = _gathered(Answering, _ANSWERING, "how")
+running = _gathered(Running, _RUNNING, "how")

@@ -1,0 +1,34 @@
+"""`nestvec remove`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from engine.cli import options
+from engine.cli.output import print_summary
+
+
+@click.command()
+@options.collection
+@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@click.option("--id", "ids", type=int, multiple=True, help="An item by its id; may be repeated.")
+@click.option("--below", multiple=True, metavar="FOLDER", help="Every item below a folder of its source.")
+@options.as_json
+def command(
+    collection: Path, paths: tuple[str, ...], ids: tuple[int, ...], below: tuple[str, ...], as_json: bool
+) -> None:
+    """Take items out of a collection; the pictures themselves stay where they are.
+
+    PATH is relative to the source it was indexed from, or absolute. Removed items are no longer found; their
+    bytes go with the next compact.
+
+    \b
+    Example:
+        nestvec remove photos.nest 2019/blurred.jpg
+        nestvec remove photos.nest --below 2019/screenshots --id 4711
+    """
+    from engine.ingest.maintain import remove
+
+    print_summary(remove(collection, paths, ids=ids, below=below), as_json=as_json)

@@ -1,0 +1,45 @@
+"""From the options of `index` and `add` to a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from engine.cli import SKIPPED
+from engine.cli.options import Running
+from engine.cli.output import Terminal, print_summary, say
+from engine.ingest.pictures import DEFAULT_MAX_PIXELS
+from engine.ingest.report import Listener, Summary
+from engine.ingest.run import RunOptions
+from engine.ingest.sources import TableOptions
+from engine.ingest.sync import EncodeOptions
+from indexers.base import IndexSpec
+from indexers.threads import available_cores
+
+Run = Callable[[Path, tuple[Path, ...], RunOptions, Listener], Summary]
+
+
+def carry_out(run: Run, collection: Path, sources: tuple[Path, ...], how: Running, *, dtype: str = "float16") -> None:
+    """Run, print what it did, and exit with 3 if something was skipped."""
+    summary = run(collection, sources, run_options(how, dtype), Terminal())
+    print_summary(summary, as_json=how.as_json)
+    if summary.failed:
+        say(f"{summary.failed} could not be indexed; see them with: nestvec info {collection} --failures")
+        raise click.exceptions.Exit(SKIPPED)
+
+
+def run_options(how: Running, dtype: str) -> RunOptions:
+    """Return what the options mean."""
+    workers = how.workers or available_cores()
+    return RunOptions(
+        encoder=how.encoder,
+        pool=how.pool,
+        device=how.device,
+        dtype=dtype,
+        specs=[IndexSpec.parse(text) for text in how.specs] or None,
+        rebuild=how.rebuild,
+        encode=EncodeOptions(how.batch_size, workers, how.max_pixels or DEFAULT_MAX_PIXELS),
+        table=TableOptions(how.table, how.name_column, how.caption_column),
+    )

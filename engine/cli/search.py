@@ -1,0 +1,64 @@
+"""`nestvec search`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from engine.cli import options
+from engine.cli.answer import present
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@click.command()
+@options.collection
+@click.argument("texts", nargs=-1, metavar="[TEXT]...")
+@click.option("--queries", type=click.File("r", encoding="utf-8"), help="A file with one query a line; - for stdin.")
+@click.option("--vectors", type=options.FILE, help="A .npy file of query vectors, [n, D].")
+@options.answering
+def command(
+    collection: Path,
+    texts: tuple[str, ...],
+    queries: TextIO | None,
+    vectors: Path | None,
+    how: options.Answering,
+) -> None:
+    """Find the pictures that match a text.
+
+    With --json it prints one object a query, in query order.
+
+    \b
+    Example:
+        nestvec search photos.nest "a red bicycle" -k 10
+        nestvec search photos.nest --queries captions.txt --json
+        nestvec search photos.nest "sunset" --html answers.html
+    """
+    from engine.api import Collection
+
+    wanted = list(texts) + ([line.strip() for line in queries if line.strip()] if queries else [])
+    if bool(wanted) == bool(vectors):
+        raise click.UsageError("give texts, --queries or --vectors")
+    with Collection.open(collection, device=how.device) as opened:
+        asked = load_vectors(vectors) if vectors else wanted
+        answers = opened.search(asked, how.k, plan=how.plan, dim=how.dim, exact=how.exact)
+        present(answers, how)
+
+
+def load_vectors(path: Path) -> NDArray[Any]:
+    """Read query vectors, [n, D].
+
+    Raises:
+        InvalidVectors: not a `.npy` file.
+    """
+    import numpy as np
+
+    from indexers.errors import InvalidVectors
+
+    try:
+        return np.atleast_2d(np.load(path, allow_pickle=False))
+    except (OSError, ValueError, EOFError) as error:
+        raise InvalidVectors(f"{path} is not a .npy file of vectors: {error}") from error

@@ -1,0 +1,223 @@
+"""Writing: content-addressed files that appear whole, and versions that appear one at a time.
+
+Nothing is ever modified in place. A file is written under a temporary name, flushed to the
+disk and renamed to its hash; a version is linked to the next free number, which fails if
+another writer was first. What a change may then do depends on what it changes:
+
+==================  =============================================================
+change              after losing a race
+==================  =============================================================
+append of a shard   retried on the newer version: appends commute, unless the
+                    newer version already holds an item of the same source and path
+tombstones          merged, if the shards they point into are still there
+ids, sources        retried: reservations add up
+derived files       retried, if the shards they cover still come first
+compaction          refused: it replaces the shards others point into
+==================  =============================================================
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version as package_version
+from pathlib import Path
+
+from blake3 import blake3
+
+from engine.collection import layout, manifest, verified
+from engine.collection.manifest import FileRef, Manifest
+from indexers.errors import CollectionError, CommitConflict, CorruptCollection, NotACollection
+
+ATTEMPTS = 100
+
+Change = Callable[[Manifest], Manifest]
+
+
+@dataclass
+class NewFile:
+    """A file being written: where to write it, and how many rows it turned out to have."""
+
+    temporary: Path
+    rows: int = 0
+    ref: FileRef | None = None
+
+
+def hash_file(path: Path) -> str:
+    """Return the BLAKE3 hash of a file, 64 hex digits."""
+    return blake3(max_threads=blake3.AUTO).update_mmap(str(path)).hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sync_file(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def new_file(root: Path, folder: str, suffix: str) -> Iterator[NewFile]:
+    """Write a file that appears whole or not at all, named by its hash.
+
+    On leaving the block without an error the file is flushed and renamed, and `.ref` is set.
+
+    Args:
+        root: the collection.
+        folder: relative folder, made if missing.
+        suffix: with the dot, e.g. ".parquet".
+    """
+    target = root / folder
+    target.mkdir(parents=True, exist_ok=True)
+    new = NewFile(target / f"{layout.TEMPORARY}{uuid.uuid4().hex}{suffix}")
+    try:
+        yield new
+        _sync_file(new.temporary)
+        digest = hash_file(new.temporary)
+        final = target / f"{digest[: layout.HASH_DIGITS]}{suffix}"
+        size = new.temporary.stat().st_size
+        new.temporary.rename(final)
+        _sync_folder(target)
+    except BaseException:
+        new.temporary.unlink(missing_ok=True)
+        raise
+    new.ref = FileRef(f"{folder}/{final.name}", size, digest, new.rows)
+    verified.remember(root, new.ref)
+
+
+def written(new: NewFile) -> FileRef:
+    """Return the reference of a file whose `new_file` block has ended."""
+    if new.ref is None:
+        raise CollectionError(f"{new.temporary} was not finished")
+    return new.ref
+
+
+def current_version(root: Path) -> int:
+    """Return the highest version number of a collection.
+
+    Raises:
+        NotACollection: there is no version in it.
+    """
+    try:
+        names = os.listdir(root / layout.VERSIONS)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NotACollection(
+            f"{root} is not a nestvec collection (no {layout.VERSIONS} folder in it); "
+            f"make one with: nestvec index PHOTOS {root}"
+        ) from error
+    numbers = [number for name in names if (number := layout.version_number(name)) is not None]
+    if not numbers:
+        raise NotACollection(f"{root} holds no version; make one with: nestvec index PHOTOS {root}")
+    return max(numbers)
+
+
+def read_version(root: Path, number: int) -> Manifest:
+    """Read one version.
+
+    Raises:
+        CorruptCollection: it is missing or damaged.
+    """
+    path = root / layout.version_file(number)
+    try:
+        text = path.read_text(encoding="ascii")
+    except (FileNotFoundError, UnicodeDecodeError) as error:
+        raise CorruptCollection(f"version {number} of {root} cannot be read: {error}") from error
+    found = manifest.from_json(text, name=str(path))
+    if found.version != number:
+        raise CorruptCollection(f"{path} says it is version {found.version}")
+    return found
+
+
+def create(root: Path, first: Manifest) -> Manifest:
+    """Make a new collection with version 1.
+
+    Raises:
+        CollectionError: the directory already holds something.
+    """
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise CollectionError(f"{root} already exists and is not empty; choose another name")
+    (root / layout.VERSIONS).mkdir(parents=True, exist_ok=True)
+    _sync_folder(root.parent)
+    _sync_folder(root)
+    return _publish(root, replace(first, version=0), "create")
+
+
+def commit(root: Path, change: Change, *, operation: str) -> Manifest:
+    """Apply a change to the newest version and publish the result as the next.
+
+    Args:
+        root: the collection.
+        change: from the newest version to the wanted one. It may be called several times, and
+            raises CommitConflict when what it depended on has gone.
+        operation: one word for the history.
+
+    Returns:
+        the version that was published; the newest one unchanged when there was nothing to do.
+
+    Raises:
+        CommitConflict: the change does not apply any more, or the race was lost too often.
+    """
+    for _ in range(ATTEMPTS):
+        base = read_version(root, current_version(root))
+        wanted = change(base)
+        if wanted == base:
+            return base
+        with contextlib.suppress(FileExistsError):
+            return _publish(root, wanted, operation)
+    raise CommitConflict(f"{root}: another writer was faster {ATTEMPTS} times; try again")
+
+
+def _publish(root: Path, wanted: Manifest, operation: str) -> Manifest:
+    """Write a manifest as the version after its own.
+
+    Raises:
+        FileExistsError: another writer took that number.
+    """
+    final = replace(
+        wanted,
+        version=wanted.version + 1,
+        created=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        operation=operation,
+        writer=f"nestvec {package_version('nestvec')}",
+    )
+    folder = root / layout.VERSIONS
+    temporary = folder / f"{layout.TEMPORARY}{uuid.uuid4().hex}"
+    target = root / layout.version_file(final.version)
+    try:
+        with temporary.open("x", encoding="ascii") as out:
+            out.write(final.to_json())
+            out.flush()
+            os.fsync(out.fileno())
+        _link(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(folder)
+    return final
+
+
+def _link(temporary: Path, target: Path) -> None:
+    """Give a finished file its name, failing if the name is taken."""
+    try:
+        os.link(temporary, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        # FAT, exFAT and some network shares have no hard links: an exclusive create still
+        # decides the race, and a reader that sees a half-written version refuses its hash.
+        with target.open("xb") as out:
+            out.write(temporary.read_bytes())
+            out.flush()
+            os.fsync(out.fileno())

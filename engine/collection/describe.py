@@ -1,0 +1,65 @@
+"""What `info` tells: counts, sizes and plans, read from the version file alone."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from engine.collection.manifest import FileRef, Manifest, Space
+from engine.collection.shards import read_table
+from engine.collection.snapshot import Snapshot
+
+
+def describe(root: Path) -> dict[str, Any]:
+    """Describe the newest version of a collection, as JSON values.
+
+    Raises:
+        NotACollection: there is none at `root`.
+    """
+    with Snapshot.open(root) as snapshot:
+        manifest = snapshot.manifest
+        deleted = manifest.deletes.rows if manifest.deletes else 0
+        return {
+            "path": str(root),
+            "version": manifest.version,
+            "created": manifest.created,
+            "operation": manifest.operation,
+            "writer": manifest.writer,
+            "items": manifest.rows - deleted,
+            "deleted": deleted,
+            "failures": manifest.failures.rows if manifest.failures else 0,
+            "shards": len(manifest.items),
+            "sources": [asdict(source) for source in manifest.sources],
+            "spaces": {name: _space(manifest, space) for name, space in manifest.spaces.items()},
+            "bytes": sum(ref.size for ref in manifest.files()),
+        }
+
+
+def _space(manifest: Manifest, space: Space) -> dict[str, Any]:
+    indexed = manifest.rows_in(space.vectors.shards) if space.vectors else 0
+    return {
+        "encoder": space.encoder,
+        "fingerprint": space.fingerprint,
+        "dim": space.dim,
+        "dtype": space.dtype,
+        "untrained_prefixes": not space.fingerprint.get("trained_dims"),
+        "vectors": _file(space.vectors.file) if space.vectors else None,
+        "indexes": [{"spec": entry.spec, **_file(entry.covering.file)} for entry in space.indexes],
+        "unindexed": manifest.rows - indexed,
+        "plans": [asdict(plan) for plan in space.plans],
+    }
+
+
+def _file(ref: FileRef) -> dict[str, Any]:
+    return {"bytes": ref.size, "bytes_per_item": round(ref.size / max(ref.rows, 1), 1)}
+
+
+def list_failures(root: Path) -> list[dict[str, str]]:
+    """Return what could not be indexed: source, path and reason of each."""
+    with Snapshot.open(root) as snapshot:
+        if snapshot.manifest.failures is None:
+            return []
+        snapshot.ensure([snapshot.manifest.failures])
+        rows: list[dict[str, str]] = read_table(root, snapshot.manifest.failures).to_pylist()
+        return rows

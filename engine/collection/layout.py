@@ -1,0 +1,71 @@
+"""Every file name of a collection, in one place.
+
+::
+
+    photos.nest/
+      versions/0000000007.json               immutable; the highest number is current
+      items/<hash>.parquet                   what was indexed: one row an item
+      lookup/<hash>.arrow                    the same rows laid out for random access (derived)
+      deletes/<hash>.parquet                 tombstones by (shard, row)
+      failures/<hash>.parquet                what could not be indexed, and why
+      spaces/<name>/embeddings/<hash>.parquet    vectors, row for row beside the item shards
+      spaces/<name>/encoder/<hash>.json          fingerprint and canaries of the encoder
+      spaces/<name>/vectors/<hash>.npy           the same vectors for reranking (derived)
+      spaces/<name>/indexes/<hash>.faiss         one per prefix dimension and family (derived)
+
+A file is named by the first 32 hex digits of its own BLAKE3 hash. Files that no version
+lists do not exist.
+"""
+
+from __future__ import annotations
+
+import re
+
+FORMAT = 1
+SUFFIX = ".nest"
+VERSIONS = "versions"
+ITEMS = "items"
+LOOKUP = "lookup"
+DELETES = "deletes"
+FAILURES = "failures"
+SPACES = "spaces"
+EMBEDDINGS = "embeddings"
+ENCODER = "encoder"
+VECTORS = "vectors"
+INDEXES = "indexes"
+DEFAULT_SPACE = "main"
+
+HASH_DIGITS = 32
+TEMPORARY = ".tmp-"
+
+_VERSION = re.compile(r"[0-9]{10}\.json")
+_FILE = re.compile(
+    r"(items|lookup|deletes|failures|spaces/[a-z0-9_-]{1,64}/(embeddings|encoder|vectors|indexes))"
+    r"/[0-9a-f]{32}\.(parquet|arrow|json|npy|faiss)"
+)
+_SPACE = re.compile(r"[a-z0-9_-]{1,64}")
+
+
+def version_file(number: int) -> str:
+    """Return the path of a version, relative to the collection."""
+    return f"{VERSIONS}/{number:010d}.json"
+
+
+def version_number(name: str) -> int | None:
+    """Return the number of a version file's name, or None for any other file."""
+    return int(name[:10]) if _VERSION.fullmatch(name) else None
+
+
+def space_folder(space: str, kind: str) -> str:
+    """Return the folder of one kind of file of a space, relative to the collection."""
+    return f"{SPACES}/{space}/{kind}"
+
+
+def is_file_path(path: str) -> bool:
+    """Whether a path taken from a version file is one that nestvec would have written."""
+    return _FILE.fullmatch(path) is not None
+
+
+def is_space_name(name: str) -> bool:
+    """Whether a name may be a space's: 1 to 64 of a–z, 0–9, _ and -."""
+    return _SPACE.fullmatch(name) is not None

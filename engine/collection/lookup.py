@@ -1,0 +1,124 @@
+"""Items by row number in microseconds: the item shards again, as memory-mapped Arrow.
+
+Parquet is compressed by the thousand rows; an answer needs ten. The lookup file holds the
+same columns uncompressed, so that reading one item touches one page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from engine.collection import layout
+from engine.collection.commit import new_file, written
+from engine.collection.manifest import FileRef
+from engine.collection.shards import ITEM_SCHEMA
+from indexers.errors import CorruptCollection
+
+BATCH_ROWS = 65_536
+
+
+def union_schema(schemas: Iterable[pa.Schema]) -> pa.Schema:
+    """Return the schema every shard fits into; a user's column of two types becomes text."""
+    fields: dict[str, pa.Field] = {field.name: field for field in ITEM_SCHEMA}
+    for schema in schemas:
+        for field in schema:
+            known = fields.setdefault(field.name, field.with_nullable(True))
+            if known.type != field.type and field.name not in ITEM_SCHEMA.names:
+                fields[field.name] = pa.field(field.name, pa.string())
+    return pa.schema(list(fields.values()))
+
+
+def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Cast a shard to the union schema, with nulls in columns it does not have."""
+    columns = []
+    for field in schema:
+        if field.name in table.column_names:
+            columns.append(table.column(field.name).cast(field.type))
+        else:
+            columns.append(pa.nulls(table.num_rows, field.type))
+    return pa.table(columns, schema=schema)
+
+
+def write_lookup(root: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> FileRef:
+    """Write item shards as one lookup file, holding no more than a batch of them in memory."""
+    with (
+        new_file(root, layout.LOOKUP, ".arrow") as new,
+        pa.OSFile(str(new.temporary), "wb") as sink,
+        pa.ipc.new_file(sink, schema) as writer,
+    ):
+        for batch in _batches(tables, schema):
+            writer.write_batch(batch)
+            new.rows += batch.num_rows
+    return written(new)
+
+
+def _batches(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Regroup shards into batches of exactly BATCH_ROWS rows, the last one shorter."""
+    waiting: list[pa.Table] = []
+    rows = 0
+    for table in tables:
+        waiting.append(conform(table, schema))
+        rows += table.num_rows
+        if rows >= BATCH_ROWS:
+            merged = pa.concat_tables(waiting).combine_chunks()
+            whole = rows - rows % BATCH_ROWS
+            for start in range(0, whole, BATCH_ROWS):
+                yield merged.slice(start, BATCH_ROWS).combine_chunks().to_batches()[0]
+            waiting, rows = [merged.slice(whole)], rows - whole
+    if rows:
+        yield pa.concat_tables(waiting).combine_chunks().to_batches()[0]
+
+
+class Lookup:
+    """Random access to item rows; some in a mapped file, the newest ones in memory."""
+
+    def __init__(self, batches: list[pa.RecordBatch]) -> None:
+        self._batches = batches
+        self._starts = np.cumsum([0, *(batch.num_rows for batch in batches)])
+
+    @classmethod
+    def open(cls, path: Path | None, rows: int, tail: Iterable[pa.Table]) -> Lookup:
+        """Map a lookup file and append the item shards it does not cover yet.
+
+        Args:
+            path: the file, or None when there is none yet.
+            rows: rows it must hold.
+            tail: item shards after it.
+
+        Raises:
+            CorruptCollection: it cannot be read or holds another number of rows.
+        """
+        batches: list[pa.RecordBatch] = []
+        if path is not None:
+            try:
+                reader = pa.ipc.open_file(pa.memory_map(str(path)))
+                batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
+                for batch in batches:
+                    batch.validate()
+            except (pa.ArrowException, OSError) as error:
+                raise CorruptCollection(f"{path} cannot be read: {error}; see `nestvec verify`") from error
+        if sum(batch.num_rows for batch in batches) != rows:
+            raise CorruptCollection(f"{path}: expected {rows} rows; see `nestvec verify`")
+        for table in tail:
+            batches += table.combine_chunks().to_batches()
+        return cls(batches)
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def row(self, position: int) -> dict[str, Any]:
+        """Return one item's columns by row number."""
+        at = int(np.searchsorted(self._starts, position, side="right")) - 1
+        batch = self._batches[at]
+        row = position - int(self._starts[at])
+        return {name: batch.column(i)[row].as_py() for i, name in enumerate(batch.schema.names)}
+
+    def column(self, name: str) -> np.ndarray:
+        """Return a column of every row, a numeric one, as one array."""
+        parts = [batch.column(name).to_numpy() for batch in self._batches]
+        return np.concatenate(parts) if parts else np.empty(0, ITEM_SCHEMA.field(name).type.to_pandas_dtype())

@@ -1,0 +1,268 @@
+"""A version of a collection: the list of its files and what they mean, as frozen data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from blake3 import blake3
+
+from engine.collection import layout
+from indexers.errors import CorruptCollection, UnsupportedFormat
+
+
+@dataclass(frozen=True)
+class FileRef:
+    """One immutable file.
+
+    Attributes:
+        path: relative to the collection, POSIX.
+        size: bytes.
+        blake3: 64 hex digits of its content.
+        rows: rows it holds; 0 for a file that has none.
+    """
+
+    path: str
+    size: int
+    blake3: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class Covering:
+    """A derived file and the shards it was derived from: always the first `shards` of the version.
+
+    Attributes:
+        file: the file.
+        shards: how many item shards it covers.
+        shards_digest: hash over their names in order, so that a stale file cannot pass.
+    """
+
+    file: FileRef
+    shards: int
+    shards_digest: str
+
+
+@dataclass(frozen=True)
+class IndexEntry:
+    """A prefix index.
+
+    Attributes:
+        covering: its file and the shards in it.
+        spec: the resolved spec it was built with, written out.
+    """
+
+    covering: Covering
+    spec: str
+
+
+@dataclass(frozen=True)
+class PlanEntry:
+    """A stored plan and what was measured of it.
+
+    Attributes:
+        plan: written out.
+        k: answers it was measured for.
+        recall: measured recall@k by query set, e.g. {"items": 0.97}.
+        queries: queries in each set.
+    """
+
+    plan: str
+    k: int
+    recall: dict[str, float]
+    queries: int
+
+
+@dataclass(frozen=True)
+class Space:
+    """The vectors of one encoder over the collection's items.
+
+    Attributes:
+        encoder: the spec string it was made with.
+        fingerprint: `Fingerprint.to_json()`, what further vectors must match.
+        canaries: file with a few inputs and their embeddings; None where there is no encoder.
+        dim: full dimension D.
+        dtype: how vectors are stored, "float16" or "float32".
+        embeddings: shards, row for row beside the version's `items`.
+        vectors: the rerank vectors.
+        indexes: prefix indexes.
+        plans: default plan first.
+    """
+
+    encoder: str
+    fingerprint: dict[str, Any]
+    canaries: FileRef | None
+    dim: int
+    dtype: str
+    embeddings: tuple[FileRef, ...] = ()
+    vectors: Covering | None = None
+    indexes: tuple[IndexEntry, ...] = ()
+    plans: tuple[PlanEntry, ...] = ()
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where items came from.
+
+    Attributes:
+        name: short and unique in the collection; items refer to it.
+        kind: "folder", "vectors" or "table".
+        location: absolute path on the machine that indexed it, percent-encoded where not UTF-8.
+    """
+
+    name: str
+    kind: str
+    location: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything one version is made of. See `layout` for the files."""
+
+    version: int = 0
+    created: str = ""
+    operation: str = ""
+    writer: str = ""
+    next_id: int = 0
+    sources: tuple[Source, ...] = ()
+    items: tuple[FileRef, ...] = ()
+    deletes: FileRef | None = None
+    failures: FileRef | None = None
+    lookup: Covering | None = None
+    spaces: dict[str, Space] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """Rows in all item shards, deleted ones included."""
+        return sum(shard.rows for shard in self.items)
+
+    def rows_in(self, shards: int) -> int:
+        """Rows in the first `shards` item shards."""
+        return sum(shard.rows for shard in self.items[:shards])
+
+    def shards_digest(self, shards: int) -> str:
+        """Hash over the names of the first `shards` item shards."""
+        return blake3("\n".join(ref.path for ref in self.items[:shards]).encode()).hexdigest(length=16)
+
+    def space(self, name: str = layout.DEFAULT_SPACE) -> Space:
+        """Return a space by name.
+
+        Raises:
+            CorruptCollection: there is none.
+        """
+        if name not in self.spaces:
+            raise CorruptCollection(f"version {self.version} has no space {name!r}; found {sorted(self.spaces)}")
+        return self.spaces[name]
+
+    def files(self) -> list[FileRef]:
+        """Every file the version lists."""
+        found: list[FileRef | None] = [*self.items, self.deletes, self.failures]
+        found.append(self.lookup.file if self.lookup else None)
+        for space in self.spaces.values():
+            found += [space.canaries, *space.embeddings, space.vectors.file if space.vectors else None]
+            found += [entry.covering.file for entry in space.indexes]
+        return [ref for ref in found if ref is not None]
+
+    def to_json(self) -> str:
+        """Write the version as JSON text, with a hash of itself in front."""
+        body = json.dumps({"format": layout.FORMAT, **asdict(self)}, separators=(",", ":"), ensure_ascii=True)
+        return f'{{"blake3":"{blake3(body.encode()).hexdigest()}","body":{body}}}\n'
+
+
+def from_json(text: str, *, name: str) -> Manifest:
+    """Read and check a version.
+
+    Args:
+        text: content of a version file.
+        name: what to call it in an error.
+
+    Raises:
+        UnsupportedFormat: written by a newer format.
+        CorruptCollection: not JSON of the declared shape, or its own hash does not match.
+    """
+    try:
+        data = json.loads(text)
+        found = int(data["body"]["format"])
+        if found > layout.FORMAT:
+            raise UnsupportedFormat(
+                f"{name} is of format {found}, and this nestvec reads up to {layout.FORMAT}: upgrade nestvec"
+            )
+        body = text[text.index('"body":') + len('"body":') : text.rindex("}")]
+        if blake3(body.encode()).hexdigest() != data["blake3"]:
+            raise CorruptCollection(f"{name} does not match its own hash; see `nestvec verify`")
+        return _manifest(data["body"], name)
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise CorruptCollection(f"{name} is not a nestvec version file: {error!r}") from error
+
+
+def _manifest(body: Mapping[str, Any], name: str) -> Manifest:
+    manifest = Manifest(
+        version=int(body["version"]),
+        created=str(body["created"]),
+        operation=str(body["operation"]),
+        writer=str(body["writer"]),
+        next_id=int(body["next_id"]),
+        sources=tuple(Source(str(s["name"]), str(s["kind"]), str(s["location"])) for s in body["sources"]),
+        items=tuple(_file(ref) for ref in body["items"]),
+        deletes=_file(body["deletes"]) if body["deletes"] else None,
+        failures=_file(body["failures"]) if body["failures"] else None,
+        lookup=_covering(body["lookup"]) if body["lookup"] else None,
+        spaces={str(key): _space(value) for key, value in body["spaces"].items()},
+    )
+    _check(manifest, name)
+    return manifest
+
+
+def _file(data: Mapping[str, Any]) -> FileRef:
+    ref = FileRef(str(data["path"]), int(data["size"]), str(data["blake3"]), int(data["rows"]))
+    if not layout.is_file_path(ref.path) or ref.size < 0 or ref.rows < 0:
+        raise ValueError(f"not a file of a collection: {ref.path!r}")
+    return ref
+
+
+def _covering(data: Mapping[str, Any]) -> Covering:
+    return Covering(_file(data["file"]), int(data["shards"]), str(data["shards_digest"]))
+
+
+def _space(data: Mapping[str, Any]) -> Space:
+    return Space(
+        encoder=str(data["encoder"]),
+        fingerprint=dict(data["fingerprint"]),
+        canaries=_file(data["canaries"]) if data["canaries"] else None,
+        dim=int(data["dim"]),
+        dtype=str(data["dtype"]),
+        embeddings=tuple(_file(ref) for ref in data["embeddings"]),
+        vectors=_covering(data["vectors"]) if data["vectors"] else None,
+        indexes=tuple(IndexEntry(_covering(e["covering"]), str(e["spec"])) for e in data["indexes"]),
+        plans=tuple(
+            PlanEntry(
+                str(p["plan"]),
+                int(p["k"]),
+                {str(name): float(value) for name, value in p["recall"].items()},
+                int(p["queries"]),
+            )
+            for p in data["plans"]
+        ),
+    )
+
+
+def _check(manifest: Manifest, name: str) -> None:
+    """Refuse a version whose parts do not fit together."""
+    coverings = [manifest.lookup] if manifest.lookup else []
+    for key, space in manifest.spaces.items():
+        if not layout.is_space_name(key):
+            raise CorruptCollection(f"{name}: {key!r} is not a name of a space")
+        rows = [ref.rows for ref in space.embeddings]
+        if rows != [ref.rows for ref in manifest.items]:
+            raise CorruptCollection(f"{name}: the vectors of space {key!r} do not lie row for row beside the items")
+        coverings += [space.vectors] if space.vectors else []
+        coverings += [entry.covering for entry in space.indexes]
+    for covering in coverings:
+        if (
+            not 0 <= covering.shards <= len(manifest.items)
+            or covering.shards_digest != manifest.shards_digest(covering.shards)
+            or covering.file.rows != manifest.rows_in(covering.shards)
+        ):
+            raise CorruptCollection(f"{name}: {covering.file.path} belongs to other shards")

@@ -1,0 +1,160 @@
+"""Parquet shards: items, their vectors row for row beside them, and what failed.
+
+Page checksums are written and, unlike by default, checked when reading.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from engine.collection import layout
+from engine.collection.commit import new_file, written
+from engine.collection.manifest import FileRef
+from indexers.errors import CorruptCollection
+from indexers.store import StoredArray, check_dtype
+from indexers.vectors import FloatArray, IdArray
+
+# A shard ends at whichever comes first; each is a commit, so it is what an interruption costs.
+SHARD_ROWS = 4096
+SHARD_BYTES = 64 << 20
+
+META = "meta."
+"""Prefix of the user's own columns, so that no name of theirs can shadow one of ours."""
+
+ITEM_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.int64(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("key", pa.uint64(), nullable=False),
+        pa.field("content", pa.string(), nullable=False),
+        pa.field("size", pa.int64(), nullable=False),
+        pa.field("mtime_ns", pa.int64(), nullable=False),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("caption", pa.string()),
+        pa.field("meta_key", pa.uint64(), nullable=False),
+    ]
+)
+
+FAILURE_SCHEMA = pa.schema(
+    [
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+    ]
+)
+
+TOMBSTONE_SCHEMA = pa.schema(
+    [pa.field("shard", pa.string(), nullable=False), pa.field("row", pa.int32(), nullable=False)]
+)
+
+
+def vector_shard_rows(dim: int, dtype: str) -> int:
+    """Return how many rows a shard of ready-made vectors has: 64 MB of them."""
+    return max(SHARD_ROWS, SHARD_BYTES // (dim * check_dtype(dtype).itemsize))
+
+
+def write_table(root: Path, folder: str, table: pa.Table) -> FileRef:
+    """Write a table as one immutable Parquet file."""
+    with new_file(root, folder, ".parquet") as new:
+        pq.write_table(table, new.temporary, compression="zstd", write_page_checksum=True, row_group_size=SHARD_ROWS)
+        new.rows = table.num_rows
+    return written(new)
+
+
+def read_table(root: Path, ref: FileRef, columns: list[str] | None = None) -> pa.Table:
+    """Read a Parquet file with its page checksums verified.
+
+    Raises:
+        CorruptCollection: it cannot be read, or holds another number of rows than declared.
+    """
+    path = root / ref.path
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            table = file.read(columns=columns)
+    except (pa.ArrowException, OSError) as error:
+        raise CorruptCollection(f"{path} cannot be read: {error}; see `nestvec verify`") from error
+    if table.num_rows != ref.rows:
+        raise CorruptCollection(f"{path}: expected {ref.rows} rows, found {table.num_rows}")
+    return table
+
+
+def read_items(root: Path, ref: FileRef, columns: list[str] | None = None) -> pa.Table:
+    """Read an item shard, or some of its columns.
+
+    Raises:
+        CorruptCollection: it cannot be read, or lacks a column every shard has.
+    """
+    table = read_table(root, ref, columns)
+    wanted = ITEM_SCHEMA if columns is None else [f for f in ITEM_SCHEMA if f.name in columns]
+    for field in wanted:
+        if field.name not in table.column_names or table.schema.field(field.name).type != field.type:
+            raise CorruptCollection(f"{root / ref.path}: column {field.name!r} is missing or of another type")
+    return table
+
+
+def write_embeddings(root: Path, space: str, ids: IdArray, vectors: FloatArray, dtype: str) -> FileRef:
+    """Write vectors beside their item shard.
+
+    Args:
+        root: the collection.
+        space: name of the space.
+        ids: int64 [n], the same as in the item shard.
+        vectors: unit float32 [n, D].
+        dtype: "float16" or "float32".
+    """
+    stored = vectors.astype(check_dtype(dtype))
+    column = pa.FixedSizeListArray.from_arrays(pa.array(stored.reshape(-1)), stored.shape[1])
+    table = pa.table({"id": pa.array(ids), "vector": column})
+    with new_file(root, layout.space_folder(space, layout.EMBEDDINGS), ".parquet") as new:
+        # Mantissas do not compress; a dictionary of them would only cost.
+        pq.write_table(
+            table,
+            new.temporary,
+            compression="none",
+            use_dictionary=["id"],
+            write_page_checksum=True,
+            row_group_size=SHARD_ROWS,
+        )
+        new.rows = table.num_rows
+    return written(new)
+
+
+def read_embeddings(root: Path, ref: FileRef, dim: int, dtype: str) -> tuple[IdArray, StoredArray]:
+    """Read an embedding shard.
+
+    Returns:
+        ids int64 [n] and the stored values [n, D] in their stored type.
+
+    Raises:
+        CorruptCollection: another type, dimension or number of rows than declared, or nulls.
+    """
+    table = read_table(root, ref)
+    kind = pa.list_(pa.from_numpy_dtype(check_dtype(dtype)), dim)
+    if table.schema.names != ["id", "vector"] or not _same_list(table.schema.field("vector").type, kind):
+        raise CorruptCollection(f"{root / ref.path}: expected id and vector {kind}, found {table.schema}")
+    values = table.column("vector").combine_chunks()
+    values = values if isinstance(values, pa.Array) else values.chunk(0)
+    flat = values.flatten()
+    if flat.null_count or len(flat) != table.num_rows * dim:
+        raise CorruptCollection(f"{root / ref.path}: vectors are missing from it")
+    return table.column("id").to_numpy(), flat.to_numpy(zero_copy_only=False).reshape(-1, dim)
+
+
+def _same_list(found: Any, wanted: Any) -> bool:
+    return bool(
+        pa.types.is_fixed_size_list(found)
+        and found.list_size == wanted.list_size
+        and found.value_type == wanted.value_type
+    )
+
+
+def check_vectors_finite(vectors: StoredArray) -> bool:
+    """Whether every stored value is a finite number."""
+    return bool(np.isfinite(vectors).all())

@@ -1,0 +1,252 @@
+"""One version of a collection, pinned and read: items, vectors, what is deleted."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from engine.collection import commit, layout, verified
+from engine.collection.lookup import Lookup
+from engine.collection.manifest import Covering, FileRef, Manifest
+from engine.collection.paths import file_text, path_key
+from engine.collection.shards import META, read_embeddings, read_items, read_table
+from indexers.errors import CorruptCollection, ItemNotFound
+from indexers.store import StoredArray
+from indexers.vectors import FloatArray, IdArray
+
+
+@dataclass(frozen=True)
+class Item:
+    """What is known of one indexed thing.
+
+    Attributes:
+        id: internal number, never reused.
+        uri: where it is: its source's location and its path in it.
+        source: name of the source.
+        path: relative to the source, percent-encoded where not UTF-8.
+        caption: text that came with it, or None.
+        width: of the upright picture in pixels; 0 where it is not a picture.
+        height: likewise.
+        meta: the user's own columns.
+    """
+
+    id: int
+    uri: str
+    source: str
+    path: str
+    caption: str | None
+    width: int
+    height: int
+    meta: dict[str, Any]
+
+
+class Snapshot:
+    """A pinned version. Immutable, and safe to read from many threads."""
+
+    def __init__(self, root: Path, manifest: Manifest, pin: int) -> None:
+        self.root = root
+        self.manifest = manifest
+        self._pin = pin
+
+    @classmethod
+    def open(cls, root: Path | str, version: int | None = None) -> Snapshot:
+        """Open the newest version, or a given one, and pin it with a shared lock.
+
+        Raises:
+            NotACollection: there is no collection there.
+            CorruptCollection: its version file is damaged.
+        """
+        root = Path(root)
+        number = commit.current_version(root) if version is None else version
+        try:
+            pin = os.open(root / layout.version_file(number), os.O_RDONLY)
+        except FileNotFoundError as error:
+            raise CorruptCollection(f"{root} has no version {number}") from error
+        try:
+            fcntl.flock(pin, fcntl.LOCK_SH)
+            return cls(root, commit.read_version(root, number), pin)
+        except BaseException:
+            os.close(pin)
+            raise
+
+    def close(self) -> None:
+        """Let the version go. What was already mapped stays readable."""
+        if self._pin >= 0:
+            os.close(self._pin)
+            self._pin = -1
+
+    def __enter__(self) -> Snapshot:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def ensure(self, refs: list[FileRef]) -> None:
+        """Check files before they are trusted; see `verified.ensure`."""
+        verified.ensure(self.root, refs)
+
+    @property
+    def rows(self) -> int:
+        """Rows in all shards, deleted ones included."""
+        return self.manifest.rows
+
+    @property
+    def live_rows(self) -> int:
+        """Items that can be answered."""
+        return self.rows - len(self.deleted)
+
+    @cached_property
+    def shard_starts(self) -> IdArray:
+        """Row number at which each shard begins, and the total: int64 [shards + 1]."""
+        return np.cumsum([0, *(ref.rows for ref in self.manifest.items)], dtype=np.int64)
+
+    @cached_property
+    def deleted(self) -> IdArray:
+        """Row numbers with a tombstone, ascending."""
+        if self.manifest.deletes is None:
+            return np.empty(0, dtype=np.int64)
+        self.ensure([self.manifest.deletes])
+        table = read_table(self.root, self.manifest.deletes)
+        starts = {ref.path: int(at) for ref, at in zip(self.manifest.items, self.shard_starts, strict=False)}
+        try:
+            first = np.array([starts[shard] for shard in table.column("shard").to_pylist()], dtype=np.int64)
+        except KeyError as error:
+            raise CorruptCollection(f"{self.root}: a tombstone points into {error}, which is not listed") from error
+        return np.unique(first + table.column("row").to_numpy())
+
+    def tombstones(self) -> list[tuple[str, int]]:
+        """Return the tombstones as (shard path, row in it)."""
+        starts = self.shard_starts
+        shard = np.searchsorted(starts, self.deleted, side="right") - 1
+        return [
+            (self.manifest.items[s].path, int(position - starts[s]))
+            for s, position in zip(shard, self.deleted, strict=True)
+        ]
+
+    def locate(self, position: int) -> tuple[FileRef, int]:
+        """Return the item shard a row number lies in, and the row within it."""
+        shard = int(np.searchsorted(self.shard_starts, position, side="right")) - 1
+        return self.manifest.items[shard], position - int(self.shard_starts[shard])
+
+    # -- items ---------------------------------------------------------------------------
+
+    @cached_property
+    def lookup(self) -> Lookup:
+        """Random access to the items."""
+        covering = self.manifest.lookup
+        covered = covering.shards if covering else 0
+        tail = self.manifest.items[covered:]
+        self.ensure([*([covering.file] if covering else []), *tail])
+        path = self.root / covering.file.path if covering else None
+        return Lookup.open(path, self.manifest.rows_in(covered), (read_items(self.root, ref) for ref in tail))
+
+    @cached_property
+    def ids(self) -> IdArray:
+        """Id of every row, int64 [rows]."""
+        return self.lookup.column("id")
+
+    @cached_property
+    def locations(self) -> dict[str, str]:
+        """Location of every source by its name."""
+        return {source.name: source.location for source in self.manifest.sources}
+
+    def item(self, position: int) -> Item:
+        """Return the item at a row number."""
+        row = self.lookup.row(position)
+        location = self.locations.get(row["source"], row["source"])
+        kind = next((s.kind for s in self.manifest.sources if s.name == row["source"]), "folder")
+        return Item(
+            id=row["id"],
+            uri=f"{location}/{row['path']}" if kind == "folder" else row["path"],
+            source=row["source"],
+            path=row["path"],
+            caption=row["caption"],
+            width=row["width"],
+            height=row["height"],
+            meta={
+                name.removeprefix(META): value
+                for name, value in row.items()
+                if name.startswith(META) and value is not None
+            },
+        )
+
+    def find_id(self, wanted: int) -> int:
+        """Return the row number of a live item by its id.
+
+        Raises:
+            ItemNotFound: no live item has that id.
+        """
+        rows = np.setdiff1d(np.flatnonzero(self.ids == wanted), self.deleted)
+        if not len(rows):
+            raise ItemNotFound(f"no item with id {wanted} in {self.root}")
+        return int(rows[0])
+
+    def find_path(self, path: str) -> int:
+        """Return the row number of a live item by its path.
+
+        Args:
+            path: relative to its source as it was indexed, or an absolute path of this machine.
+
+        Raises:
+            ItemNotFound: no live item has that path.
+        """
+        keys = self.lookup.column("key")
+        absolute = file_text(path)
+        for source in self.manifest.sources:
+            names = [path]
+            if absolute.startswith(source.location.rstrip("/") + "/"):
+                names.append(absolute[len(source.location.rstrip("/")) + 1 :])
+            for name in names:
+                rows = np.flatnonzero(keys == np.uint64(path_key(source.name, name)))
+                for row in np.setdiff1d(rows, self.deleted):
+                    found = self.lookup.row(int(row))
+                    if found["source"] == source.name and found["path"] == name:
+                        return int(row)
+        raise ItemNotFound(f"{path!r} is not in {self.root}")
+
+    def item_tables(self, columns: list[str] | None = None, *, first: int = 0) -> Iterator[pa.Table]:
+        """Yield the item shards from number `first` on, or some of their columns, one at a time."""
+        for ref in self.manifest.items[first:]:
+            self.ensure([ref])
+            yield read_items(self.root, ref, columns)
+
+    # -- vectors -------------------------------------------------------------------------
+
+    def stored_vectors(
+        self, space: str, *, first: int = 0, stop: int | None = None
+    ) -> Iterator[tuple[IdArray, StoredArray]]:
+        """Yield (ids, stored values) of each embedding shard in [first, stop)."""
+        entry = self.manifest.space(space)
+        for ref in entry.embeddings[first:stop]:
+            self.ensure([ref])
+            yield read_embeddings(self.root, ref, entry.dim, entry.dtype)
+
+    def vectors(self, space: str, *, stop: int | None = None) -> Iterator[FloatArray]:
+        """Yield the stored values of each embedding shard as float32."""
+        for _, stored in self.stored_vectors(space, stop=stop):
+            yield np.ascontiguousarray(stored, dtype=np.float32)
+
+    def vector(self, space: str, position: int) -> FloatArray:
+        """Read one stored vector from its shard, float32 [D]."""
+        entry = self.manifest.space(space)
+        ref, row = self.locate(position)
+        shard = self.manifest.items.index(ref)
+        self.ensure([entry.embeddings[shard]])
+        _, stored = read_embeddings(self.root, entry.embeddings[shard], entry.dim, entry.dtype)
+        return np.asarray(stored[row], dtype=np.float32)
+
+    def open_covering(self, covering: Covering) -> Path:
+        """Check a derived file and return its path."""
+        self.ensure([covering.file])
+        return self.root / covering.file.path

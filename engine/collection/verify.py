@@ -1,0 +1,87 @@
+"""Check a whole collection: every file's hash, every shard's rows, and how they fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from engine.collection import commit, verified
+from engine.collection.manifest import FileRef
+from engine.collection.shards import check_vectors_finite
+from engine.collection.snapshot import Snapshot
+from indexers.errors import CollectionError
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with a file.
+
+    Attributes:
+        path: relative to the collection.
+        reason: what was expected and what was found.
+        derived: whether it can be built again from the shards with `nestvec index --rebuild`.
+    """
+
+    path: str
+    reason: str
+    derived: bool
+
+
+def verify(root: Path, progress: Callable[[int], None] = lambda _bytes: None) -> Iterator[Problem]:
+    """Yield every problem of the newest version.
+
+    Args:
+        root: the collection.
+        progress: called with the size of each file as it is done.
+
+    Raises:
+        NotACollection: there is none at `root`.
+        CorruptCollection: the newest version file itself is damaged.
+    """
+    with Snapshot.open(root) as snapshot:
+        damaged = set()
+        for ref in snapshot.manifest.files():
+            try:
+                verified.check_hash(root, ref)
+            except CollectionError as error:
+                damaged.add(ref.path)
+                yield Problem(ref.path, str(error), _is_derived(ref))
+            progress(ref.size)
+        if not damaged:
+            yield from _check_shards(snapshot)
+    yield from _older_versions(root)
+
+
+def _is_derived(ref: FileRef) -> bool:
+    return not ref.path.endswith(".parquet")
+
+
+def _check_shards(snapshot: Snapshot) -> Iterator[Problem]:
+    """Check that vectors lie beside their items, and that ids are sane."""
+    live = np.ones(snapshot.rows, dtype=bool)
+    live[snapshot.deleted] = False
+    tables = list(snapshot.item_tables(["id"]))
+    if tables:
+        ids = np.concatenate([table.column("id").to_numpy() for table in tables])[live]
+        if len(np.unique(ids)) != len(ids) or (len(ids) and ids.max() >= snapshot.manifest.next_id):
+            yield Problem("items", "an id is used twice, or was never handed out", False)
+    for name, space in snapshot.manifest.spaces.items():
+        for ref, table, (ids, stored) in zip(space.embeddings, tables, snapshot.stored_vectors(name), strict=True):
+            if not np.array_equal(ids, table.column("id").to_numpy()):
+                yield Problem(ref.path, "its ids are not those of the items beside it", False)
+            if not check_vectors_finite(stored):
+                yield Problem(ref.path, "it holds NaN or infinite values", False)
+
+
+def _older_versions(root: Path) -> Iterator[Problem]:
+    """Check that the version before the newest can still be read; it is what a rollback needs."""
+    number = commit.current_version(root) - 1
+    if number < 1:
+        return
+    try:
+        commit.read_version(root, number)
+    except CollectionError as error:
+        yield Problem(f"version {number}", str(error), False)

@@ -1,0 +1,1 @@
+"""From sources to a searchable collection: list, encode, write shards, build indexes."""

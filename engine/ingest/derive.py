@@ -1,0 +1,186 @@
+"""Build what is derived from the shards: the lookup, the rerank vectors, the prefix indexes, the plan.
+
+Everything here can be deleted and made again. Rows are streamed; what is held in memory is one
+training sample and the index being built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from engine.collection import changes, layout
+from engine.collection.commit import commit, new_file, written
+from engine.collection.lookup import union_schema, write_lookup
+from engine.collection.manifest import FileRef, IndexEntry, Manifest, PlanEntry
+from engine.collection.shards import read_items
+from engine.collection.snapshot import Snapshot
+from engine.ingest.report import Listener
+from engine.retrieval.calibrate import calibrate, query_sets
+from engine.retrieval.searcher import Searcher
+from indexers.base import IndexSpec
+from indexers.build import BuildDevice, build, training_rows
+from indexers.errors import CorruptCollection
+from indexers.files import write_index
+from indexers.registry import default_specs, resolve
+from indexers.store import VectorStore, check_dtype
+from indexers.vectors import FloatArray
+
+BLOCK_ROWS = 16_384
+SEED = 0
+
+# Rows beyond the indexes are scanned exactly. Up to here that costs less than it would to
+# rebuild; past it, the next run folds them in.
+TAIL_ROWS = 4096
+TAIL_SHARE = 0.05
+
+
+def tail_rows(manifest: Manifest, space: str) -> int:
+    """Return how many rows no index covers yet."""
+    covering = manifest.space(space).vectors
+    return manifest.rows - manifest.rows_in(covering.shards if covering else 0)
+
+
+def is_due(manifest: Manifest, space: str, specs: Sequence[IndexSpec] | None) -> bool:
+    """Whether indexes should be built: there are none, others are wanted, or too much is uncovered."""
+    if not manifest.rows:
+        return False
+    entry = manifest.space(space)
+    if entry.vectors is None or not entry.indexes:
+        return True
+    if specs is not None and _wanted(specs, manifest, space) != [e.spec for e in entry.indexes]:
+        return True
+    return tail_rows(manifest, space) > max(TAIL_ROWS, TAIL_SHARE * manifest.rows)
+
+
+def _wanted(specs: Sequence[IndexSpec], manifest: Manifest, space: str) -> list[str]:
+    entry = manifest.space(space)
+    covering = entry.vectors
+    rows = manifest.rows_in(covering.shards) if covering else manifest.rows
+    return [str(resolve(spec, rows, entry.dim)) for spec in specs]
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """How indexes are built.
+
+    Attributes:
+        specs: the prefix indexes; chosen from the encoder's trained dimensions if None.
+        texts: unit float32 [nt, D], queries of the kind that will be asked, used for training and
+            for measuring the plan; None where there is no text tower.
+        device: where to build.
+    """
+
+    specs: Sequence[IndexSpec] | None = None
+    texts: FloatArray | None = None
+    device: BuildDevice = "auto"
+
+
+def build_indexes(root: Path, space: str, options: BuildOptions, listener: Listener) -> Manifest:
+    """Build everything derived for the newest version, choose a plan, and commit.
+
+    Raises:
+        CommitConflict: the collection was compacted meanwhile.
+    """
+    with Snapshot.open(root) as snapshot:
+        change = derived(snapshot, space, options, listener)
+    return commit(root, change, operation="build")
+
+
+def derived(snapshot: Snapshot, space: str, options: BuildOptions, listener: Listener) -> changes.Change:
+    """Write all derived files of a version, measure plans on them, and return the change that lists them.
+
+    Args:
+        snapshot: the version; it need not be published yet.
+        space: whose vectors.
+        options: which indexes, and how.
+        listener: hears about it.
+    """
+    root, manifest = snapshot.root, snapshot.manifest
+    shards = len(manifest.items)
+    lookup = changes.cover(manifest, _write_lookup(snapshot), shards)
+    vectors = changes.cover(manifest, write_vectors(snapshot, space), shards)
+    store = VectorStore.open(root / vectors.file.path)
+    indexes = []
+    for spec in _resolved(options.specs, manifest, space):
+        listener.say(f"building {spec}")
+        file = _write_index(snapshot, space, spec, store, options)
+        indexes.append(IndexEntry(changes.cover(manifest, file, shards), str(spec)))
+    draft = changes.derive(space, lookup=lookup, vectors=vectors, indexes=tuple(indexes), plans=())
+    plans = _measure(Snapshot(root, draft(manifest), -1), space, options.texts, listener)
+    return changes.derive(space, lookup=lookup, vectors=vectors, indexes=tuple(indexes), plans=plans)
+
+
+def _measure(draft: Snapshot, space: str, texts: FloatArray | None, listener: Listener) -> tuple[PlanEntry, ...]:
+    searcher = Searcher(draft, space)
+    if not searcher.live:
+        return ()
+    plans = calibrate(searcher, query_sets(searcher, texts, SEED))
+    recall = ", ".join(f"{name} {value:.3f}" for name, value in plans[0].recall.items())
+    listener.say(f"plan {plans[0].plan} (recall@{plans[0].k}: {recall})")
+    return plans
+
+
+def _resolved(specs: Sequence[IndexSpec] | None, manifest: Manifest, space: str) -> list[IndexSpec]:
+    entry = manifest.space(space)
+    n = manifest.rows
+    wanted = specs
+    if wanted is None:
+        trained = tuple(int(d) for d in entry.fingerprint.get("trained_dims", ()))
+        wanted = default_specs(n, entry.dim, trained)
+    return [resolve(spec, n, entry.dim) for spec in wanted]
+
+
+def _write_lookup(snapshot: Snapshot) -> FileRef:
+    refs = snapshot.manifest.items
+    schema = union_schema(table.schema for table in snapshot.item_tables())
+    return write_lookup(snapshot.root, (read_items(snapshot.root, ref) for ref in refs), schema)
+
+
+def write_vectors(snapshot: Snapshot, space: str) -> FileRef:
+    """Write the stored values of all shards as one `.npy` file, checking ids row for row.
+
+    Raises:
+        CorruptCollection: an embedding shard does not lie beside its item shard.
+    """
+    entry = snapshot.manifest.space(space)
+    dtype = check_dtype(entry.dtype)
+    header = {"descr": dtype.str, "fortran_order": False, "shape": (snapshot.rows, entry.dim)}
+    folder = layout.space_folder(space, layout.VECTORS)
+    with new_file(snapshot.root, folder, ".npy") as new:
+        with new.temporary.open("wb") as out:
+            np.lib.format.write_array_header_1_0(out, header)
+            items = snapshot.item_tables(["id"])
+            for (ids, stored), table in zip(snapshot.stored_vectors(space), items, strict=True):
+                if not np.array_equal(ids, table.column("id").to_numpy()):
+                    raise CorruptCollection(f"{snapshot.root}: vectors and items of a shard have other ids")
+                out.write(np.ascontiguousarray(stored).data)
+        new.rows = snapshot.rows
+    return written(new)
+
+
+def _write_index(snapshot: Snapshot, space: str, spec: IndexSpec, store: VectorStore, options: BuildOptions) -> FileRef:
+    sample = _training_sample(spec, store, snapshot, options.texts)
+    index = build(spec, _blocks(store), sample, device=options.device)
+    with new_file(snapshot.root, layout.space_folder(space, layout.INDEXES), ".faiss") as new:
+        write_index(index, new.temporary)
+        new.rows = len(store)
+    return written(new)
+
+
+def _blocks(store: VectorStore) -> Iterator[FloatArray]:
+    for start in range(0, len(store), BLOCK_ROWS):
+        yield np.asarray(store.rows[start : start + BLOCK_ROWS], dtype=np.float32)
+
+
+def _training_sample(spec: IndexSpec, store: VectorStore, snapshot: Snapshot, texts: FloatArray | None) -> FloatArray:
+    """Draw live rows, and mix in the text embeddings, so that there are cells for them too."""
+    live = np.setdiff1d(np.arange(len(store)), snapshot.deleted)
+    pool = live if len(live) else np.arange(len(store))
+    size = training_rows(spec, len(pool), store.dim)
+    rows = np.sort(np.random.default_rng(SEED).choice(pool, size, replace=False))
+    sample = store.gather(rows)
+    return sample if texts is None or not len(texts) else np.concatenate([sample, texts])

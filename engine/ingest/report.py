@@ -1,0 +1,67 @@
+"""What a long run tells whoever started it, without knowing who that is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+Advance = Callable[[int], None]
+
+
+class Listener(Protocol):
+    """Hears what a run is doing; the command line draws it, a program may ignore it."""
+
+    def say(self, text: str) -> None:
+        """One line worth knowing."""
+        ...
+
+    def progress(self, task: str, total: int | None) -> AbstractContextManager[Advance]:
+        """Begin a task of `total` steps; the value advances it."""
+        ...
+
+
+class Silent:
+    """Listens and says nothing."""
+
+    def say(self, text: str) -> None:
+        """Drop the line."""
+
+    @contextmanager
+    def progress(self, task: str, total: int | None) -> Iterator[Advance]:
+        """Count nothing."""
+        yield lambda _steps: None
+
+
+@dataclass
+class Summary:
+    """What a run did to a collection.
+
+    Attributes:
+        version: the version it left behind.
+        added: items that were not there before.
+        changed: items whose content was encoded again.
+        moved: items found under another name, with the same content.
+        relabelled: items whose caption or columns changed.
+        removed: items that are gone from their source, or were removed.
+        unchanged: items that needed nothing.
+        failed: files that could not be indexed; see the failures table.
+        ignored: files that are not pictures.
+        encoded: pictures that went through the encoder.
+        unindexed: rows searched exactly because no index covers them yet.
+        seconds: wall-clock of the run.
+    """
+
+    version: int = 0
+    added: int = 0
+    changed: int = 0
+    moved: int = 0
+    relabelled: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    failed: int = 0
+    ignored: int = 0
+    encoded: int = 0
+    unindexed: int = 0
+    seconds: float = 0.0

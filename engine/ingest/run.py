@@ -1,0 +1,200 @@
+"""The runs that change a collection: create, index, add."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from engine.collection import commit, layout
+from engine.collection.manifest import Manifest, Space
+from engine.collection.snapshot import Snapshot
+from engine.encoders.base import Encoder, Fingerprint, require_modality, require_same
+from engine.encoders.registry import load_encoder
+from engine.ingest.canaries import check_canaries, write_canaries
+from engine.ingest.derive import BuildOptions, build_indexes, is_due, tail_rows
+from engine.ingest.entries import Listing
+from engine.ingest.prompts import text_sample
+from engine.ingest.report import Listener, Silent, Summary
+from engine.ingest.sources import Sources, TableOptions, open_sources
+from engine.ingest.sync import EncodeOptions, Sync, check_dimensions
+from indexers.base import IndexSpec
+from indexers.build import BuildDevice
+from indexers.errors import InvalidSpec
+from indexers.store import check_dtype
+
+DEFAULT_ENCODER = "bundled"
+PRECOMPUTED = "precomputed"
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Everything about a run that is not the collection or its sources.
+
+    Attributes:
+        encoder: spec; for an existing collection its own is used when None.
+        pool: pooling of a resnet encoder.
+        device: where to encode and build: "auto", "cpu", "cuda" or "mps".
+        dtype: storage of a new collection's vectors, "float16" or "float32".
+        specs: prefix indexes; chosen if None.
+        rebuild: build indexes even if they are not due.
+        encode: batch size, workers, pixel cap.
+        table: captions and columns.
+    """
+
+    encoder: str | None = None
+    pool: str | None = None
+    device: str = "auto"
+    dtype: str = "float16"
+    specs: Sequence[IndexSpec] | None = None
+    rebuild: bool = False
+    encode: EncodeOptions = field(default_factory=EncodeOptions)
+    table: TableOptions = field(default_factory=TableOptions)
+
+
+def exists(root: Path) -> bool:
+    """Whether there is a collection at a path."""
+    return (root / layout.VERSIONS).is_dir()
+
+
+def create(root: Path, encoder: Encoder, *, dtype: str = "float16") -> Manifest:
+    """Make an empty collection for one encoder.
+
+    Raises:
+        CollectionError: the directory already holds something.
+        InvalidSpec: a dtype that is not a storage type.
+    """
+    check_dtype(dtype)
+    commit.create(root, Manifest())
+    space = Space(
+        encoder=encoder.name,
+        fingerprint=encoder.fingerprint.to_json(),
+        canaries=write_canaries(root, layout.DEFAULT_SPACE, encoder),
+        dim=encoder.dim,
+        dtype=dtype,
+    )
+
+    def change(base: Manifest) -> Manifest:
+        return replace(base, spaces={layout.DEFAULT_SPACE: space})
+
+    return commit.commit(root, change, operation="create")
+
+
+def encoder_of(space: Space, *, wanted: str | None, pool: str | None, device: str) -> Encoder:
+    """Load a space's encoder, or the one that was named if it is the same.
+
+    Raises:
+        EncoderMismatch: it makes other vectors than the space holds.
+    """
+    spec = wanted or space.encoder
+    dim = space.dim if spec.partition(":")[0] == PRECOMPUTED else None
+    encoder = load_encoder(spec, device=device, pool=pool, dim=dim)
+    require_same(Fingerprint.from_json(space.fingerprint), encoder.fingerprint, where="the collection")
+    return encoder
+
+
+def index(root: Path, paths: Sequence[Path], options: RunOptions, listener: Listener | None = None) -> Summary:
+    """Make a collection from sources, or bring it in line with them.
+
+    New and changed items are encoded, renamed ones keep their vectors, and items that are gone from the
+    sources named here are removed. Indexes are built when they are due.
+
+    Args:
+        root: the collection; made if missing.
+        paths: folders, pictures, tables of pictures, or files of vectors.
+        options: how.
+        listener: hears about progress.
+    """
+    return _run(root, paths, options, listener or Silent(), notice_gone=True)
+
+
+def add(root: Path, paths: Sequence[Path], options: RunOptions, listener: Listener | None = None) -> Summary:
+    """Add what is new or changed in sources to an existing collection; nothing is removed.
+
+    Raises:
+        NotACollection: there is none at `root`.
+    """
+    commit.current_version(root)
+    return _run(root, paths, options, listener or Silent(), notice_gone=False)
+
+
+def _run(root: Path, paths: Sequence[Path], options: RunOptions, listener: Listener, *, notice_gone: bool) -> Summary:
+    started = time.perf_counter()
+    summary = Summary()
+    manifest = commit.read_version(root, commit.current_version(root)) if exists(root) else None
+    sources = open_sources(paths, options.table, manifest)
+    encoder = _encoder(root, manifest, sources, options, listener)
+    sync = Sync(root, layout.DEFAULT_SPACE, encoder, options.encode, listener, summary)
+    sync.run(sources.listings, notice_gone=notice_gone)
+    if sources.labels is not None:
+        sources.labels.check_joined()
+    result = finish(root, encoder, options, listener)
+    summary.version = result.version
+    summary.unindexed = tail_rows(result, layout.DEFAULT_SPACE)
+    summary.seconds = time.perf_counter() - started
+    return summary
+
+
+def add_listing(
+    root: Path, listing: Listing, encoder: Encoder, options: RunOptions, listener: Listener | None = None
+) -> Summary:
+    """Add one listing, whose vectors exist already, to a collection."""
+    started = time.perf_counter()
+    summary = Summary()
+    heard = listener or Silent()
+    Sync(root, layout.DEFAULT_SPACE, encoder, options.encode, heard, summary).run([listing], notice_gone=False)
+    result = finish(root, encoder, options, heard)
+    summary.version = result.version
+    summary.unindexed = tail_rows(result, layout.DEFAULT_SPACE)
+    summary.seconds = time.perf_counter() - started
+    return summary
+
+
+def _encoder(
+    root: Path, manifest: Manifest | None, sources: Sources, options: RunOptions, listener: Listener
+) -> Encoder:
+    """Load the encoder a run needs, making the collection if it is new."""
+    dim = sources.vector_dim
+    if manifest is None:
+        spec = options.encoder or (PRECOMPUTED if sources.only_vectors else DEFAULT_ENCODER)
+        own_dim = dim if spec.partition(":")[0] == PRECOMPUTED else None
+        if own_dim is None and spec.partition(":")[0] == PRECOMPUTED:
+            raise InvalidSpec("the precomputed encoder takes vectors (.npy, Parquet), and none were given")
+        encoder = load_encoder(spec, device=options.device, pool=options.pool, dim=own_dim)
+    else:
+        space = manifest.space()
+        encoder = encoder_of(space, wanted=options.encoder, pool=options.pool, device=options.device)
+        if not sources.only_vectors:
+            check_canaries(root, space.canaries, encoder)
+    if not sources.only_vectors:
+        require_modality(encoder, "image")
+        listener.say(f"encoding with {encoder.name} on {_where(encoder)}")
+    if dim is not None:
+        check_dimensions(encoder, dim, name="the source")
+    if manifest is None:
+        create(root, encoder, dtype=options.dtype)
+    return encoder
+
+
+def _where(encoder: Encoder) -> str:
+    from engine.encoders.device import describe_device
+
+    return describe_device(encoder.device)
+
+
+def finish(root: Path, encoder: Encoder, options: RunOptions, listener: Listener) -> Manifest:
+    """Build indexes if they are due, and return the newest version."""
+    with Snapshot.open(root) as snapshot:
+        if not options.rebuild and not is_due(snapshot.manifest, layout.DEFAULT_SPACE, options.specs):
+            return snapshot.manifest
+        if not snapshot.rows:
+            return snapshot.manifest
+        build = build_options(encoder, snapshot, options)
+    return build_indexes(root, layout.DEFAULT_SPACE, build, listener)
+
+
+def build_options(encoder: Encoder, snapshot: Snapshot, options: RunOptions) -> BuildOptions:
+    """Gather what a build needs to know: specs, a sample of texts, the device."""
+    devices: dict[str, BuildDevice] = {"cpu": "cpu", "cuda": "cuda"}
+    return BuildOptions(options.specs, text_sample(encoder, snapshot), devices.get(options.device, "auto"))

@@ -1,0 +1,1 @@
+"""From a query vector to ranked row numbers: plans carried out, checked and explained."""

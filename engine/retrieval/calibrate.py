@@ -1,0 +1,127 @@
+"""Choose the default plan by measuring it: the cheapest that finds what was there to be found.
+
+Cost is what a plan makes the machine read, in bytes a query: the codes of the cells it visits,
+the centroids it compares, the vectors it reranks. That is a model, and so the choice is the same on
+every machine; recall is measured, on queries of each kind that is expected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.collection.manifest import PlanEntry
+from engine.retrieval.searcher import Searcher
+from indexers.base import IndexSpec, Neighbors
+from indexers.exact import recall
+from indexers.plan import EXACT, SearchPlan, Stage
+from indexers.registry import family
+from indexers.vectors import FloatArray, normalize
+
+K = 10
+TARGET = 0.97
+"""Recall a plan must show on every query set; above 0.95, since a sample flatters."""
+
+QUERIES = 256
+ITEMS = "items"
+SHORTLISTS = (50, 100, 200, 400, 800)
+PROBE_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
+EF_SEARCH = (32, 64, 128, 256, 512)
+
+# A row fetched at random costs about what three read in order do.
+RANDOM_ACCESS = 3.0
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A plan and its modelled cost in bytes a query."""
+
+    plan: SearchPlan
+    cost: float
+
+
+def query_sets(searcher: Searcher, texts: FloatArray | None, seed: int = 0) -> dict[str, FloatArray]:
+    """Draw the queries a plan is measured with.
+
+    Args:
+        searcher: over the collection.
+        texts: unit float32 [nt, D] text embeddings, where there is a text tower.
+        seed: of the draw.
+
+    Returns:
+        "items": stored vectors, which stand for similarity lookups. "texts" where given, and
+        otherwise "mixed": midpoints of two items, which like texts lie off the base vectors.
+    """
+    rng = np.random.default_rng(seed)
+    live = np.setdiff1d(np.arange(len(searcher.store)), searcher.deleted)
+    size = min(QUERIES, len(live))
+    items = normalize(searcher.vectors(np.sort(rng.choice(live, size, replace=False))))
+    if texts is not None and len(texts):
+        return {ITEMS: items, "texts": texts[rng.permutation(len(texts))[:QUERIES]]}
+    other = normalize(searcher.vectors(rng.choice(live, size)))
+    # A hundredth more of one side keeps exactly opposite vectors from cancelling out.
+    return {ITEMS: items, "mixed": normalize(items + 0.99 * other)}
+
+
+def calibrate(searcher: Searcher, queries: Mapping[str, FloatArray]) -> tuple[PlanEntry, ...]:
+    """Measure plans from the cheapest up and return the first that keeps the target.
+
+    Args:
+        searcher: over a collection whose rows are all indexed.
+        queries: unit float32 [nq, D] by name.
+
+    Returns:
+        the default plan with its measured recall; an exact scan if nothing approximate keeps
+        the target or is cheaper.
+    """
+    truths = {name: searcher.search(xq, K + 1, SearchPlan(EXACT)) for name, xq in queries.items()}
+    sizes = len(next(iter(queries.values())))
+    hopeless: set[tuple[str, int]] = set()
+    for candidate in sorted(candidates(searcher), key=lambda one: one.cost):
+        probes = (candidate.plan.index, candidate.plan.probe)
+        if probes in hopeless:
+            continue
+        measured = {name: _recall(searcher, name, queries[name], truths[name], candidate.plan) for name in queries}
+        if min(measured.values()) >= TARGET:
+            return (PlanEntry(str(candidate.plan), K, measured, sizes),)
+        if min(measured.values()) < TARGET / 2:
+            hopeless.add(probes)
+    return (PlanEntry(EXACT, K, dict.fromkeys(queries, 1.0), sizes),)
+
+
+def _recall(searcher: Searcher, name: str, xq: FloatArray, truth: Neighbors, plan: SearchPlan) -> float:
+    found = searcher.search(xq, K + 1, plan)
+    # An item finds itself, which says nothing: its first answer is left out on both sides.
+    part = slice(1, K + 1) if name == ITEMS else slice(0, K)
+    wanted = Neighbors(truth.scores[:, part], truth.ids[:, part])
+    return round(recall(found.ids[:, part], wanted, scores=found.scores[:, part]), 4)
+
+
+def candidates(searcher: Searcher) -> Iterator[Candidate]:
+    """Yield the plans worth measuring: those that read less than half of what an exact scan reads."""
+    row = searcher.dim * searcher.store.rows.itemsize
+    exact = len(searcher.store) * row
+    for spec in searcher.specs.values():
+        for probe, coarse in _probes(spec, len(searcher.store)):
+            for shortlist in SHORTLISTS:
+                cost = coarse + shortlist * row * RANDOM_ACCESS
+                if cost < exact / 2 and shortlist < len(searcher.store):
+                    yield Candidate(SearchPlan(spec.key, probe, (Stage(searcher.dim, shortlist),)), cost)
+
+
+def _probes(spec: IndexSpec, n: int) -> Iterator[tuple[int, float]]:
+    """Yield probe values of an index with the bytes its coarse search reads."""
+    indexer = family(spec.family)
+    bytes_per_item = indexer.bytes_per_item(spec)
+    if indexer.probe_name == "nprobe":
+        nlist = dict(spec.params)["nlist"]
+        for nprobe in sorted({max(1, round(nlist * share)) for share in PROBE_SHARES}):
+            yield nprobe, nlist * spec.dim * 4 + n * nprobe / nlist * bytes_per_item
+    elif indexer.probe_name == "efSearch":
+        links = dict(spec.params)["m"]
+        for ef in EF_SEARCH:
+            yield ef, ef * links * bytes_per_item * RANDOM_ACCESS
+    else:
+        yield 0, n * bytes_per_item
