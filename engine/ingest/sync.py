@@ -157,6 +157,11 @@ class Sync:
 
     def _stream(self, listings: list[Listing], writer: ShardWriter, advance: Advance) -> None:
         todo = (entry for listing in listings for entry in self._todo(listing, writer, advance))
+        if "image" not in self.encoder.modalities:
+            for entry in todo:
+                writer.fail(entry, f"is a picture, and {self.encoder.name} takes none")
+                advance(1)
+            return
         batches = encode_pictures(
             self.encoder,
             todo,
