@@ -76,8 +76,8 @@ class Bridge:
         """Map features [n, 1280] and logits [n, 1000] to unit float32 [n, 384]."""
         x = np.sqrt(features) - self.feature_mean
         weight = self.label_weight(x)[:, None]
-        by_label = normalize(softmax(logits / np.float32(self.temperature)) @ self.labels)
-        return normalize(weight * by_label + (1 - weight) * normalize(x @ self.ridge))
+        by_label = normalize(_product(softmax(logits / np.float32(self.temperature)), self.labels))
+        return normalize(weight * by_label + (1 - weight) * normalize(_product(x, self.ridge)))
 
     def label_weight(self, x: FloatArray) -> FloatArray:
         """Return the weight of the label space for centred features [n, 1280] → float32 [n]."""
@@ -91,9 +91,19 @@ class Bridge:
 
         About 1 for a drawing like those the constants were made from, 3 and more for a photograph.
         """
-        along = np.square(x @ self.axes)
+        along = np.square(_product(x, self.axes))
         rest = np.square(x).sum(axis=1) - along.sum(axis=1)
         return np.asarray((along @ self.precision + rest * self.rest_precision) / x.shape[1], dtype=np.float32)
+
+
+def _product(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Multiply matrices with torch: while pictures are encoded its threads keep to one a core (`indexers.threads`),
+    and NumPy's would spin beside them.
+    """
+    import torch
+
+    product: FloatArray = (torch.from_numpy(np.ascontiguousarray(a)) @ torch.from_numpy(b)).numpy()
+    return product
 
 
 def softmax(logits: FloatArray) -> FloatArray:

@@ -202,8 +202,9 @@ class BundledEncoder:
         step = IMAGES_PER_BATCH[self._device]
         for start in range(0, len(batch), step):
             rows = slice(start, start + step)
+            pixels = np.ascontiguousarray(batch[rows], dtype=np.float32)
             with torch.inference_mode():
-                both = network(torch.tensor(batch[rows], dtype=torch.float32, device=self._device))
+                both = network(torch.tensor(pixels, device=self._device))
             features[rows], logits[rows] = (part.cpu().numpy() for part in both)
         return features, logits
 

@@ -206,10 +206,9 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
 
 def _reduce(opened: ImageFile.ImageFile, min_side: int) -> bool:
     """Ask the JPEG decoder for a smaller scale; return whether it will give one."""
-    shorter = min(opened.size)
-    if opened.format not in ("JPEG", "MPO") or shorter < 4 * min_side:
+    if opened.format not in ("JPEG", "MPO"):
         return False
-    before = opened.size
+    before, shorter = opened.size, min(opened.size)
     # draft() takes the largest of 1, 2, 4, 8 that keeps both sides at or above what is asked.
     wanted = (max(1, before[0] * 2 * min_side // shorter), max(1, before[1] * 2 * min_side // shorter))
     opened.draft(None, wanted)
