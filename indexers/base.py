@@ -32,8 +32,9 @@ class Neighbors(NamedTuple):
     ids: IdArray
 
 
-_SPEC = re.compile(r"(?P<family>[a-z][a-z0-9-]*)@(?P<dim>[1-9][0-9]*)(?::(?P<params>.+))?")
-_PARAM = re.compile(r"(?P<name>[a-zA-Z_]+)=(?P<value>[0-9]+)")
+# Nine digits: every number that parses fits the 32 bits FAISS has for most of them.
+_SPEC = re.compile(r"(?P<family>[a-z][a-z0-9-]*)@(?P<dim>[1-9][0-9]{0,8})(?::(?P<params>.+))?")
+_PARAM = re.compile(r"(?P<name>[a-zA-Z_]+)=(?P<value>[0-9]{1,9})")
 
 
 def parse_params(text: str, *, whole: str) -> dict[str, int]:
@@ -69,6 +70,10 @@ class IndexSpec:
     family: str
     dim: int
     params: tuple[tuple[str, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.dim < 1:
+            raise InvalidSpec(f"{self}: a prefix has at least 1 dimension")
 
     @classmethod
     def parse(cls, text: str) -> IndexSpec:

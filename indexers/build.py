@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from typing import Literal
 
 import faiss
@@ -20,6 +21,7 @@ BuildDevice = Literal["auto", "cpu", "cuda"]
 # FAISS samples no more than 256 rows a cell for k-means; more would be read for nothing.
 ROWS_PER_CELL = 256
 MAX_TRAINING_BYTES = 1 << 30
+CODE_CENTROIDS = 16
 
 
 def training_rows(spec: IndexSpec, n: int, full_dim: int) -> int:
@@ -50,7 +52,7 @@ def build(
 
     Raises:
         InvalidSpec: "cuda" was asked for and there is none.
-        InvalidVectors: too few training rows for the spec.
+        InvalidVectors: too few training rows for the spec, or blocks of another dimension.
     """
     on_gpu = _use_gpu(device)
     full_dim = xt.shape[1]
@@ -58,7 +60,7 @@ def build(
     filled = inner
     if on_gpu and spec.family in gpu.ON_DEVICE:
         filled = gpu.to_gpu(inner)
-    add(filled, spec, blocks)
+    add(filled, spec, blocks, full_dim)
     return wrap(gpu.to_cpu(filled) if filled is not inner else inner, spec, full_dim)
 
 
@@ -76,10 +78,13 @@ def _trained(spec: IndexSpec, xt: FloatArray, *, on_gpu: bool) -> FaissIndex:
     nlist = dict(spec.params).get("nlist", 1)
     if len(xt) < nlist:
         raise InvalidVectors(f"{spec}: {nlist} cells need at least as many training rows, found {len(xt)}")
-    if on_gpu:
-        gpu.use_for_clustering(inner)
     _allow_small_clusters(inner)
-    inner.train(_prefixes(xt, spec))
+    prefixes = _prefixes(xt, spec)
+    if 0 < len(xt) < CODE_CENTROIDS:
+        # A product code refuses to learn its 16 values from fewer rows; repeated ones add nothing.
+        prefixes = np.resize(prefixes, (CODE_CENTROIDS, spec.dim))
+    with gpu.clustering(inner) if on_gpu else nullcontext():
+        inner.train(prefixes)
     return inner
 
 
@@ -99,9 +104,15 @@ def _prefixes(x: FloatArray, spec: IndexSpec) -> FloatArray:
     return rotated
 
 
-def add(inner: FaissIndex, spec: IndexSpec, blocks: Iterable[FloatArray]) -> None:
-    """Add full vectors to an unwrapped index as prefixes."""
+def add(inner: FaissIndex, spec: IndexSpec, blocks: Iterable[FloatArray], full_dim: int) -> None:
+    """Add full vectors [rows, D] to an unwrapped index as prefixes.
+
+    Raises:
+        InvalidVectors: a block of other than `full_dim` dimensions.
+    """
     for block in blocks:
+        if block.shape[1] != full_dim:
+            raise InvalidVectors(f"{spec}: expected blocks of {full_dim} dimensions, found {block.shape[1]}")
         if len(block):
             inner.add(_prefixes(block, spec))
 

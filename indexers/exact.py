@@ -37,7 +37,7 @@ def exact_search(
         order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         scores = np.take_along_axis(scores, order, axis=1)
         rows = np.take_along_axis(rows, order, axis=1)
-    if ids is not None:
+    if ids is not None and len(ids):
         rows = np.where(rows == MISSING, MISSING, ids[rows])
     return Neighbors(scores, rows)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -40,7 +42,8 @@ def to_gpu(index: FaissIndex, device: int = 0) -> FaissIndex:
     Raises:
         DependencyMissing: there is no GPU.
     """
-    return faiss.index_cpu_to_gpu(_resources(), device, index)
+    resources = _resources()
+    return faiss.index_cpu_to_gpu(resources, device, index)
 
 
 def to_cpu(index: FaissIndex) -> FaissIndex:
@@ -48,11 +51,18 @@ def to_cpu(index: FaissIndex) -> FaissIndex:
     return faiss.index_gpu_to_cpu(index)
 
 
-def use_for_clustering(index: FaissIndex) -> None:
-    """Let the k-means of an IVF index run on the GPU while everything else stays on the CPU."""
+@contextmanager
+def clustering(index: FaissIndex) -> Iterator[None]:
+    """Run the k-means of an IVF index on the GPU while in this block; everything else stays on the CPU."""
     ivf = faiss.try_extract_index_ivf(index)
-    if ivf is not None:
-        flat = to_gpu(faiss.IndexFlatIP(ivf.d))
-        ivf.clustering_index = flat
-        # FAISS keeps a bare pointer: the Python object must live as long as the index.
-        ivf.referenced_objects = [*getattr(ivf, "referenced_objects", []), flat]
+    if ivf is None:
+        yield
+        return
+    # FAISS keeps a bare pointer, and `ivf` is one of many passing Python names of the same index: only
+    # this frame keeps the helper alive, and so the pointer must not outlive it.
+    helper = to_gpu(faiss.IndexFlatIP(ivf.d))
+    ivf.clustering_index = helper
+    try:
+        yield
+    finally:
+        ivf.clustering_index = None

@@ -7,6 +7,9 @@ from typing import Any
 import faiss
 
 from indexers.base import FaissIndex, IndexSpec, check_params
+from indexers.errors import InvalidSpec
+
+MOST_LINKS = 512
 
 
 class Hnsw:
@@ -18,6 +21,8 @@ class Hnsw:
     def resolve(self, spec: IndexSpec, n: int) -> IndexSpec:
         """See `Indexer.resolve`; m = 32 links, efConstruction = 80."""
         params = check_params(spec, {"efConstruction": 80, "m": 32}, least={"m": 2})
+        if params["m"] > MOST_LINKS:
+            raise InvalidSpec(f"{spec}: m must be at most {MOST_LINKS}; each row would take {8 * params['m']} bytes")
         return IndexSpec(self.family, spec.dim, tuple(sorted(params.items())))
 
     def create(self, spec: IndexSpec) -> FaissIndex:

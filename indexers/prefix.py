@@ -9,13 +9,32 @@ from indexers.base import FaissIndex, IndexSpec
 ROTATION_SEED = 20_22
 
 
-def rotation(spec: IndexSpec) -> FaissIndex | None:
-    """Return the random rotation a resolved spec asks for inside its prefix, or None."""
+def rotation(spec: IndexSpec, *, drawn: bool = True) -> FaissIndex | None:
+    """Return the random rotation a resolved spec asks for inside its prefix, or None.
+
+    Args:
+        spec: resolved.
+        drawn: whether to draw it too, which takes d³ steps; without, it only says what it would be.
+    """
     if not dict(spec.params).get("rotate"):
         return None
     matrix = faiss.RandomRotationMatrix(spec.dim, spec.dim)
-    matrix.init(ROTATION_SEED)
+    if drawn:
+        matrix.init(ROTATION_SEED)
     return matrix
+
+
+def steps(spec: IndexSpec, full_dim: int, *, drawn: bool = True) -> list[FaissIndex]:
+    """Return what a query goes through before the index of a resolved spec, in order; see `wrap`."""
+    found = []
+    if spec.dim < full_dim:
+        found += [
+            faiss.RemapDimensionsTransform(full_dim, spec.dim, False),
+            faiss.NormalizationTransform(spec.dim, 2.0),
+        ]
+    if (matrix := rotation(spec, drawn=drawn)) is not None:
+        found.append(matrix)
+    return found
 
 
 def wrap(inner: FaissIndex, spec: IndexSpec, full_dim: int) -> FaissIndex:
@@ -30,18 +49,11 @@ def wrap(inner: FaissIndex, spec: IndexSpec, full_dim: int) -> FaissIndex:
         a faiss.IndexPreTransform over [n, D], or `inner` itself when nothing is needed. It owns
         `inner`.
     """
-    steps = []
-    if spec.dim < full_dim:
-        steps += [
-            faiss.RemapDimensionsTransform(full_dim, spec.dim, False),
-            faiss.NormalizationTransform(spec.dim, 2.0),
-        ]
-    if (matrix := rotation(spec)) is not None:
-        steps.append(matrix)
-    if not steps:
+    chain = steps(spec, full_dim)
+    if not chain:
         return inner
     outer = faiss.IndexPreTransform(inner)
-    for step in reversed(steps):
+    for step in reversed(chain):
         outer.prepend_transform(step)
     outer.is_trained = True
     return outer

@@ -60,7 +60,9 @@ class VectorStore:
     """
 
     def __init__(self, rows: StoredArray) -> None:
-        if rows.ndim != 2 or rows.dtype.name not in DTYPES or not rows.flags.c_contiguous:
+        # `>f2` is named float16 too, and FAISS would read its bytes the wrong way round.
+        known = rows.dtype.name in DTYPES and rows.dtype.isnative
+        if rows.ndim != 2 or not rows.shape[1] or not known or not rows.flags.c_contiguous:
             raise CorruptCollection(
                 f"stored vectors must be a C-ordered float16 or float32 matrix, found {rows.dtype} {rows.shape}"
             )
@@ -75,8 +77,9 @@ class VectorStore:
             CorruptCollection: not a `.npy` file of a float16 or float32 matrix, or cut short.
         """
         try:
-            rows = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
+            # Not `np.load`, which opens archives and pickles as well.
+            rows = np.lib.format.open_memmap(path, mode="r")
+        except Exception as error:  # the header is a Python literal: a wrong one fails in a dozen ways
             raise CorruptCollection(f"{path} is not a whole .npy file of vectors: {error}") from error
         return cls(rows)
 

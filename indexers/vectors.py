@@ -6,6 +6,7 @@ unless said otherwise.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,10 @@ def as_matrix(x: Any, *, name: str = "vectors", dim: int | None = None) -> Float
     Raises:
         InvalidVectors: not numeric, not 1-D or 2-D, another D, or NaN or infinite values.
     """
-    array = np.asarray(x)
+    try:
+        array = np.asarray(x)
+    except ValueError as error:
+        raise InvalidVectors(f"{name}: expected rows of one length, found {error}") from error
     if array.dtype.kind not in "fiu":
         raise InvalidVectors(f"{name}: expected real numbers, found dtype {array.dtype}")
     if array.ndim == 1:
@@ -43,10 +47,12 @@ def as_matrix(x: Any, *, name: str = "vectors", dim: int | None = None) -> Float
         raise InvalidVectors(f"{name}: expected shape [n, D], found {list(array.shape)}")
     if dim is not None and array.shape[1] != dim:
         raise InvalidVectors(f"{name}: expected {dim} dimensions, found {array.shape[1]}")
-    with np.errstate(over="ignore"):
+    # What overflows, and ∞ − ∞ in the sum, is reported below in our own words.
+    with np.errstate(over="ignore", invalid="ignore"):
         matrix = np.ascontiguousarray(array, dtype=np.float32)
-    # One pass: a sum is finite only if every value is (float64 cannot overflow on float32 values).
-    if matrix.size and not np.isfinite(matrix.sum(dtype=np.float64)):
+        # One pass: a sum is finite only if every value is (float64 cannot overflow on float32 values).
+        finite = math.isfinite(matrix.sum(dtype=np.float64))
+    if not finite:
         row = int(np.flatnonzero(~np.isfinite(matrix).all(axis=1))[0])
         raise InvalidVectors(f"{name}: row {row} has NaN or infinite values; remove or repair it")
     return matrix
@@ -67,7 +73,7 @@ def normalize(x: FloatArray, *, name: str = "vectors") -> FloatArray:
     """
     # einsum sums in float32; dividing by the largest value first keeps huge and tiny rows in range.
     norms = np.sqrt(np.einsum("ij,ij->i", x, x, dtype=np.float32))
-    odd = ~((norms > 1e-15) & (norms < 1e15))
+    odd = ~((norms > MIN_NORM) & (norms < 1e15))
     if odd.any():
         norms = norms.astype(np.float64)
         norms[odd] = np.linalg.norm(x[odd].astype(np.float64), axis=1)
@@ -81,8 +87,9 @@ def normalize(x: FloatArray, *, name: str = "vectors") -> FloatArray:
 def truncate(x: FloatArray, d: int) -> FloatArray:
     """Cut rows to their first `d` columns and renormalise: the only way a prefix is made.
 
-    A prefix that is all zeros stays all zeros (its score with anything is 0): a query may
-    legitimately have no weight in the leading dimensions.
+    A prefix of length zero in float32 stays as it is (its score with anything is 0): a query may
+    legitimately have no weight in the leading dimensions. Any other is scaled, however short, since
+    FAISS does so to queries (`prefix.wrap`) and `rerank` must agree with both.
 
     Args:
         x: float32 [n, D] with unit rows.
@@ -99,8 +106,9 @@ def truncate(x: FloatArray, d: int) -> FloatArray:
         raise InvalidVectors(f"a prefix of {d} dimensions was asked of vectors with {full}")
     if d == full:
         return x
-    prefix = np.ascontiguousarray(x[:, :d])
+    # Always a copy: the prefix of a single row is contiguous as it is, and would be scaled in `x`.
+    prefix = x[:, :d].copy()
     norms = np.sqrt(np.einsum("ij,ij->i", prefix, prefix, dtype=np.float32))
-    norms[norms < MIN_NORM] = 1.0
+    norms[norms == 0] = 1.0
     prefix /= norms[:, None]
     return prefix

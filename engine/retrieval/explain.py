@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from engine.retrieval.rerank import rerank
 from engine.retrieval.searcher import Searcher
 from indexers.base import Neighbors
+from indexers.errors import InvalidInput
 from indexers.exact import recall
 from indexers.plan import EXACT, SearchPlan
 from indexers.vectors import FloatArray, IdArray
@@ -62,7 +63,14 @@ class Explanation:
 
 
 def explain(searcher: Searcher, xq: FloatArray, k: int, plan: SearchPlan | None) -> Explanation:
-    """Carry out a plan for one query, unit float32 [1, D], and measure each stage."""
+    """Carry out a plan for one query, unit float32 [1, D], and measure each stage.
+
+    Raises:
+        InvalidInput: k < 1.
+        InvalidSpec: the plan names an index the collection does not have.
+    """
+    if k < 1:
+        raise InvalidInput(f"k must be at least 1, found {k}")
     k = max(1, min(k, searcher.live))
     used = searcher.default_for(k, searcher.dim) if plan is None else searcher.fit(plan, k)
     truth, exact_seconds = _timed(lambda: searcher.search(xq, k, SearchPlan(EXACT)))

@@ -14,10 +14,11 @@ from indexers.vectors import FloatArray, IdArray, truncate
 
 # Candidates gathered at once stay within a size that the second-level cache and memory like.
 BLOCK_BYTES = 32 << 20
-MIN_NORM = 1e-12
 
 
-def rerank(store: VectorStore, xq: FloatArray, candidates: IdArray, dim: int, k: int) -> Neighbors:
+def rerank(
+    store: VectorStore, xq: FloatArray, candidates: IdArray, dim: int, k: int, *, block_bytes: int = BLOCK_BYTES
+) -> Neighbors:
     """Order candidates by their cosine with the query over the first `dim` numbers.
 
     Args:
@@ -27,6 +28,7 @@ def rerank(store: VectorStore, xq: FloatArray, candidates: IdArray, dim: int, k:
         dim: prefix dimension; prefixes of both sides are renormalised (`vectors.truncate`),
             stored full vectors are taken as they are.
         k: answers a query.
+        block_bytes: how much is gathered at once.
 
     Returns:
         Neighbors [nq, min(k, s)].
@@ -35,7 +37,7 @@ def rerank(store: VectorStore, xq: FloatArray, candidates: IdArray, dim: int, k:
     prefixes = truncate(xq, dim)
     scores = np.empty((len(xq), keep), dtype=np.float32)
     rows = np.empty((len(xq), keep), dtype=np.int64)
-    block = max(1, BLOCK_BYTES // (4 * dim * max(1, candidates.shape[1])))
+    block = max(1, block_bytes // (4 * dim * max(1, candidates.shape[1])))
     for start in range(0, len(xq), block):
         part = slice(start, start + block)
         scores[part], rows[part] = _rerank_block(store, prefixes[part], candidates[part], dim, keep)
@@ -47,7 +49,8 @@ def _rerank_block(store: VectorStore, xq: FloatArray, candidates: IdArray, dim: 
     scores = np.matmul(vectors, xq[:, :, None])[:, :, 0]
     if dim < store.dim:
         norms = np.sqrt(np.einsum("qsd,qsd->qs", vectors, vectors))
-        scores /= np.maximum(norms, MIN_NORM)
+        norms[norms == 0] = 1.0
+        scores /= norms
     scores[candidates == MISSING] = -np.inf
     return best(scores, candidates, keep)
 
@@ -58,7 +61,9 @@ def best(scores: FloatArray, rows: IdArray, k: int) -> Neighbors:
     return Neighbors(np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1))
 
 
-def scan_prefix(store: VectorStore, xq: FloatArray, k: int, dim: int, rows: IdArray) -> Neighbors:
+def scan_prefix(
+    store: VectorStore, xq: FloatArray, k: int, dim: int, rows: IdArray, *, block_bytes: int = BLOCK_BYTES
+) -> Neighbors:
     """Score every one of `rows` by the first `dim` numbers: exact at that prefix.
 
     Args:
@@ -67,6 +72,7 @@ def scan_prefix(store: VectorStore, xq: FloatArray, k: int, dim: int, rows: IdAr
         k: answers a query.
         dim: prefix dimension.
         rows: int64 [m], row numbers that may be answered.
+        block_bytes: how much is scored at once.
 
     Returns:
         Neighbors [nq, k], id −1 where there are fewer rows.
@@ -74,7 +80,7 @@ def scan_prefix(store: VectorStore, xq: FloatArray, k: int, dim: int, rows: IdAr
     scores = np.full((len(xq), k), -np.inf, dtype=np.float32)
     found = np.full((len(xq), k), MISSING, dtype=np.int64)
     prefixes = truncate(xq, dim)
-    step = max(1, BLOCK_BYTES // (4 * max(dim, len(xq))))
+    step = max(1, block_bytes // (4 * max(dim, len(xq))))
     for start in range(0, len(rows), step):
         part = rows[start : start + step]
         block = prefixes @ truncate(store.gather(part), dim).T

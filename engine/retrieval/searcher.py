@@ -8,6 +8,7 @@ What is done around it in Python is done once per plan and kept.
 from __future__ import annotations
 
 import math
+import operator
 import threading
 from dataclasses import replace
 from functools import cached_property
@@ -17,18 +18,23 @@ import faiss
 import numpy as np
 
 from engine.collection import layout
+from engine.collection.manifest import IndexEntry
 from engine.collection.snapshot import Snapshot
 from engine.retrieval.rerank import best, rerank, scan_prefix
 from indexers.base import MISSING, FaissIndex, Indexer, IndexSpec, Neighbors, positions_mask
-from indexers.errors import InvalidInput, InvalidSpec
+from indexers.errors import CorruptCollection, InvalidInput, InvalidSpec, InvalidVectors
 from indexers.files import read_index
 from indexers.plan import EXACT, SearchPlan, Stage
 from indexers.registry import family
 from indexers.store import VectorStore, check_dtype
+from indexers.threads import on_one_thread
 from indexers.vectors import FloatArray, IdArray, as_matrix, normalize
 
 WIDEN = 4
 """How much more a search looks at when it came back with too few answers."""
+
+MOST_WAYS = 256
+"""Plans and values of k that are kept ready; a server that is asked with any k must not grow for ever."""
 
 
 class Coarse(NamedTuple):
@@ -37,6 +43,24 @@ class Coarse(NamedTuple):
     spec: IndexSpec
     index: FaissIndex
     refined: FaissIndex
+
+
+class Way(NamedTuple):
+    """A plan made ready for one k: everything a search with it needs, found out once.
+
+    Attributes:
+        plan: checked, with shortlists of at least k.
+        dim: dimensions the answers are scored by.
+        coarse: its index; None where the stored vectors are scanned instead.
+        base: FAISS parameters of that index.
+        refine: parameters for coarse search and rerank in one call; None where Python reranks.
+    """
+
+    plan: SearchPlan
+    dim: int
+    coarse: Coarse | None
+    base: Any
+    refine: Any
 
 
 class Searcher:
@@ -60,7 +84,7 @@ class Searcher:
         self.live = self.rows - len(self.deleted)
         self._selectors = self._make_selectors()
         self._coarse: dict[str, Coarse] = {}
-        self._parameters: dict[tuple[SearchPlan, int], Any] = {}
+        self._ways: dict[tuple[SearchPlan | None, int, int | None], Way] = {}
         self._loading = threading.Lock()
         self.default_plan = SearchPlan.parse(self.entry.plans[0].plan) if self.entry.plans else SearchPlan(EXACT)
 
@@ -69,7 +93,7 @@ class Searcher:
             return VectorStore(np.empty((0, self.dim), dtype=check_dtype(self.entry.dtype)))
         store = VectorStore.open(self._snapshot.open_covering(self.entry.vectors))
         if store.rows.shape != (self.entry.vectors.file.rows, self.dim):
-            raise InvalidSpec(
+            raise CorruptCollection(
                 f"{self.entry.vectors.file.path}: expected {self.entry.vectors.file.rows} × {self.dim}, "
                 f"found {store.rows.shape}"
             )
@@ -96,8 +120,12 @@ class Searcher:
     @cached_property
     def specs(self) -> dict[str, IndexSpec]:
         """The indexes that can be searched, by their key in a plan."""
-        parsed = (IndexSpec.parse(e.spec) for e in self.entry.indexes if e.covering.shards == self.indexed_shards)
-        return {spec.key: spec for spec in parsed}
+        return {key: IndexSpec.parse(entry.spec) for key, entry in self._entries.items()}
+
+    @cached_property
+    def _entries(self) -> dict[str, IndexEntry]:
+        beside = (entry for entry in self.entry.indexes if entry.covering.shards == self.indexed_shards)
+        return {IndexSpec.parse(entry.spec).key: entry for entry in beside}
 
     def coarse(self, key: str) -> Coarse:
         """Return a prefix index by a key of `specs`, loading it the first time."""
@@ -109,67 +137,51 @@ class Searcher:
         return self._coarse[key]
 
     def _load(self, key: str) -> Coarse:
-        entry = next(e for e in self.entry.indexes if IndexSpec.parse(e.spec).key == key)
-        path = self._snapshot.open_covering(entry.covering)
-        index = read_index(path, full_dim=self.dim, rows=len(self.store))
-        return Coarse(IndexSpec.parse(entry.spec), index, faiss.IndexRefine(index, self.store.index))
+        spec = self.specs[key]
+        path = self._snapshot.open_covering(self._entries[key].covering)
+        index = read_index(path, spec=spec, full_dim=self.dim, rows=len(self.store))
+        return Coarse(spec, index, faiss.IndexRefine(index, self.store.index))
 
-    def _probe_parameters(self, coarse: Coarse, indexer: Indexer, plan: SearchPlan) -> Any:
-        probe = plan.probe or indexer.default_probe(coarse.spec)
-        inner = indexer.search_parameters(probe, self._selectors[0])
-        if isinstance(coarse.index, faiss.IndexPreTransform):
-            return faiss.SearchParametersPreTransform(index_params=inner)
-        return inner
+    # -- plans ---------------------------------------------------------------------------
 
-    def _prepared(self, plan: SearchPlan, k: int) -> tuple[Coarse, Any, Any]:
-        """Return the index of a plan with its FAISS parameters, made once for each (plan, k)."""
-        found = self._parameters.get((plan, k))
-        if found is None:
-            coarse = self.coarse(plan.index)
-            base = self._probe_parameters(coarse, family(coarse.spec.family), plan)
+    def _way(self, k: int, plan: SearchPlan | None, dim: int | None) -> Way:
+        """Return what `search` needs for its arguments, made the first time they are seen."""
+        way = self._ways.get((plan, k, dim))
+        if way is None:
+            if len(self._ways) >= MOST_WAYS:
+                self._ways.clear()
+            if plan is None:
+                wanted = self.default_for(k, self.dim if dim is None else dim)
+            else:
+                wanted = self.fit(plan, k)
+            way = self._ways[(plan, k, dim)] = self._prepare(wanted, k, self._last_dim(wanted, dim))
+        return way
+
+    def _prepare(self, plan: SearchPlan, k: int, dim: int) -> Way:
+        if plan.index == EXACT or plan.stages[0].shortlist >= len(self.store):
+            return Way(plan, dim, None, None, None)
+        coarse, base = self._base_parameters(plan)
+        refine = None
+        if len(plan.stages) == 1 and dim == self.dim:
             # FAISS computes its shortlist as int(k · k_factor); the half keeps rounding away.
             factor = (plan.stages[0].shortlist + 0.5) / k
             refine = faiss.IndexRefineSearchParameters(k_factor=factor, base_index_params=base)
-            found = self._parameters[(plan, k)] = (coarse, base, refine)
-        return found
+        return Way(plan, dim, coarse, base, refine)
 
-    # -- searching -----------------------------------------------------------------------
-
-    def check_queries(self, xq: Any) -> FloatArray:
-        """Return queries as unit float32 [nq, D].
-
-        Raises:
-            InvalidVectors: another dimension, NaN or infinite values, or a zero row.
-        """
-        return normalize(as_matrix(xq, name="queries", dim=self.dim), name="queries")
-
-    def search(self, xq: FloatArray, k: int, plan: SearchPlan | None = None, *, dim: int | None = None) -> Neighbors:
-        """Find the k best rows for each query.
-
-        Args:
-            xq: unit float32 [nq, D], as `check_queries` returns them.
-            k: answers a query, ≥ 1.
-            plan: how; the collection's default plan if None.
-            dim: stop at this prefix and answer by its cosines; the full dimension if None.
-
-        Returns:
-            Neighbors [nq, min(k, live rows)] whose ids are row numbers: never a missing one.
-
-        Raises:
-            InvalidInput: k < 1, or a dim that is not the plan's.
-            InvalidSpec: the plan names an index the collection does not have.
-        """
-        if k < 1:
-            raise InvalidInput(f"k must be at least 1, found {k}")
-        k = min(k, self.live)
-        if k == 0 or not len(xq):
-            return Neighbors(np.empty((len(xq), k), np.float32), np.empty((len(xq), k), np.int64))
-        plan = self.default_for(k, dim or self.dim) if plan is None else self.fit(plan, k)
-        return self._search(xq, k, plan, self._last_dim(plan, dim))
+    def _base_parameters(self, plan: SearchPlan) -> tuple[Coarse, Any]:
+        """Return the index of a plan with its FAISS parameters."""
+        coarse = self.coarse(plan.index)
+        indexer = family(coarse.spec.family)
+        probe = plan.probe or indexer.default_probe(coarse.spec)
+        base = indexer.search_parameters(probe, self._selectors[0])
+        if isinstance(coarse.index, faiss.IndexPreTransform):
+            base = faiss.SearchParametersPreTransform(index_params=base)
+        return coarse, base
 
     def _last_dim(self, plan: SearchPlan, dim: int | None) -> int:
-        wanted = dim or (plan.stages[-1].dim if plan.stages else self.dim)
-        if not 1 <= wanted <= self.dim or (plan.stages and plan.stages[-1].dim != wanted):
+        last = plan.stages[-1].dim if plan.stages else None
+        wanted = dim if dim is not None else last or self.dim
+        if not 1 <= wanted <= self.dim or last not in (None, wanted):
             raise InvalidInput(f"cannot stop at {wanted} dimensions with plan {plan} on {self.dim}-dimensional vectors")
         return wanted
 
@@ -207,59 +219,99 @@ class Searcher:
         return spec, family(spec.family)
 
     def fit(self, plan: SearchPlan, k: int) -> SearchPlan:
-        """Check a plan against the collection, and lengthen shortlists that are shorter than k.
+        """Check a plan against the collection, lengthen shortlists shorter than k, and cut needless probes.
 
         Raises:
             InvalidSpec: an index or a stage the collection cannot have.
         """
         if plan.index == EXACT:
             return plan
-        spec, _ = self._spec(plan)
+        spec, indexer = self._spec(plan)
         if plan.stages[-1].dim > self.dim or plan.stages[0].dim < spec.dim:
             raise InvalidSpec(f"plan {plan}: stages must lie between {spec.dim} and {self.dim} dimensions")
-        return plan.widened(k, 1)
+        # FAISS sets aside memory for as many probes as it is told, also for those that cannot be made.
+        probe = min(plan.probe, indexer.most_probes(spec, len(self.store)))
+        return replace(plan, probe=probe).widened(k, 1)
 
-    def _search(self, xq: FloatArray, k: int, plan: SearchPlan, dim: int) -> Neighbors:
-        found = self._search_store(xq, k, plan, dim)
+    # -- searching -----------------------------------------------------------------------
+
+    def check_queries(self, xq: Any) -> FloatArray:
+        """Return queries as unit float32 [nq, D].
+
+        Raises:
+            InvalidVectors: another dimension, NaN or infinite values, or a zero row.
+        """
+        return normalize(as_matrix(xq, name="queries", dim=self.dim), name="queries")
+
+    def search(self, xq: FloatArray, k: int, plan: SearchPlan | None = None, *, dim: int | None = None) -> Neighbors:
+        """Find the k best rows for each query.
+
+        Args:
+            xq: unit float32 [nq, D], as `check_queries` returns them.
+            k: answers a query, ≥ 1.
+            plan: how; the collection's default plan if None.
+            dim: stop at this prefix and answer by its cosines; the full dimension if None.
+
+        Returns:
+            Neighbors [nq, min(k, live rows)] whose ids are row numbers: never a missing one.
+
+        Raises:
+            InvalidInput: k < 1, or a dim that is not the plan's.
+            InvalidSpec: the plan names an index the collection does not have.
+        """
+        k = _at_least_one(k)
+        if xq.ndim != 2 or xq.shape[1] != self.dim:
+            raise InvalidVectors(f"queries: expected shape [nq, {self.dim}], found {list(xq.shape)}")
+        k = min(k, self.live)
+        if k == 0 or not len(xq):
+            return Neighbors(np.empty((len(xq), k), np.float32), np.empty((len(xq), k), np.int64))
+        way = self._way(k, plan, dim)
+        if len(xq) > 1:
+            return self._search(xq, k, way)
+        with on_one_thread():
+            return self._search(xq, k, way)
+
+    def _search(self, xq: FloatArray, k: int, way: Way) -> Neighbors:
+        found = self._search_store(xq, k, way)
         if len(self.tail):
-            found = self._with_tail(found, xq, k, dim)
+            found = self._with_tail(found, xq, k, way.dim)
         if found.ids[:, -1].min() == MISSING:
-            found = self._widen(found, xq, k, plan, dim)
+            found = self._widen(found, xq, k, way)
         return found
 
-    def _search_store(self, xq: FloatArray, k: int, plan: SearchPlan, dim: int) -> Neighbors:
-        n = len(self.store)
-        if plan.index == EXACT or (plan.stages[0].shortlist >= n and dim == self.dim):
-            return self._scan(self.store, 0, xq, k, dim)
-        if len(plan.stages) == 1 and dim == self.dim:
-            coarse, _, parameters = self._prepared(plan, k)
-            scores, rows = coarse.refined.search(xq, k, params=parameters)
-            return Neighbors(scores, rows)
-        return self._funnel(xq, k, plan)
+    def _search_store(self, xq: FloatArray, k: int, way: Way) -> Neighbors:
+        if way.coarse is None:
+            return self._scan(self.store, 0, xq, k, way.dim)
+        if way.refine is not None:
+            return Neighbors(*way.coarse.refined.search(xq, k, params=way.refine))
+        return self._funnel(xq, k, way, way.coarse)
 
     def _scan(self, store: VectorStore, which: int, xq: FloatArray, k: int, dim: int) -> Neighbors:
         """Score every live row of the store (0) or the tail (1)."""
         if dim == self.dim:
             return store.search(xq, k, self._selectors[which])
-        offset = len(self.store) if which else 0
-        live = np.setdiff1d(np.arange(len(store)), self.deleted - offset, assume_unique=True)
-        return scan_prefix(store, xq, k, dim, live)
+        live = np.ones(self.rows, dtype=bool)
+        live[self.deleted] = False
+        part = live[len(self.store) :] if which else live[: len(self.store)]
+        return scan_prefix(store, xq, k, dim, np.flatnonzero(part))
 
     def candidates(self, xq: FloatArray, plan: SearchPlan) -> Neighbors:
-        """Return the coarse index's shortlist: prefix scores and row numbers, [nq, shortlist]."""
-        coarse, parameters, _ = self._prepared(plan, plan.stages[0].shortlist)
-        scores, rows = coarse.index.search(xq, min(plan.stages[0].shortlist, len(self.store)), params=parameters)
-        return Neighbors(scores, rows)
+        """Return the coarse index's shortlist: prefix scores and row numbers, [nq, shortlist].
 
-    def _funnel(self, xq: FloatArray, k: int, plan: SearchPlan) -> Neighbors:
-        found = self.candidates(xq, plan)
-        keeps = [*(stage.shortlist for stage in plan.stages[1:]), k]
-        for stage, keep in zip(plan.stages, keeps, strict=True):
+        Where fewer rows were found the row number is −1, and the score means nothing.
+        """
+        coarse, base = self._base_parameters(plan)
+        return self._shortlist(xq, plan, coarse, base)
+
+    def _shortlist(self, xq: FloatArray, plan: SearchPlan, coarse: Coarse, base: Any) -> Neighbors:
+        wanted = min(plan.stages[0].shortlist, len(self.store))
+        return Neighbors(*coarse.index.search(xq, wanted, params=base))
+
+    def _funnel(self, xq: FloatArray, k: int, way: Way, coarse: Coarse) -> Neighbors:
+        found = self._shortlist(xq, way.plan, coarse, way.base)
+        keeps = [*(stage.shortlist for stage in way.plan.stages[1:]), k]
+        for stage, keep in zip(way.plan.stages, keeps, strict=True):
             found = rerank(self.store, xq, found.ids, stage.dim, keep)
-        short = k - found.ids.shape[1]
-        if short > 0:
-            scores = np.pad(found.scores, ((0, 0), (0, short)), constant_values=-np.inf)
-            found = Neighbors(scores, np.pad(found.ids, ((0, 0), (0, short)), constant_values=MISSING))
         return found
 
     def _with_tail(self, found: Neighbors, xq: FloatArray, k: int, dim: int) -> Neighbors:
@@ -269,16 +321,22 @@ class Searcher:
         old = np.where(found.ids == MISSING, -np.inf, found.scores).astype(np.float32)
         return best(np.concatenate([old, scores], axis=1), np.concatenate([found.ids, rows], axis=1), k)
 
-    def _widen(self, found: Neighbors, xq: FloatArray, k: int, plan: SearchPlan, dim: int) -> Neighbors:
+    def _widen(self, found: Neighbors, xq: FloatArray, k: int, way: Way) -> Neighbors:
         """Search again, wider, for the queries that got too few answers; in the end exactly."""
+        if way.coarse is None:
+            raise InvalidVectors(
+                "a scan of everything found too few rows: expected finite numbers, found NaN in the queries, "
+                "or in the stored vectors (see `nestvec verify`)"
+            )
         short = np.flatnonzero(found.ids[:, -1] == MISSING)
+        plan = way.plan
         wider = SearchPlan(EXACT)
-        if plan.index != EXACT and plan.stages[0].shortlist * WIDEN < len(self.store):
+        if plan.stages[0].shortlist * WIDEN < len(self.store):
             spec, indexer = self._spec(plan)
             probe = (plan.probe or indexer.default_probe(spec)) * WIDEN
             probe = min(probe, indexer.most_probes(spec, len(self.store)))
             wider = replace(plan, probe=probe).widened(k, WIDEN)
-        again = self._search(np.ascontiguousarray(xq[short]), k, wider, dim)
+        again = self._search(np.ascontiguousarray(xq[short]), k, self._way(k, wider, way.dim))
         found.scores[short], found.ids[short] = again
         return found
 
@@ -292,3 +350,13 @@ class Searcher:
         out[indexed] = self.store.gather(positions[indexed])
         out[~indexed] = self.tail.gather(positions[~indexed] - n)
         return out
+
+
+def _at_least_one(k: int) -> int:
+    try:
+        whole = operator.index(k)
+    except TypeError as error:
+        raise InvalidInput(f"k must be a whole number, found {k!r}") from error
+    if whole < 1:
+        raise InvalidInput(f"k must be at least 1, found {k}")
+    return whole

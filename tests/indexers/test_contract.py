@@ -1,0 +1,171 @@
+"""Every family at every kind of prefix, against brute force over truncated vectors: ids and scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pytest
+
+from indexers.base import FaissIndex, IndexSpec, Neighbors, positions_mask
+from indexers.build import build, sample_blocks, training_rows
+from indexers.exact import exact_search
+from indexers.files import read_index, write_index
+from indexers.prefix import wrap
+from indexers.registry import FAMILIES, family, resolve
+from indexers.vectors import FloatArray, truncate
+from tests.conftest import Data, assert_answers, prefix_scores, recall_of, structured
+
+N = 600
+# (D, prefix dimensions): odd ones, 1, a prime D, and D itself.
+DIMS = {48: (1, 7, 16, 33, 48), 31: (5, 31)}
+CASES = [(D, d) for D, prefixes in DIMS.items() for d in prefixes]
+SPECS = ("flat", "sq", "sq:bits=4", "sq:bits=16", "ivf-flat", "ivf-pq", "ivf-pq:rotate=0", "hnsw", "hnsw:m=8")
+
+# Share of the true ten among a hundred candidates when everything is visited. A code of a few
+# bits for one to seven dimensions tells little apart, so short prefixes are not held to it.
+FLOOR = 0.97
+FLOOR_FROM = 7
+
+
+Built = Callable[[str, int, int], tuple[IndexSpec, FaissIndex]]
+
+
+@cache
+def data(D: int) -> Data:
+    return structured(N, D, seed=D)
+
+
+def spec_of(text: str, d: int, D: int) -> IndexSpec:
+    name, _, params = text.partition(":")
+    return resolve(IndexSpec.parse(f"{name}@{d}" + (f":{params}" if params else "")), N, D)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """Build an index in three blocks, write it and read it again; once for each spec."""
+
+    @cache
+    def make(text: str, D: int, d: int) -> tuple[IndexSpec, FaissIndex]:
+        spec = spec_of(text, d, D)
+        xb = data(D).xb
+        blocks = [xb[:1], xb[1:400], xb[400:400], xb[400:]]
+        sample = sample_blocks(blocks, N, training_rows(spec, N, D), seed=0)
+        path: Path = tmp_path_factory.mktemp("index") / "i.faiss"
+        write_index(build(spec, blocks, sample, device="cpu"), path)
+        return spec, read_index(path, spec=spec, full_dim=D, rows=N)
+
+    return make
+
+
+def search(spec: IndexSpec, index: FaissIndex, xq: FloatArray, k: int, selector: object = None) -> Neighbors:
+    """Search with every probe there is."""
+    indexer = family(spec.family)
+    params = indexer.search_parameters(indexer.most_probes(spec, N), selector)
+    if isinstance(index, faiss.IndexPreTransform):
+        params = faiss.SearchParametersPreTransform(index_params=params)
+    return Neighbors(*index.search(xq, k, params=params))
+
+
+def test_every_family_is_under_contract() -> None:
+    assert {text.partition(":")[0] for text in SPECS} == set(FAMILIES)
+
+
+@pytest.mark.parametrize(("D", "d"), CASES)
+@pytest.mark.parametrize("kind", ["xq", "xt"])
+@pytest.mark.parametrize("text", ["flat", "ivf-flat"])
+def test_full_precision_families_equal_brute_force(built: Built, text: str, kind: str, D: int, d: int) -> None:
+    xq = getattr(data(D), kind)
+    found = search(*built(text, D, d), xq, 10)
+    assert_answers(found, prefix_scores(truncate(data(D).xb, d), truncate(xq, d), d), 10)
+    oracle = exact_search(truncate(data(D).xb, d), truncate(xq, d), 10)
+    np.testing.assert_allclose(found.scores, oracle.scores, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize(("D", "d"), CASES)
+def test_half_precision_equals_brute_force_over_rounded_prefixes(built: Built, D: int, d: int) -> None:
+    xb, xq, _ = data(D)
+    rounded = truncate(xb, d).astype(np.float16).astype(np.float32)
+    truth = truncate(xq, d).astype(np.float64) @ rounded.T.astype(np.float64)
+    # FAISS rounds a number that lies halfway between two half floats up, NumPy to the even one.
+    assert_answers(search(*built("sq:bits=16", D, d), xq, 10), truth, 10, atol=6e-5)
+
+
+@pytest.mark.parametrize(("D", "d"), CASES)
+@pytest.mark.parametrize("text", SPECS)
+def test_scores_are_cosines_best_first(built: Built, text: str, D: int, d: int) -> None:
+    """Approximate scores are near the cosine of the row they are given for, and sorted."""
+    xb, xq, _ = data(D)
+    scores, ids = search(*built(text, D, d), xq, 10)
+    assert (np.diff(scores, axis=1) <= 0).all()
+    own = np.take_along_axis(prefix_scores(xb, xq, d), ids, axis=1)
+    # Four bits a dimension, or two for a product code, are a rough ruler.
+    rough = 0.3 if text.startswith("ivf-pq") else 0.15 if "bits=4" in text else 0.02
+    assert np.abs(scores - own).mean() < rough
+
+
+@pytest.mark.parametrize(("D", "d"), [(D, d) for D, d in CASES if d >= FLOOR_FROM])
+@pytest.mark.parametrize("kind", ["xq", "xt"])
+@pytest.mark.parametrize("text", SPECS)
+def test_recall_floor_at_full_probes(built: Built, text: str, kind: str, D: int, d: int) -> None:
+    xq = getattr(data(D), kind)
+    found = search(*built(text, D, d), xq, 100)
+    assert recall_of(found.ids, prefix_scores(data(D).xb, xq, d), 10) >= FLOOR
+
+
+@pytest.mark.parametrize("text", SPECS)
+def test_a_selector_leaves_out_exactly_what_it_excludes(built: Built, text: str) -> None:
+    """Half the rows may not be answered, among them every nearest one."""
+    spec, index = built(text, 48, 16)
+    xq = data(48).xq
+    truth = prefix_scores(data(48).xb, xq, 16)
+    excluded = np.unique(np.argsort(-truth, axis=1)[:, :15])
+    selector = faiss.IDSelectorBitmap(positions_mask(N, excluded))
+    found = search(spec, index, xq, 100, selector)
+    assert not np.isin(found.ids, excluded).any()
+    truth[:, excluded] = -np.inf
+    assert recall_of(found.ids, truth, 10) >= 0.95
+
+
+@pytest.mark.parametrize("text", SPECS)
+def test_more_answers_than_rows_are_padded_with_missing(built: Built, text: str) -> None:
+    spec, index = built(text, 48, 16)
+    _, ids = search(spec, index, data(48).xq[:3], N + 7)
+    found = [set(row[row >= 0].tolist()) for row in ids]
+    # A graph may not reach every node; everything else visits every row once.
+    least = N - 12 if spec.family == "hnsw" else N
+    assert all(len(rows) >= least and rows <= set(range(N)) for rows in found)
+    assert all((row[len(rows) :] == -1).all() for row, rows in zip(ids, found, strict=True))
+
+
+@pytest.mark.parametrize(("D", "d"), [(D, d) for D, d in CASES if d < D])
+def test_the_transform_in_cpp_is_truncate(D: int, d: int) -> None:
+    """A query goes through C++, base rows through NumPy: they must become the same prefix."""
+    spec = IndexSpec("flat", d)
+    chain = wrap(family("flat").create(spec), spec, D)
+    queries = np.concatenate([data(D).xq, data(D).xt])
+    # No weight in the prefix at all, very little, and all of it.
+    queries[0, :d] = 0
+    queries[1, :d] *= 1e-6
+    queries[2, :d] *= 1e-14
+    queries[3, d:] = 0
+    np.testing.assert_allclose(_applied(chain, queries, d), truncate(queries, d), rtol=0, atol=1e-6)
+
+
+def _applied(chain: FaissIndex, x: FloatArray, d: int) -> FloatArray:
+    for at in range(chain.chain.size()):
+        x = faiss.downcast_VectorTransform(chain.chain.at(at)).apply(x)
+    assert x.shape[1] == d
+    return x
+
+
+def test_a_rotation_inside_the_prefix_changes_no_score(built: Built) -> None:
+    """It only spreads variance over codes; flat codes behind it would score the same."""
+    spec = spec_of("ivf-pq", 16, 48)
+    turned = wrap(faiss.IndexFlatIP(16), spec, 48)
+    turned.add(data(48).xb)
+    scores, ids = turned.search(data(48).xq, 10)
+    assert_answers(Neighbors(scores, ids), prefix_scores(data(48).xb, data(48).xq, 16), 10)
