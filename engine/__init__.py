@@ -14,15 +14,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from engine.api import Answers, Collection
+    from engine.answers import Answers
+    from engine.api import Collection
 
 __all__ = ["Answers", "Collection"]
 
 
 def __getattr__(name: str) -> Any:
     """Import the API when it is first used: `nestvec --help` needs none of it."""
-    if name in __all__:
-        from engine import api
+    if name == "Collection":
+        from engine.api import Collection
 
-        return getattr(api, name)
+        return Collection
+    if name == "Answers":
+        from engine.answers import Answers
+
+        return Answers
     raise AttributeError(f"module 'engine' has no attribute {name!r}")

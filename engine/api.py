@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from engine.answers import Answers, answer, find
 from engine.collection.commit import current_version
 from engine.collection.manifest import Space
-from engine.collection.snapshot import Item, Snapshot
+from engine.collection.paths import shown
+from engine.collection.snapshot import Snapshot
 from engine.encoders.base import Encoder, require_modality
 from engine.ingest import arrays, maintain, run
 from engine.ingest.derive import BuildOptions
@@ -23,46 +24,11 @@ from engine.ingest.run import RunOptions
 from engine.retrieval.explain import Explanation, explain
 from engine.retrieval.searcher import Searcher
 from indexers.base import IndexSpec, Neighbors
-from indexers.errors import CollectionError, InvalidInput, PictureError
+from indexers.errors import EncoderError, InvalidInput, PictureError
 from indexers.plan import EXACT, SearchPlan
-from indexers.vectors import FloatArray, IdArray
+from indexers.vectors import FloatArray
 
 Paths = str | Path | Sequence[str | Path]
-
-
-@dataclass(frozen=True)
-class Answers:
-    """The answers to one query, best first.
-
-    Attributes:
-        query: what was asked: the text, the path or id, or None for a vector.
-        scores: float32 [k], cosine similarities.
-        ids: int64 [k].
-    """
-
-    query: str | int | None
-    scores: FloatArray
-    ids: IdArray
-    _snapshot: Snapshot
-    _positions: IdArray
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    @cached_property
-    def items(self) -> list[Item]:
-        """What is known of each answer: uri, caption, size, your own columns."""
-        return [self._snapshot.item(int(position)) for position in self._positions]
-
-    @property
-    def uris(self) -> list[str]:
-        """Where each answer is."""
-        return [item.uri for item in self.items]
-
-    @property
-    def captions(self) -> list[str | None]:
-        """The text that came with each answer, if any."""
-        return [item.caption for item in self.items]
 
 
 class Collection:
@@ -217,7 +183,7 @@ class Collection:
 
         Args:
             vectors: real [n, D]; normalised here.
-            names: unique in `source`; a name that is there already is replaced. Numbered if None.
+            names: unique in `source`; a name that is there already is replaced. Made from the vectors if None.
             captions: a text for each.
             meta: columns for each.
             source: what the names are unique in.
@@ -225,8 +191,11 @@ class Collection:
         Raises:
             InvalidVectors: not a matrix of D columns. A row that is zero or not finite is only
                 counted as failed.
+            InvalidInput: names, captions or columns that do not fit, or a `source` of pictures.
         """
         rows = arrays.ArrayListing(source, vectors, names, captions, meta, dim=self.space.dim)
+        if any(one.name == source and one.kind != "vectors" for one in self.snapshot.manifest.sources):
+            raise InvalidInput(f"source {source!r} is a source of pictures; choose another name")
         options = self._options(None)
         return self._changed(run.add_listing(self.root, rows, self.encoder, options))
 
@@ -243,14 +212,19 @@ class Collection:
         return self._changed(Summary(version=manifest.version))
 
     def remove(self, paths: Sequence[str] = (), *, ids: Sequence[int] = (), below: Sequence[str] = ()) -> Summary:
-        """Take items out; see `ingest.maintain.remove`."""
+        """Take items out; see `ingest.maintain.remove`. One path or folder may be given as it is."""
+        paths, below = ([one] if isinstance(one, str) else one for one in (paths, below))
         return self._changed(maintain.remove(self.root, paths, ids=ids, below=below))
 
     def compact(self, listener: Listener | None = None) -> Summary:
         """Rewrite shards and indexes without what was removed."""
-        specs = [IndexSpec.parse(entry.spec) for entry in self.space.indexes]
-        kept = [IndexSpec(spec.family, spec.dim) for spec in specs] or None
-        return self._changed(maintain.compact(self.root, BuildOptions(specs=kept), listener))
+        heard = listener or Silent()
+        try:
+            options = run.build_options(self.encoder, self.snapshot, self._options(None))
+        except EncoderError as error:
+            heard.say(f"the plan is chosen without text queries: {error}")
+            options = BuildOptions()
+        return self._changed(maintain.compact(self.root, options, heard))
 
     def _options(self, options: RunOptions | None) -> RunOptions:
         return options or RunOptions(device=self._device)
@@ -288,6 +262,8 @@ class Collection:
         """
         if isinstance(query, str):
             return self.search([query], k, plan=plan, dim=dim, exact=exact)[0]
+        if isinstance(query, list | tuple) and not query:
+            return []
         texts = isinstance(query, list | tuple) and bool(query) and all(isinstance(one, str) for one in query)
         if texts:
             xq, names = self.encode_texts(query), list(query)
@@ -304,9 +280,11 @@ class Collection:
             ModalityError: the encoder has no text tower.
             InvalidInput: a text is empty.
         """
-        require_modality(self.encoder, "text")
         if blank := [number for number, text in enumerate(texts) if not text.strip()]:
             raise InvalidInput(f"query {blank[0]} is empty: there is nothing to look for")
+        if wrong := [text for text in texts if shown(text) != text]:
+            raise InvalidInput(f"query {wrong[0]!r} is not valid Unicode; give it as UTF-8")
+        require_modality(self.encoder, "text")
         return self.encoder.encode_texts(list(texts))
 
     def similar(
@@ -343,7 +321,7 @@ class Collection:
         snapshot, searcher = self._pair()
         found = [self._resolve(one, snapshot, searcher) for one in wanted]
         xq = np.stack([vector for _, vector in found]) if found else np.empty((0, searcher.dim), np.float32)
-        names = [one if isinstance(one, int) else str(one) for one in wanted]
+        names = [one if isinstance(one, int) else shown(str(one)) for one in wanted]
         leave_out = [None if include_self else position for position, _ in found]
         answers = self._answers(xq, names, k, self._plan(plan, exact), dim, leave_out)
         return answers[0] if isinstance(item, str | Path | int) else answers
@@ -410,35 +388,7 @@ class Collection:
         found = searcher.search(queries, k + more, plan, dim=dim)
         positions = leave_out or [None] * len(names)
         rows = zip(names, found.scores, found.ids, positions, strict=True)
-        return [_answer(snapshot, name, Neighbors(s, p), k, out) for name, s, p, out in rows]
-
-
-def _answer(snapshot: Snapshot, name: str | int | None, found: Neighbors, k: int, leave_out: int | None) -> Answers:
-    scores, positions = found
-    if leave_out is not None:
-        keep = positions != leave_out
-        scores, positions = scores[keep], positions[keep]
-    scores, positions = scores[:k], positions[:k]
-    return Answers(name, scores, snapshot.ids[positions], snapshot, positions)
-
-
-def find(snapshot: Snapshot, item: str | Path | int) -> int | None:
-    """Return the row number of a stored item by id or path, or None if it is a file to be encoded.
-
-    Raises:
-        ItemNotFound: neither an item nor a file.
-    """
-    if isinstance(item, int):
-        return snapshot.find_id(item)
-    text = str(item)
-    try:
-        return snapshot.find_path(text)
-    except CollectionError:
-        if Path(text).is_file():
-            return None
-        if text.isdigit():
-            return snapshot.find_id(int(text))
-        raise
+        return [answer(snapshot, name, Neighbors(s, p), k, out) for name, s, p, out in rows]
 
 
 def _paths(sources: Paths) -> list[Path]:

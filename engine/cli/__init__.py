@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -40,10 +42,23 @@ class Verbs(click.Group):
         command: click.Command = import_module(f"engine.cli.{cmd_name}").command
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Carry out a verb; click itself would count a reader that has gone away as a failure."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise click.exceptions.Exit(_reader_gone()) from None
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the verbs without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(VERBS.items()))
+
+
+def _reader_gone() -> int:
+    """After `| head`: nothing is wrong, and Python must not complain at exit about what it cannot write."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
@@ -64,24 +79,31 @@ def main() -> None:
 
     Codes: 0 fine, 1 failed, 2 wrong usage, 3 finished with skipped items, 130 interrupted.
     """
+    from engine.collection.paths import printable
     from indexers.errors import InvalidInput, NestvecError
 
+    # A caption in a script that the terminal's encoding lacks is shown escaped and stops nothing.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(standalone_mode=False, color=False if os.environ.get("NO_COLOR") else None)
         sys.stdout.flush()
     except click.exceptions.Exit as exit_:
         code = exit_.exit_code
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         click.echo("nestvec: interrupted; run the same command again to go on from here", err=True)
         code = INTERRUPTED
     except click.ClickException as error:
         error.show()
         code = error.exit_code
     except NestvecError as error:
-        click.echo(f"nestvec: {error}", err=True)
+        click.echo(f"nestvec: {printable(str(error))}", err=True)
         code = USAGE if isinstance(error, InvalidInput) else FAILED
     except BrokenPipeError:
-        # The reader went away (`| head`): nothing is wrong, and Python must not complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+        code = _reader_gone()
+    except OSError as error:
+        where = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
+        click.echo(f"nestvec: {printable(where)}{error.strerror or error}", err=True)
+        code = FAILED
     sys.exit(code)

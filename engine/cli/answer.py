@@ -9,7 +9,7 @@ from engine.cli.options import Answering
 from engine.cli.output import print_answers, say
 
 if TYPE_CHECKING:
-    from engine.api import Answers
+    from engine.answers import Answers
 
 
 def present(answers: Sequence[Answers], how: Answering) -> None:

@@ -14,7 +14,7 @@ import click
 from engine.collection.paths import printable
 
 if TYPE_CHECKING:
-    from engine.api import Answers
+    from engine.answers import Answers
     from engine.ingest.report import Summary
 
 
@@ -45,8 +45,10 @@ class Terminal:
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON value on one line."""
-    click.echo(json.dumps(value, ensure_ascii=False, default=str))
+    """Print one JSON value on one line, with escapes where a terminal or an encoding could be hurt."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    plain = text.isprintable() and "utf" in (getattr(sys.stdout, "encoding", None) or "").lower()
+    click.echo(text if plain else json.dumps(value, default=str))
 
 
 def answers_json(answers: Answers) -> dict[str, Any]:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 @click.command()
 @options.collection
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
-@click.option("--queries", type=click.File("r", encoding="utf-8"), help="A file with one query a line; - for stdin.")
+@click.option(
+    "--queries", type=click.File("r", encoding="utf-8-sig"), help="A file with one query a line; - for stdin."
+)
 @click.option("--vectors", type=options.FILE, help="A .npy file of query vectors, [n, D].")
 @options.answering
 def command(
@@ -39,13 +41,27 @@ def command(
     """
     from engine.api import Collection
 
-    wanted = list(texts) + ([line.strip() for line in queries if line.strip()] if queries else [])
+    wanted = list(texts) + (read_queries(queries) if queries else [])
     if bool(wanted) == bool(vectors):
         raise click.UsageError("give texts, --queries or --vectors")
     with Collection.open(collection, device=how.device) as opened:
         asked = load_vectors(vectors) if vectors else wanted
         answers = opened.search(asked, how.k, plan=how.plan, dim=how.dim, exact=how.exact)
         present(answers, how)
+
+
+def read_queries(file: TextIO) -> list[str]:
+    """Read one query a line; blank lines are passed over.
+
+    Raises:
+        InvalidInput: it is not UTF-8.
+    """
+    from indexers.errors import InvalidInput
+
+    try:
+        return [line.strip() for line in file if line.strip()]
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{file.name} is not a UTF-8 text: {error}") from error
 
 
 def load_vectors(path: Path) -> NDArray[Any]:

@@ -15,7 +15,7 @@ from engine.ingest.pictures import decode_picture
 from indexers.errors import PictureError
 
 if TYPE_CHECKING:
-    from engine.api import Answers
+    from engine.answers import Answers
     from engine.collection.snapshot import Item
 
 SIDE = 240

@@ -21,18 +21,31 @@ Tombstone = tuple[str, int]
 Failure = tuple[str, str, str]
 
 
-def reserve(root: Path, sources: Iterable[Source], ids: int) -> tuple[Change, list[int]]:
+def reserve(root: Path, sources: Iterable[Source], ids: int, prepared_on: Manifest) -> tuple[Change, list[int]]:
     """Add sources and set aside a block of ids.
+
+    Args:
+        root: the collection.
+        sources: those of a run, new or known.
+        ids: how many.
+        prepared_on: the version whose names of sources were looked at.
 
     Returns:
         the change, and a list that holds the block's first id once it has been applied.
     """
     first: list[int] = []
+    wanted = {source.name: source for source in sources}
+    before = {source.name: source for source in prepared_on.sources}
 
     def change(base: Manifest) -> Manifest:
         first[:] = [base.next_id]
         known = {source.name: source for source in base.sources}
-        known.update((source.name, source) for source in sources)
+        for name, source in wanted.items():
+            if known.get(name, source) != source and known[name] != before.get(name):
+                raise CommitConflict(
+                    f"another process has just added a source called {name!r} to {root}; run this again"
+                )
+        known.update(wanted)
         return replace(base, sources=tuple(known.values()), next_id=base.next_id + ids)
 
     return change, first
@@ -96,15 +109,25 @@ def bury(root: Path, tombstones: Iterable[Tombstone]) -> Change:
     return change
 
 
-def record_failures(root: Path, sources: set[str], failures: Iterable[Failure]) -> Change:
-    """Replace the failures of some sources by those of their latest run."""
+def record_failures(
+    root: Path, sources: set[str], failures: Iterable[Failure], *, paths: frozenset[tuple[str, str]] = frozenset()
+) -> Change:
+    """Replace failures by those of the latest run.
+
+    Args:
+        root: the collection.
+        sources: sources that were listed whole: what failed there before is forgotten.
+        failures: of this run.
+        paths: (source, path) of the items of other sources that this run looked at.
+    """
     new = list(failures)
 
     def change(base: Manifest) -> Manifest:
         kept: list[Failure] = []
         if base.failures is not None:
             table = read_table(root, base.failures).to_pylist()
-            kept = [(row["source"], row["path"], row["reason"]) for row in table if row["source"] not in sources]
+            rows = [(row["source"], row["path"], row["reason"]) for row in table]
+            kept = [row for row in rows if row[0] not in sources and row[:2] not in paths]
         rows = kept + new
         if not rows:
             return replace(base, failures=None)

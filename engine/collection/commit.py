@@ -133,7 +133,7 @@ def read_version(root: Path, number: int) -> Manifest:
     path = root / layout.version_file(number)
     try:
         text = path.read_text(encoding="ascii")
-    except (FileNotFoundError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise CorruptCollection(f"version {number} of {root} cannot be read: {error}") from error
     found = manifest.from_json(text, name=str(path))
     if found.version != number:
@@ -141,18 +141,48 @@ def read_version(root: Path, number: int) -> Manifest:
     return found
 
 
-def create(root: Path, first: Manifest) -> Manifest:
+def check_free(root: Path) -> None:
+    """Refuse to make a collection where something else is.
+
+    What a killed `create` left behind holds no version, and is taken over.
+
+    Raises:
+        CollectionError: the path is a file, or a directory that already holds something.
+    """
+    if not root.exists():
+        return
+    if not root.is_dir():
+        raise CollectionError(f"{root} is a file; choose another name for the collection")
+    names = set(os.listdir(root))
+    if names - {layout.VERSIONS, layout.SPACES} or exists(root):
+        raise CollectionError(f"{root} already exists and is not empty; choose another name")
+
+
+def exists(root: Path) -> bool:
+    """Whether there is a collection at a path."""
+    folder = root / layout.VERSIONS
+    return folder.is_dir() and layout.is_collection(os.listdir(folder))
+
+
+def create(root: Path, make: Callable[[], Manifest]) -> Manifest:
     """Make a new collection with version 1.
+
+    Args:
+        root: its directory.
+        make: writes what version 1 lists, and returns it; called once the directory is there.
 
     Raises:
         CollectionError: the directory already holds something.
+        CommitConflict: another process made it in the meantime.
     """
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise CollectionError(f"{root} already exists and is not empty; choose another name")
+    check_free(root)
     (root / layout.VERSIONS).mkdir(parents=True, exist_ok=True)
     _sync_folder(root.parent)
     _sync_folder(root)
-    return _publish(root, replace(first, version=0), "create")
+    try:
+        return _publish(root, replace(make(), version=0), "create")
+    except FileExistsError as error:
+        raise CommitConflict(f"another process made {root} in the meantime; run this again") from error
 
 
 def commit(root: Path, change: Change, *, operation: str) -> Manifest:
@@ -218,6 +248,11 @@ def _link(temporary: Path, target: Path) -> None:
         # FAT, exFAT and some network shares have no hard links: an exclusive create still
         # decides the race, and a reader that sees a half-written version refuses its hash.
         with target.open("xb") as out:
-            out.write(temporary.read_bytes())
-            out.flush()
-            os.fsync(out.fileno())
+            try:
+                out.write(temporary.read_bytes())
+                out.flush()
+                os.fsync(out.fileno())
+            except BaseException:
+                # Half a version would be the newest, and refuse everybody: the disk may be full.
+                target.unlink(missing_ok=True)
+                raise

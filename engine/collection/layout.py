@@ -20,9 +20,9 @@ lists do not exist.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 FORMAT = 1
-SUFFIX = ".nest"
 VERSIONS = "versions"
 ITEMS = "items"
 LOOKUP = "lookup"
@@ -41,8 +41,9 @@ TEMPORARY = ".tmp-"
 _VERSION = re.compile(r"[0-9]{10}\.json")
 _FILE = re.compile(
     r"(items|lookup|deletes|failures|spaces/[a-z0-9_-]{1,64}/(embeddings|encoder|vectors|indexes))"
-    r"/[0-9a-f]{32}\.(parquet|arrow|json|npy|faiss)"
+    r"/(?P<stem>[0-9a-f]{32})\.(parquet|arrow|json|npy|faiss)"
 )
+_HASH = re.compile(r"[0-9a-f]{64}")
 _SPACE = re.compile(r"[a-z0-9_-]{1,64}")
 
 
@@ -61,9 +62,15 @@ def space_folder(space: str, kind: str) -> str:
     return f"{SPACES}/{space}/{kind}"
 
 
-def is_file_path(path: str) -> bool:
-    """Whether a path taken from a version file is one that nestvec would have written."""
-    return _FILE.fullmatch(path) is not None
+def is_file_of(path: str, blake3: str) -> bool:
+    """Whether a path taken from a version file is one that nestvec would have given to content of that hash."""
+    match = _FILE.fullmatch(path)
+    return match is not None and _HASH.fullmatch(blake3) is not None and match["stem"] == blake3[:HASH_DIGITS]
+
+
+def is_collection(names: Iterable[str]) -> bool:
+    """Whether file names found in a `versions` folder are those of a collection."""
+    return any(version_number(name) is not None for name in names)
 
 
 def is_space_name(name: str) -> bool:

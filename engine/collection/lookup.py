@@ -23,14 +23,19 @@ BATCH_ROWS = 65_536
 
 
 def union_schema(schemas: Iterable[pa.Schema]) -> pa.Schema:
-    """Return the schema every shard fits into; a user's column of two types becomes text."""
+    """Return the schema every shard fits into; numbers of two types become floats, other mixtures text."""
     fields: dict[str, pa.Field] = {field.name: field for field in ITEM_SCHEMA}
     for schema in schemas:
         for field in schema:
             known = fields.setdefault(field.name, field.with_nullable(True))
             if known.type != field.type and field.name not in ITEM_SCHEMA.names:
-                fields[field.name] = pa.field(field.name, pa.string())
+                fields[field.name] = pa.field(field.name, _common(known.type, field.type))
     return pa.schema(list(fields.values()))
+
+
+def _common(one: pa.DataType, other: pa.DataType) -> pa.DataType:
+    numbers = all(pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in (one, other))
+    return pa.float64() if numbers else pa.string()
 
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -38,7 +43,7 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
     columns = []
     for field in schema:
         if field.name in table.column_names:
-            columns.append(table.column(field.name).cast(field.type))
+            columns.append(table.column(field.name).cast(field.type, safe=False))
         else:
             columns.append(pa.nulls(table.num_rows, field.type))
     return pa.table(columns, schema=schema)
@@ -74,6 +79,12 @@ def _batches(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.Recor
         yield pa.concat_tables(waiting).combine_chunks().to_batches()[0]
 
 
+def _check_schema(found: pa.Schema, path: Path) -> None:
+    for field in ITEM_SCHEMA:
+        if field.name not in found.names or found.field(field.name).type != field.type:
+            raise CorruptCollection(f"{path}: column {field.name!r} is missing or of another type")
+
+
 class Lookup:
     """Random access to item rows; some in a mapped file, the newest ones in memory."""
 
@@ -100,6 +111,7 @@ class Lookup:
                 batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
                 for batch in batches:
                     batch.validate()
+                _check_schema(reader.schema, path)
             except (pa.ArrowException, OSError) as error:
                 raise CorruptCollection(f"{path} cannot be read: {error}; see `nestvec verify`") from error
         if sum(batch.num_rows for batch in batches) != rows:
@@ -116,7 +128,10 @@ class Lookup:
         at = int(np.searchsorted(self._starts, position, side="right")) - 1
         batch = self._batches[at]
         row = position - int(self._starts[at])
-        return {name: batch.column(i)[row].as_py() for i, name in enumerate(batch.schema.names)}
+        try:
+            return {name: batch.column(i)[row].as_py() for i, name in enumerate(batch.schema.names)}
+        except (pa.ArrowException, UnicodeDecodeError) as error:
+            raise CorruptCollection(f"row {position} of the items cannot be read: {error}") from error
 
     def column(self, name: str) -> np.ndarray:
         """Return a column of every row, a numeric one, as one array."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -10,7 +11,15 @@ from typing import Any
 from blake3 import blake3
 
 from engine.collection import layout
+from engine.encoders.base import Fingerprint
+from indexers.base import IndexSpec
 from indexers.errors import CorruptCollection, UnsupportedFormat
+from indexers.plan import SearchPlan
+from indexers.store import check_dtype
+
+# Bounds on what a version may declare: sums of row numbers stay within 64 bits.
+MOST = 1 << 48
+MOST_DIMENSIONS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -108,13 +117,20 @@ class Source:
 
     Attributes:
         name: short and unique in the collection; items refer to it.
-        kind: "folder", "vectors" or "table".
+        kind: "folder", "table" (of pictures) or "vectors".
         location: absolute path on the machine that indexed it, percent-encoded where not UTF-8.
     """
 
     name: str
     kind: str
     location: str
+
+    @property
+    def folder(self) -> str | None:
+        """What its items' paths are relative to; None where they are names and not paths."""
+        if self.kind == "vectors":
+            return None
+        return posixpath.dirname(self.location) if self.kind == "table" else self.location
 
 
 @dataclass(frozen=True)
@@ -185,6 +201,8 @@ def from_json(text: str, *, name: str) -> Manifest:
     try:
         data = json.loads(text)
         found = int(data["body"]["format"])
+        if found < 1:
+            raise ValueError(f"format {found}")
         if found > layout.FORMAT:
             raise UnsupportedFormat(
                 f"{name} is of format {found}, and this nestvec reads up to {layout.FORMAT}: upgrade nestvec"
@@ -193,7 +211,7 @@ def from_json(text: str, *, name: str) -> Manifest:
         if blake3(body.encode()).hexdigest() != data["blake3"]:
             raise CorruptCollection(f"{name} does not match its own hash; see `nestvec verify`")
         return _manifest(data["body"], name)
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise CorruptCollection(f"{name} is not a nestvec version file: {error!r}") from error
 
 
@@ -217,8 +235,8 @@ def _manifest(body: Mapping[str, Any], name: str) -> Manifest:
 
 def _file(data: Mapping[str, Any]) -> FileRef:
     ref = FileRef(str(data["path"]), int(data["size"]), str(data["blake3"]), int(data["rows"]))
-    if not layout.is_file_path(ref.path) or ref.size < 0 or ref.rows < 0:
-        raise ValueError(f"not a file of a collection: {ref.path!r}")
+    if not layout.is_file_of(ref.path, ref.blake3) or not 0 <= ref.size < MOST or not 0 <= ref.rows < MOST:
+        raise ValueError(f"not a file of a collection: {ref}")
     return ref
 
 
@@ -227,6 +245,12 @@ def _covering(data: Mapping[str, Any]) -> Covering:
 
 
 def _space(data: Mapping[str, Any]) -> Space:
+    check_dtype(str(data["dtype"]))
+    Fingerprint.from_json(data["fingerprint"])
+    for text in [e["spec"] for e in data["indexes"]]:
+        IndexSpec.parse(text)
+    for text in [p["plan"] for p in data["plans"]]:
+        SearchPlan.parse(text)
     return Space(
         encoder=str(data["encoder"]),
         fingerprint=dict(data["fingerprint"]),
@@ -250,10 +274,16 @@ def _space(data: Mapping[str, Any]) -> Space:
 
 def _check(manifest: Manifest, name: str) -> None:
     """Refuse a version whose parts do not fit together."""
+    if len({ref.path for ref in manifest.items}) < len(manifest.items) or not 0 <= manifest.next_id < MOST:
+        raise CorruptCollection(f"{name}: an item shard is listed twice, or the next id is none")
+    if len({source.name for source in manifest.sources}) < len(manifest.sources):
+        raise CorruptCollection(f"{name}: two sources have the same name")
     coverings = [manifest.lookup] if manifest.lookup else []
     for key, space in manifest.spaces.items():
         if not layout.is_space_name(key):
             raise CorruptCollection(f"{name}: {key!r} is not a name of a space")
+        if not 1 <= space.dim <= MOST_DIMENSIONS:
+            raise CorruptCollection(f"{name}: space {key!r} has vectors of {space.dim} dimensions")
         rows = [ref.rows for ref in space.embeddings]
         if rows != [ref.rows for ref in manifest.items]:
             raise CorruptCollection(f"{name}: the vectors of space {key!r} do not lie row for row beside the items")

@@ -37,6 +37,15 @@ def path_key(source: str, path: str) -> int:
     return int.from_bytes(blake3(f"{source}\0{path}".encode()).digest(length=8), "little")
 
 
+def shown(path: str) -> str:
+    """Return a path as it was written, or its text where it is not Unicode."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return path_text(path.encode("utf-8", "surrogateescape"))
+    return path
+
+
 def printable(text: str) -> str:
     """Return text that cannot move a terminal's cursor or break a line: controls are escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -22,6 +22,7 @@ from indexers.vectors import FloatArray, IdArray
 # A shard ends at whichever comes first; each is a commit, so it is what an interruption costs.
 SHARD_ROWS = 4096
 SHARD_BYTES = 64 << 20
+MOST_SHARD_ROWS = 65_536
 
 META = "meta."
 """Prefix of the user's own columns, so that no name of theirs can shadow one of ours."""
@@ -56,8 +57,8 @@ TOMBSTONE_SCHEMA = pa.schema(
 
 
 def vector_shard_rows(dim: int, dtype: str) -> int:
-    """Return how many rows a shard of ready-made vectors has: 64 MB of them."""
-    return max(SHARD_ROWS, SHARD_BYTES // (dim * check_dtype(dtype).itemsize))
+    """Return how many rows a shard of ready-made vectors has: 64 MB of them, or as many as are easily held."""
+    return min(MOST_SHARD_ROWS, max(SHARD_ROWS, SHARD_BYTES // (dim * check_dtype(dtype).itemsize)))
 
 
 def write_table(root: Path, folder: str, table: pa.Table) -> FileRef:
@@ -78,7 +79,8 @@ def read_table(root: Path, ref: FileRef, columns: list[str] | None = None) -> pa
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             table = file.read(columns=columns)
-    except (pa.ArrowException, OSError) as error:
+            table.schema.names  # noqa: B018 - decoded only when asked for, and no checksum covers them
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise CorruptCollection(f"{path} cannot be read: {error}; see `nestvec verify`") from error
     if table.num_rows != ref.rows:
         raise CorruptCollection(f"{path}: expected {ref.rows} rows, found {table.num_rows}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,8 +17,8 @@ import pyarrow as pa
 
 from engine.collection import commit, layout, verified
 from engine.collection.lookup import Lookup
-from engine.collection.manifest import Covering, FileRef, Manifest
-from engine.collection.paths import file_text, path_key
+from engine.collection.manifest import Covering, FileRef, Manifest, Source
+from engine.collection.paths import file_text, path_key, path_text
 from engine.collection.shards import META, read_embeddings, read_items, read_table
 from indexers.errors import CorruptCollection, ItemNotFound
 from indexers.store import StoredArray
@@ -55,6 +57,7 @@ class Snapshot:
         self.root = root
         self.manifest = manifest
         self._pin = pin
+        self._verified = verified.Verified(root)
 
     @classmethod
     def open(cls, root: Path | str, version: int | None = None) -> Snapshot:
@@ -71,7 +74,9 @@ class Snapshot:
         except FileNotFoundError as error:
             raise CorruptCollection(f"{root} has no version {number}") from error
         try:
-            fcntl.flock(pin, fcntl.LOCK_SH)
+            # Some network shares have no locks; nothing but garbage collection needs them.
+            with contextlib.suppress(OSError):
+                fcntl.flock(pin, fcntl.LOCK_SH)
             return cls(root, commit.read_version(root, number), pin)
         except BaseException:
             os.close(pin)
@@ -93,8 +98,8 @@ class Snapshot:
         self.close()
 
     def ensure(self, refs: list[FileRef]) -> None:
-        """Check files before they are trusted; see `verified.ensure`."""
-        verified.ensure(self.root, refs)
+        """Check files before they are trusted; see `verified.Verified`."""
+        self._verified.ensure(refs)
 
     @property
     def rows(self) -> int:
@@ -157,18 +162,17 @@ class Snapshot:
         return self.lookup.column("id")
 
     @cached_property
-    def locations(self) -> dict[str, str]:
-        """Location of every source by its name."""
-        return {source.name: source.location for source in self.manifest.sources}
+    def _folders(self) -> dict[str, str]:
+        """Folder that the paths of a source are relative to, by its name; vectors have none."""
+        return {source.name: source.folder for source in self.manifest.sources if source.folder is not None}
 
     def item(self, position: int) -> Item:
         """Return the item at a row number."""
         row = self.lookup.row(position)
-        location = self.locations.get(row["source"], row["source"])
-        kind = next((s.kind for s in self.manifest.sources if s.name == row["source"]), "folder")
+        folder = self._folders.get(row["source"])
         return Item(
             id=row["id"],
-            uri=f"{location}/{row['path']}" if kind == "folder" else row["path"],
+            uri=row["path"] if folder is None else posixpath.join(folder, row["path"]),
             source=row["source"],
             path=row["path"],
             caption=row["caption"],
@@ -201,19 +205,37 @@ class Snapshot:
         Raises:
             ItemNotFound: no live item has that path.
         """
-        keys = self.lookup.column("key")
-        absolute = file_text(path)
-        for source in self.manifest.sources:
-            names = [path]
-            if absolute.startswith(source.location.rstrip("/") + "/"):
-                names.append(absolute[len(source.location.rstrip("/")) + 1 :])
-            for name in names:
-                rows = np.flatnonzero(keys == np.uint64(path_key(source.name, name)))
-                for row in np.setdiff1d(rows, self.deleted):
-                    found = self.lookup.row(int(row))
-                    if found["source"] == source.name and found["path"] == name:
-                        return int(row)
+        with contextlib.suppress(UnicodeEncodeError):  # half a surrogate pair names no file
+            for source in self.manifest.sources:
+                for name in self.names_in(source, path):
+                    if (row := self._find(source.name, name)) is not None:
+                        return row
         raise ItemNotFound(f"{path!r} is not in {self.root}")
+
+    def names_in(self, source: Source, path: str) -> list[str]:
+        """Return what a path a user wrote may be called in a source, the likeliest first.
+
+        Args:
+            source: one of the version's sources.
+            path: as it was printed, as the file system knows it, or absolute.
+        """
+        written = os.fsencode(path)
+        # A name that is not Unicode arrives with surrogates in it, which no stored text has.
+        names = [path] if path == written.decode("utf-8", "replace") else []
+        names += [name for name in (path_text(written), path_text(os.path.normpath(written))) if name not in names]
+        absolute = file_text(path)
+        folder = "" if source.folder is None else source.folder.rstrip("/") + "/"
+        if folder and absolute.startswith(folder):
+            names.append(absolute[len(folder) :])
+        return names
+
+    def _find(self, source: str, name: str) -> int | None:
+        rows = np.flatnonzero(self.lookup.column("key") == np.uint64(path_key(source, name)))
+        for row in np.setdiff1d(rows, self.deleted):
+            found = self.lookup.row(int(row))
+            if found["source"] == source and found["path"] == name:
+                return int(row)
+        return None
 
     def item_tables(self, columns: list[str] | None = None, *, first: int = 0) -> Iterator[pa.Table]:
         """Yield the item shards from number `first` on, or some of their columns, one at a time."""
@@ -236,15 +258,6 @@ class Snapshot:
         """Yield the stored values of each embedding shard as float32."""
         for _, stored in self.stored_vectors(space, stop=stop):
             yield np.ascontiguousarray(stored, dtype=np.float32)
-
-    def vector(self, space: str, position: int) -> FloatArray:
-        """Read one stored vector from its shard, float32 [D]."""
-        entry = self.manifest.space(space)
-        ref, row = self.locate(position)
-        shard = self.manifest.items.index(ref)
-        self.ensure([entry.embeddings[shard]])
-        _, stored = read_embeddings(self.root, entry.embeddings[shard], entry.dim, entry.dtype)
-        return np.asarray(stored[row], dtype=np.float32)
 
     def open_covering(self, covering: Covering) -> Path:
         """Check a derived file and return its path."""

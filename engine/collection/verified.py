@@ -93,19 +93,31 @@ def check_hash(root: Path, ref: FileRef) -> None:
         )
 
 
-def ensure(root: Path, refs: Iterable[FileRef]) -> None:
-    """Check the sizes of files, and the hashes of those this machine has not seen as they are.
+class Verified:
+    """The files of one open version: each is checked once, and the cache is read once for all of them."""
 
-    Raises:
-        CorruptCollection: one is missing, of another size, or changed.
-    """
-    known = _load(root)
-    fresh: list[tuple[str, Stamp]] = []
-    for ref in refs:
-        check_size(root, ref)
-        stamp = _stamp(root / ref.path)
-        if known.get(ref.blake3) != stamp:
-            check_hash(root, ref)
-            fresh.append((ref.blake3, stamp))
-    if fresh:
-        _append(root, fresh)
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._known: dict[str, Stamp] | None = None
+        self._done: set[str] = set()
+
+    def ensure(self, refs: Iterable[FileRef]) -> None:
+        """Check the sizes of files, and the hashes of those this machine has not seen as they are.
+
+        Raises:
+            CorruptCollection: one is missing, of another size, or changed.
+        """
+        fresh: list[tuple[str, Stamp]] = []
+        for ref in refs:
+            if ref.path in self._done:
+                continue
+            if self._known is None:
+                self._known = _load(self.root)
+            check_size(self.root, ref)
+            stamp = _stamp(self.root / ref.path)
+            if self._known.get(ref.blake3) != stamp:
+                check_hash(self.root, ref)
+                fresh.append((ref.blake3, stamp))
+            self._done.add(ref.path)
+        if fresh:
+            _append(self.root, fresh)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.collection import commit, verified
+from engine.collection import commit, layout, verified
 from engine.collection.manifest import FileRef
 from engine.collection.shards import check_vectors_finite
 from engine.collection.snapshot import Snapshot
@@ -56,7 +56,7 @@ def verify(root: Path, progress: Callable[[int], None] = lambda _bytes: None) ->
 
 
 def _is_derived(ref: FileRef) -> bool:
-    return not ref.path.endswith(".parquet")
+    return ref.path.split("/")[-2] in (layout.LOOKUP, layout.VECTORS, layout.INDEXES)
 
 
 def _check_shards(snapshot: Snapshot) -> Iterator[Problem]:
@@ -77,9 +77,9 @@ def _check_shards(snapshot: Snapshot) -> Iterator[Problem]:
 
 
 def _older_versions(root: Path) -> Iterator[Problem]:
-    """Check that the version before the newest can still be read; it is what a rollback needs."""
+    """Check that the version before the newest can be read, if it is kept; it is what a rollback needs."""
     number = commit.current_version(root) - 1
-    if number < 1:
+    if not (root / layout.version_file(number)).exists():
         return
     try:
         commit.read_version(root, number)

@@ -9,12 +9,18 @@ import numpy as np
 from blake3 import blake3
 
 from engine.collection.manifest import Source
-from engine.ingest.entries import Entry
+from engine.ingest.entries import Block, VectorListing
+from engine.ingest.tables import plain
 from indexers.errors import InvalidInput, InvalidVectors
+from indexers.vectors import FloatArray
+
+ROWS_AT_ONCE = 4096
 
 
-class ArrayListing:
+class ArrayListing(VectorListing):
     """Rows of an array [n, D] with names, captions and columns; see `Collection.add_vectors`."""
+
+    whole = False
 
     def __init__(
         self,
@@ -26,8 +32,8 @@ class ArrayListing:
         *,
         dim: int,
     ) -> None:
-        self.source = Source(source, "vectors", source)
-        self.ignored = 0
+        self.source = Source(_text(source, "source"), "vectors", source)
+        self._dim = dim
         self.vectors = np.asarray(vectors)
         if self.vectors.ndim != 2 or self.vectors.shape[1] != dim or self.vectors.dtype.kind not in "fiu":
             raise InvalidVectors(
@@ -36,16 +42,49 @@ class ArrayListing:
         for name, given in (("names", names), ("captions", captions), ("meta", meta)):
             if given is not None and len(given) != len(self.vectors):
                 raise InvalidInput(f"{name}: expected one for each of {len(self.vectors)} vectors, found {len(given)}")
-        self._names = names
-        self._captions = captions
-        self._meta = meta
+        self._names = None if names is None else [_text(name, "names") for name in names]
+        self._captions = None if captions is None else [c if c is None else _text(c, "captions") for c in captions]
+        self._meta = None if meta is None else [_columns(row) for row in meta]
 
-    def entries(self) -> Iterator[Entry]:
+    @property
+    def dim(self) -> int:
+        """Dimension D of its vectors."""
+        return self._dim
+
+    def blocks(self) -> Iterator[Block]:
         """Yield the rows; a row without a name is named by its content."""
-        for number, vector in enumerate(self.vectors):
-            row = np.asarray(vector, dtype=np.float32)
-            name = self._names[number] if self._names else f"vector-{blake3(row.tobytes()).hexdigest(length=8)}"
-            caption = self._captions[number] if self._captions else None
-            yield Entry(
-                self.source.name, name, caption=caption, meta=dict(self._meta[number]) if self._meta else {}, vector=row
+        for start in range(0, len(self.vectors), ROWS_AT_ONCE):
+            part = slice(start, start + ROWS_AT_ONCE)
+            with np.errstate(over="ignore"):
+                rows: FloatArray = np.ascontiguousarray(self.vectors[part], dtype=np.float32)
+            yield Block(
+                self.source.name,
+                self._names[part] if self._names is not None else [_name(row) for row in rows],
+                rows,
+                None if self._captions is None else self._captions[part],
+                None if self._meta is None else self._meta[part],
             )
+
+
+def _name(row: FloatArray) -> str:
+    return f"vector-{blake3(row.tobytes()).hexdigest(length=8)}"
+
+
+def _text(value: Any, name: str) -> str:
+    """Return a text that can be stored.
+
+    Raises:
+        InvalidInput: not a text, or half a surrogate pair in it.
+    """
+    if not isinstance(value, str):
+        raise InvalidInput(f"{name}: expected texts, found {value!r}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"{name}: {value!r} is not valid Unicode: {error.reason}") from error
+    return value
+
+
+def _columns(row: dict[str, Any]) -> dict[str, Any]:
+    found = {_text(str(name), "meta"): plain(value) for name, value in row.items()}
+    return {name: value for name, value in found.items() if value is not None}

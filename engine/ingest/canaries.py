@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from engine.collection import layout
+from engine.collection import layout, verified
 from engine.collection.commit import new_file, written
 from engine.collection.manifest import FileRef
 from engine.encoders.base import Encoder
@@ -56,6 +56,7 @@ def check_canaries(root: Path, ref: FileRef | None, encoder: Encoder) -> None:
     """
     if ref is None:
         return
+    verified.Verified(root).ensure([ref])
     try:
         stored = json.loads((root / ref.path).read_text())["canaries"]
         known = {(c["kind"], c["input"]): np.asarray(c["vector"], dtype=np.float32) for c in stored}

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from engine.collection.snapshot import Snapshot
-from engine.ingest.entries import Entry
+from engine.ingest.entries import Block, Keys
 from indexers.store import StoredArray
 from indexers.vectors import FloatArray, IdArray
 
-COLUMNS = ["id", "key", "content", "size", "mtime_ns", "meta_key", "width", "height"]
+COLUMNS = ["id", "source", "key", "content", "size", "mtime_ns", "meta_key", "width", "height"]
+KEPT_SHARDS = 8
 
 
 @dataclass(frozen=True)
@@ -42,35 +43,51 @@ def content_key(content: str) -> int:
 
 
 class Catalogue:
-    """Live items by (source, path) and by content: about 100 bytes an item."""
+    """Live items by (source, path) and by content: about 150 bytes an item."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
-        tables = list(snapshot.item_tables(COLUMNS))
-        table = pa.concat_tables(tables).combine_chunks() if tables else None
         live = np.ones(snapshot.rows, dtype=bool)
         live[snapshot.deleted] = False
-        self._table = table
-        self._positions = np.flatnonzero(live)
-        keys = table.column("key").to_numpy()[live] if table else np.empty(0, np.uint64)
-        contents = [content_key(c) for c in table.column("content").to_pylist()] if table else []
-        self._by_key = _Sorted(keys, self._positions)
-        self._by_content = _Sorted(np.array(contents, dtype=np.uint64)[live[: len(contents)]], self._positions)
+        positions = np.flatnonzero(live)
+        tables = list(snapshot.item_tables(COLUMNS))
+        self._table = pa.concat_tables(tables).combine_chunks() if tables else None
+        self._numbers = {name: self._numeric(name) for name in COLUMNS if name not in ("source", "content")}
+        contents = self._table.column("content").to_pylist() if self._table else []
+        keys = np.array([content_key(content) for content in contents], dtype=np.uint64)
+        self._by_key = _Sorted(self._numbers["key"][live], positions)
+        self._by_content = _Sorted(keys[live], positions)
 
-    def __len__(self) -> int:
-        return len(self._positions)
+    def _numeric(self, name: str) -> np.ndarray:
+        return np.empty(0, np.uint64) if self._table is None else self._table.column(name).to_numpy()
 
-    def known(self, entry: Entry) -> Known | None:
-        """Return the live item at an entry's source and path."""
-        position = self._by_key.first(entry.key)
-        return None if position is None else self.at(position)
+    def look_up(self, block: Block) -> tuple[IdArray, NDArray[np.bool_]]:
+        """Find the rows of a block.
+
+        Returns:
+            their row numbers here, −1 for a new one, int64 [n]; and whether each comes from the same file at
+            the same time with the same caption and columns, bool [n].
+        """
+        positions = self._by_key.find(block.keys)
+        same = positions >= 0
+        if not block.mtime_ns or not same.any():
+            return positions, np.zeros(len(block), dtype=bool)
+        same &= self._numbers["size"][positions] == block.size
+        same &= self._numbers["mtime_ns"][positions] == block.mtime_ns
+        same &= self._numbers["meta_key"][positions] == block.meta_keys
+        return positions, same
+
+    def known(self, key: int) -> Known | None:
+        """Return the live item of a (source, path)."""
+        position = int(self._by_key.find(np.array([key], dtype=np.uint64))[0])
+        return None if position < 0 else self.at(position)
 
     def at(self, position: int) -> Known:
         """Return the item at a row number."""
         if self._table is None:
             raise IndexError(position)
-        row = {name: self._table.column(name)[position].as_py() for name in COLUMNS if name != "key"}
-        return Known(position=position, **row)
+        row = {name: int(self._numbers[name][position]) for name in self._numbers if name != "key"}
+        return Known(position=position, content=self._table.column("content")[position].as_py(), **row)
 
     def with_content(self, content: str) -> Iterator[Known]:
         """Yield the live items whose file had this content."""
@@ -79,26 +96,22 @@ class Catalogue:
             if known.content == content:
                 yield known
 
-    def missing(self, source: str, seen: NDArray[np.uint64]) -> IdArray:
+    def missing(self, source: str, seen: Keys) -> IdArray:
         """Return the row numbers of live items of a source whose keys were not seen."""
-        candidates = self._by_key.values[~np.isin(self._by_key.keys, seen)]
-        if not len(candidates):
+        candidates = np.sort(self._by_key.values[~np.isin(self._by_key.keys, seen)])
+        if self._table is None or not len(candidates):
             return candidates
-        names = self._source_column()
-        return np.array([p for p in candidates if names[p] == source], dtype=np.int64)
-
-    @lru_cache(maxsize=1)  # noqa: B019 - a catalogue lives as long as one run
-    def _source_column(self) -> list[str]:
-        tables = list(self._snapshot.item_tables(["source"]))
-        return [name for table in tables for name in table.column("source").to_pylist()]
+        names = self._table.column("source").take(pa.array(candidates))
+        gone: IdArray = candidates[pc.equal(names, source).to_numpy()]
+        return gone
 
 
 class _Sorted:
     """64-bit keys with a value each, searched by bisection."""
 
-    def __init__(self, keys: NDArray[np.uint64], values: IdArray) -> None:
+    def __init__(self, keys: Keys, values: IdArray) -> None:
         order = np.argsort(keys, kind="stable")
-        self.keys = keys[order]
+        self.keys = keys[order].astype(np.uint64)
         self.values = values[order]
 
     def all(self, key: int) -> list[int]:
@@ -106,9 +119,11 @@ class _Sorted:
         high = int(np.searchsorted(self.keys, np.uint64(key), side="right"))
         return [int(value) for value in self.values[low:high]]
 
-    def first(self, key: int) -> int | None:
-        found = self.all(key)
-        return found[0] if found else None
+    def find(self, keys: Keys) -> IdArray:
+        if not len(self.keys):
+            return np.full(len(keys), -1, dtype=np.int64)
+        at = np.minimum(np.searchsorted(self.keys, keys, side="left"), len(self.keys) - 1)
+        return np.where(self.keys[at] == keys, self.values[at], -1)
 
 
 class StoredVectors:
@@ -123,7 +138,7 @@ class StoredVectors:
         """Return the vector at a row number, float32 [D]."""
         shard = int(np.searchsorted(self._snapshot.shard_starts, position, side="right")) - 1
         if shard not in self._shards:
-            if len(self._shards) >= 8:
+            if len(self._shards) >= KEPT_SHARDS:
                 self._shards.pop(next(iter(self._shards)))
             _, stored = next(self._snapshot.stored_vectors(self._space, first=shard, stop=shard + 1))
             self._shards[shard] = stored

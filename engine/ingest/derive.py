@@ -7,7 +7,7 @@ training sample and the index being built.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from engine.collection import changes, layout
 from engine.collection.commit import commit, new_file, written
 from engine.collection.lookup import union_schema, write_lookup
-from engine.collection.manifest import FileRef, IndexEntry, Manifest, PlanEntry
+from engine.collection.manifest import FileRef, IndexEntry, Manifest, PlanEntry, Space
 from engine.collection.shards import read_items
 from engine.collection.snapshot import Snapshot
 from engine.ingest.report import Listener
@@ -68,7 +68,8 @@ class BuildOptions:
     """How indexes are built.
 
     Attributes:
-        specs: the prefix indexes; chosen from the encoder's trained dimensions if None.
+        specs: the prefix indexes; if None the families and dimensions there are already, or for a new
+            collection those that suit the encoder and the number of rows.
         texts: unit float32 [nt, D], queries of the kind that will be asked, used for training and
             for measuring the plan; None where there is no text tower.
         device: where to build.
@@ -129,9 +130,31 @@ def _resolved(specs: Sequence[IndexSpec] | None, manifest: Manifest, space: str)
     n = manifest.rows
     wanted = specs
     if wanted is None:
-        trained = tuple(int(d) for d in entry.fingerprint.get("trained_dims", ()))
-        wanted = default_specs(n, entry.dim, trained)
+        wanted = chosen_specs(manifest, space) or default_specs(n, entry.dim, _trained(entry))
     return [resolve(spec, n, entry.dim) for spec in wanted]
+
+
+def _trained(entry: Space) -> tuple[int, ...]:
+    return tuple(int(d) for d in entry.fingerprint.get("trained_dims", ()))
+
+
+def chosen_specs(manifest: Manifest, space: str) -> list[IndexSpec]:
+    """Return the indexes somebody asked for, so that they outlive a rebuild; none if they are the usual ones.
+
+    Of the resolved parameters those are kept that differ from what the family would have chosen by itself.
+    """
+    entry = manifest.space(space)
+    built = [IndexSpec.parse(index.spec) for index in entry.indexes]
+    rows = manifest.rows_in(entry.indexes[0].covering.shards) if built else 0
+    usual = [resolve(spec, rows, entry.dim) for spec in default_specs(rows, entry.dim, _trained(entry))]
+    if built == usual:
+        return []
+    return [_as_asked(spec, rows, entry.dim) for spec in built]
+
+
+def _as_asked(spec: IndexSpec, rows: int, dim: int) -> IndexSpec:
+    usual = dict(resolve(IndexSpec(spec.family, spec.dim), rows, dim).params)
+    return replace(spec, params=tuple((name, value) for name, value in spec.params if usual.get(name) != value))
 
 
 def _write_lookup(snapshot: Snapshot) -> FileRef:

@@ -1,23 +1,38 @@
-"""One thing found in a source, before anyone has looked inside it."""
+"""What a source consists of, before anyone has looked inside it: picture files, or blocks of vectors."""
 
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
+import numpy as np
 from blake3 import blake3
+from numpy.typing import NDArray
 
 from engine.collection.manifest import Source
 from engine.collection.paths import path_key
 from indexers.vectors import FloatArray
 
+Keys = NDArray[np.uint64]
+
+
+def meta_key(caption: str | None, meta: dict[str, Any]) -> int:
+    """Return 64 bits that change whenever a caption or a column does."""
+    text = json.dumps([caption, meta], sort_keys=True, default=str)
+    return int.from_bytes(blake3(text.encode("utf-8", "surrogatepass")).digest(length=8), "little")
+
+
+_NOTHING: dict[str, Any] = {}
+_NO_META = meta_key(None, _NOTHING)
+
 
 @dataclass(frozen=True)
 class Entry:
-    """A picture file, or one row of a vector file.
+    """A picture file.
 
     Attributes:
         source: name of its source.
@@ -26,9 +41,9 @@ class Entry:
         mtime_ns: when the file was last changed.
         caption: text that came with it.
         meta: the user's columns.
-        location: the file's name on this machine; empty for a row of a vector file.
-        vector: float32 [D] where it exists already, as it was read: not yet checked or normalised.
+        location: the file's name on this machine.
         problem: why it cannot be indexed, where that is known without opening it.
+        unread: whether it is a folder that could not be listed: what is below it may still be there.
     """
 
     source: str
@@ -38,8 +53,8 @@ class Entry:
     caption: str | None = None
     meta: dict[str, Any] = field(default_factory=dict)
     location: bytes = b""
-    vector: FloatArray | None = None
     problem: str | None = None
+    unread: bool = False
 
     @cached_property
     def key(self) -> int:
@@ -49,21 +64,96 @@ class Entry:
     @cached_property
     def meta_key(self) -> int:
         """64 bits that change whenever the caption or a column does."""
-        text = json.dumps([self.caption, self.meta], sort_keys=True, default=str)
-        return int.from_bytes(blake3(text.encode("utf-8", "surrogatepass")).digest(length=8), "little")
+        return meta_key(self.caption, self.meta)
 
 
-class Listing(Protocol):
-    """A source that can be listed, more than once and in the same order.
+@dataclass(frozen=True)
+class Block:
+    """Consecutive rows of vectors, column by column: a million rows are not a million objects.
+
+    Attributes:
+        source: name of their source.
+        paths: their names in it.
+        vectors: float32 [n, D] as they were read: not yet checked or normalised.
+        captions: a text for each, or None for no captions at all.
+        meta: the user's columns of each, or None for no columns at all.
+        size: bytes of the file; 0 where there is none, and content alone tells what has changed.
+        mtime_ns: when the file was last changed; likewise.
+    """
+
+    source: str
+    paths: list[str]
+    vectors: FloatArray
+    captions: list[str | None] | None = None
+    meta: list[dict[str, Any]] | None = None
+    size: int = 0
+    mtime_ns: int = 0
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @cached_property
+    def keys(self) -> Keys:
+        """64 bits for each (source, path), uint64 [n]."""
+        return np.array([path_key(self.source, path) for path in self.paths], dtype=np.uint64)
+
+    @cached_property
+    def meta_keys(self) -> Keys:
+        """64 bits for each row's caption and columns, uint64 [n]."""
+        if self.captions is None and self.meta is None:
+            return np.full(len(self), _NO_META, dtype=np.uint64)
+        return np.array([meta_key(self.caption(i), self.meta_of(i)) for i in range(len(self))], dtype=np.uint64)
+
+    def caption(self, row: int) -> str | None:
+        """Return the caption of one row."""
+        return None if self.captions is None else self.captions[row]
+
+    def meta_of(self, row: int) -> dict[str, Any]:
+        """Return the columns of one row."""
+        return _NOTHING if self.meta is None else self.meta[row]
+
+    def entry(self, row: int) -> Entry:
+        """Return one row as an entry, without its vector."""
+        return Entry(self.source, self.paths[row], self.size, self.mtime_ns, self.caption(row), self.meta_of(row))
+
+
+class PictureListing(Protocol):
+    """A source of pictures that can be listed more than once and in the same order.
 
     Attributes:
         source: its name, kind and location.
+        whole: whether it lists all of its source, so that an item it does not list is gone.
         ignored: files passed over in the last complete listing because they are not pictures.
     """
 
     source: Source
+    whole: bool
     ignored: int
 
     def entries(self) -> Iterator[Entry]:
         """Yield what is in it, in a stable order."""
         ...
+
+
+class VectorListing(ABC):
+    """A source of vectors that can be read more than once and in the same order.
+
+    Attributes:
+        source: its name, kind and location.
+        whole: as for `PictureListing`.
+    """
+
+    source: Source
+    whole: bool
+
+    @property
+    @abstractmethod
+    def dim(self) -> int:
+        """Dimension D of its vectors."""
+
+    @abstractmethod
+    def blocks(self) -> Iterator[Block]:
+        """Yield its rows in order."""
+
+
+Listing = PictureListing | VectorListing

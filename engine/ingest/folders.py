@@ -6,9 +6,11 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from engine.collection import commit, layout
 from engine.collection.manifest import Source
-from engine.collection.paths import file_text, path_bytes, path_text
+from engine.collection.paths import path_bytes, path_text
 from engine.ingest.entries import Entry
 from engine.ingest.pictures import PICTURE_SUFFIXES, looks_like_picture
 from engine.ingest.tables import LabelTable, sidecar
@@ -22,8 +24,10 @@ class Folder:
     """Every picture below a folder, or one picture file.
 
     A file counts as a picture by its suffix, or else by its first bytes. Links are followed,
-    each folder is entered once, so that a loop of links ends.
+    each folder is entered once, so that a loop of links ends. Collections are passed over.
     """
+
+    whole = True
 
     def __init__(self, source: Source, root: Path, labels: LabelTable | None = None) -> None:
         if not root.is_dir():
@@ -36,28 +40,28 @@ class Folder:
     def entries(self) -> Iterator[Entry]:
         """Yield the pictures, folder by folder, in the order of their names' bytes."""
         self.ignored = 0
-        yield from self._walk(self.root, set())
+        entered: set[tuple[int, int]] = set()
+        # A stack and no recursion: folders may be nested deeper than Python's stack.
+        levels = [self._listed(self.root, entered)]
+        while levels:
+            one = next(levels[-1], None)
+            if one is None:
+                levels.pop()
+            elif isinstance(one, Entry):
+                yield one
+            elif _is_folder(one):
+                levels.append(self._listed(one.path, entered))
+            elif (entry := self._file(one)) is not None:
+                yield entry
 
-    def _walk(self, folder: bytes, entered: set[tuple[int, int]]) -> Iterator[Entry]:
+    def _listed(self, folder: bytes, entered: set[tuple[int, int]]) -> Iterator[os.DirEntry[bytes] | Entry]:
+        """List a folder, or say as an entry why it cannot be listed."""
         try:
-            status = os.stat(folder)
-            if (status.st_dev, status.st_ino) in entered:
-                return
-            entered.add((status.st_dev, status.st_ino))
-            found = sorted(os.scandir(folder), key=lambda one: one.name)
+            return iter(_visible(folder, entered))
         except OSError as error:
-            yield self._problem(folder, f"folder cannot be read: {error.strerror}")
-            return
-        for one in found:
-            if one.name.startswith(b"."):
-                continue
-            if _is_folder(one):
-                if not one.name.endswith(b".nest"):
-                    yield from self._walk(one.path, entered)
-            else:
-                entry = self._file(one)
-                if entry is not None:
-                    yield entry
+            path = path_text(os.path.relpath(folder, self.root))
+            reason = f"folder cannot be read: {error.strerror}"
+            return iter([Entry(self.source.name, path, location=folder, problem=reason, unread=True)])
 
     def _file(self, one: os.DirEntry[bytes]) -> Entry | None:
         try:
@@ -91,6 +95,20 @@ class Folder:
         return Entry(self.source.name, path, location=location, problem=reason)
 
 
+def _visible(folder: bytes, entered: set[tuple[int, int]]) -> list[os.DirEntry[bytes]]:
+    """List a folder that was not entered before, in order, without what is hidden; a collection counts as empty."""
+    status = os.stat(folder)
+    if (status.st_dev, status.st_ino) in entered:
+        return []
+    entered.add((status.st_dev, status.st_ino))
+    with os.scandir(folder) as opened:
+        found = sorted((one for one in opened if not one.name.startswith(b".")), key=lambda one: one.name)
+    versions = os.fsencode(layout.VERSIONS)
+    if any(one.name == versions for one in found) and commit.exists(Path(os.fsdecode(folder))):
+        return []
+    return found
+
+
 def _is_folder(one: os.DirEntry[bytes]) -> bool:
     try:
         return one.is_dir()
@@ -106,9 +124,11 @@ def _head(path: bytes) -> bytes:
 class PictureTable:
     """Pictures listed by a table: a column of file names, relative to the table's folder."""
 
+    whole = True
+
     def __init__(self, source: Source, table: Path, labels: LabelTable) -> None:
         self.source = source
-        self.folder = Path(os.path.abspath(table)).parent
+        self.folder = os.fsencode(Path(os.path.abspath(table)).parent)
         self.labels = labels
         self.ignored = 0
 
@@ -118,43 +138,38 @@ class PictureTable:
             if "://" in name:
                 yield Entry(self.source.name, name, problem="is an address, not a file: nothing is fetched")
                 continue
-            location = os.path.join(os.fsencode(self.folder), path_bytes(name))
-            try:
-                status = os.stat(location)
-            except (OSError, ValueError) as error:
-                yield Entry(self.source.name, name, problem=f"cannot be read: {error}")
-                continue
-            yield Entry(self.source.name, name, status.st_size, status.st_mtime_ns, caption, meta, location=location)
-
-
-def picture_entry(source: str, path: Path) -> Entry:
-    """Return the entry of one picture file that was named by itself."""
-    status = path.stat()
-    location = os.fsencode(os.path.abspath(path))
-    return Entry(
-        source,
-        path_text(os.fsencode(path.name)),
-        status.st_size,
-        status.st_mtime_ns,
-        sidecar(location),
-        location=location,
-    )
+            # A table holds file names as they are, unless nestvec wrote it: then their texts.
+            raw = os.path.join(self.folder, name.encode())
+            location = raw if os.path.lexists(raw) else os.path.join(self.folder, path_bytes(name))
+            path = location if name.startswith("/") else os.path.relpath(location, self.folder)
+            yield _stated(self.source.name, path_text(path), location, caption, meta)
 
 
 class SingleFiles:
-    """Pictures named one by one, all in the same folder."""
+    """Pictures named one by one, in one folder or below it."""
 
-    def __init__(self, source: Source, files: list[Path]) -> None:
+    whole = False
+
+    def __init__(self, source: Source, root: Path, files: list[Path]) -> None:
         self.source = source
-        self.files = files
+        self.root = os.fsencode(os.path.abspath(root))
+        self.files = [os.fsencode(os.path.abspath(file)) for file in files]
         self.ignored = 0
 
     def entries(self) -> Iterator[Entry]:
         """Yield them in the order they were named."""
-        for path in self.files:
-            yield picture_entry(self.source.name, path)
+        for location in self.files:
+            path = path_text(os.path.relpath(location, self.root))
+            yield _stated(self.source.name, path, location, sidecar(location), {})
 
 
-def folder_source(name: str, root: Path, kind: str = "folder") -> Source:
-    """Describe a folder as a source."""
-    return Source(name, kind, file_text(root))
+def _stated(source: str, path: str, location: bytes, caption: str | None, meta: dict[str, Any]) -> Entry:
+    """Return the entry of a file that was named: whatever is wrong with it is its problem."""
+    try:
+        status = os.stat(location)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        return Entry(source, path, location=location, problem=f"cannot be read: {reason}")
+    if not stat.S_ISREG(status.st_mode):
+        return Entry(source, path, location=location, problem="is not a file")
+    return Entry(source, path, status.st_size, status.st_mtime_ns, caption, meta, location)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,14 +14,13 @@ from engine.collection import changes, layout
 from engine.collection.commit import commit
 from engine.collection.lookup import conform, union_schema
 from engine.collection.manifest import FileRef, Manifest
+from engine.collection.paths import file_text
 from engine.collection.shards import vector_shard_rows, write_embeddings, write_table
 from engine.collection.snapshot import Snapshot
-from engine.ingest.derive import BuildOptions, derived
+from engine.ingest.derive import BuildOptions, chosen_specs, derived
 from engine.ingest.report import Listener, Silent, Summary
-from indexers.errors import CommitConflict, InvalidInput
+from indexers.errors import CommitConflict, InvalidInput, ItemNotFound
 from indexers.vectors import FloatArray, IdArray
-
-Texts = Callable[[Snapshot], FloatArray | None]
 
 
 def remove(root: Path, paths: Sequence[str], *, ids: Sequence[int] = (), below: Sequence[str] = ()) -> Summary:
@@ -33,10 +32,11 @@ def remove(root: Path, paths: Sequence[str], *, ids: Sequence[int] = (), below: 
         root: the collection.
         paths: paths of items, relative to their source or absolute.
         ids: ids of items.
-        below: folders, relative to their source: every item below them.
+        below: folders, relative to their source or absolute: every item below them.
 
     Raises:
-        ItemNotFound: a path or id is not in the collection. Nothing is removed then.
+        ItemNotFound: a path or id is not in the collection, or nothing lies below a folder. Nothing
+            is removed then.
         InvalidInput: nothing was named.
     """
     if not (paths or ids or below):
@@ -45,7 +45,10 @@ def remove(root: Path, paths: Sequence[str], *, ids: Sequence[int] = (), below: 
     with Snapshot.open(root) as snapshot:
         positions = {snapshot.find_path(path) for path in paths} | {snapshot.find_id(id) for id in ids}
         for folder in below:
-            positions |= set(_below(snapshot, folder))
+            found = set(_below(snapshot, folder))
+            if not found:
+                raise ItemNotFound(f"no item lies below {folder!r} in {root}; folders are relative to their source")
+            positions |= found
         rows = [snapshot.locate(position) for position in sorted(positions)]
         bury = changes.bury(root, [(ref.path, row) for ref, row in rows])
     result = commit(root, bury, operation="remove")
@@ -53,14 +56,21 @@ def remove(root: Path, paths: Sequence[str], *, ids: Sequence[int] = (), below: 
 
 
 def _below(snapshot: Snapshot, folder: str) -> Iterator[int]:
-    prefix = folder.rstrip("/") + "/"
+    prefixes = {
+        source.name: _prefixes(snapshot.names_in(source, folder), whole=file_text(folder) == source.folder)
+        for source in snapshot.manifest.sources
+    }
     dead = set(snapshot.deleted.tolist())
     position = 0
-    for table in snapshot.item_tables(["path"]):
-        for path in table.column("path").to_pylist():
-            if path.startswith(prefix) and position not in dead:
+    for table in snapshot.item_tables(["source", "path"]):
+        for source, path in zip(table.column("source").to_pylist(), table.column("path").to_pylist(), strict=True):
+            if path.startswith(prefixes.get(source, ())) and position not in dead:
                 yield position
             position += 1
+
+
+def _prefixes(names: list[str], *, whole: bool) -> tuple[str, ...]:
+    return ("",) if whole else tuple(f"{name.rstrip('/')}/" for name in names if name.strip("/"))
 
 
 def compact(root: Path, options: BuildOptions | None = None, listener: Listener | None = None) -> Summary:
@@ -78,12 +88,15 @@ def compact(root: Path, options: BuildOptions | None = None, listener: Listener 
     space = layout.DEFAULT_SPACE
     with Snapshot.open(root) as snapshot:
         removed = len(snapshot.deleted)
+        wanted = options or BuildOptions()
+        # The rewritten version has no indexes yet that would say which ones somebody chose.
+        wanted = replace(wanted, specs=wanted.specs or chosen_specs(snapshot.manifest, space) or None)
         draft = _rewrite(snapshot, space)
         pinned = snapshot.manifest.version
         change: changes.Change = _only_on(pinned, draft)
         if draft.rows:
             rewritten = Snapshot(root, draft, -1)
-            change = changes.chain(change, derived(rewritten, space, options or BuildOptions(), listener or Silent()))
+            change = changes.chain(change, derived(rewritten, space, wanted, listener or Silent()))
         result = commit(root, change, operation="compact")
     return Summary(version=result.version, removed=removed, seconds=time.perf_counter() - started)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.collection import commit, layout
@@ -13,6 +13,7 @@ from engine.collection.snapshot import Snapshot
 from engine.encoders.base import Encoder, Fingerprint, require_modality, require_same
 from engine.encoders.registry import load_encoder
 from engine.ingest.canaries import check_canaries, write_canaries
+from engine.ingest.compare import Comparison
 from engine.ingest.derive import BuildOptions, build_indexes, is_due, tail_rows
 from engine.ingest.entries import Listing
 from engine.ingest.prompts import text_sample
@@ -22,10 +23,14 @@ from engine.ingest.sync import EncodeOptions, Sync, check_dimensions
 from indexers.base import IndexSpec
 from indexers.build import BuildDevice
 from indexers.errors import InvalidSpec
+from indexers.registry import resolve
 from indexers.store import check_dtype
 
 DEFAULT_ENCODER = "bundled"
 PRECOMPUTED = "precomputed"
+
+# Specs are checked before anything is encoded, for more rows than they could fail on.
+MANY_ROWS = 1 << 40
 
 
 @dataclass(frozen=True)
@@ -53,32 +58,27 @@ class RunOptions:
     table: TableOptions = field(default_factory=TableOptions)
 
 
-def exists(root: Path) -> bool:
-    """Whether there is a collection at a path."""
-    return (root / layout.VERSIONS).is_dir()
-
-
 def create(root: Path, encoder: Encoder, *, dtype: str = "float16") -> Manifest:
     """Make an empty collection for one encoder.
 
     Raises:
         CollectionError: the directory already holds something.
+        CommitConflict: another process made it in the meantime.
         InvalidSpec: a dtype that is not a storage type.
     """
     check_dtype(dtype)
-    commit.create(root, Manifest())
-    space = Space(
-        encoder=encoder.name,
-        fingerprint=encoder.fingerprint.to_json(),
-        canaries=write_canaries(root, layout.DEFAULT_SPACE, encoder),
-        dim=encoder.dim,
-        dtype=dtype,
-    )
 
-    def change(base: Manifest) -> Manifest:
-        return replace(base, spaces={layout.DEFAULT_SPACE: space})
+    def first() -> Manifest:
+        space = Space(
+            encoder=encoder.name,
+            fingerprint=encoder.fingerprint.to_json(),
+            canaries=write_canaries(root, layout.DEFAULT_SPACE, encoder),
+            dim=encoder.dim,
+            dtype=dtype,
+        )
+        return Manifest(spaces={layout.DEFAULT_SPACE: space})
 
-    return commit.commit(root, change, operation="create")
+    return commit.create(root, first)
 
 
 def encoder_of(space: Space, *, wanted: str | None, pool: str | None, device: str) -> Encoder:
@@ -122,18 +122,33 @@ def add(root: Path, paths: Sequence[Path], options: RunOptions, listener: Listen
 def _run(root: Path, paths: Sequence[Path], options: RunOptions, listener: Listener, *, notice_gone: bool) -> Summary:
     started = time.perf_counter()
     summary = Summary()
-    manifest = commit.read_version(root, commit.current_version(root)) if exists(root) else None
+    manifest = _newest(root)
     sources = open_sources(paths, options.table, manifest)
     encoder = _encoder(root, manifest, sources, options, listener)
+    for spec in options.specs or ():
+        resolve(spec, MANY_ROWS, encoder.dim)
+
+    def compared(found: Comparison) -> None:
+        if sources.labels is not None:
+            sources.labels.check_joined()
+        if manifest is not None and found.to_read:
+            check_canaries(root, manifest.space().canaries, encoder)
+
     sync = Sync(root, layout.DEFAULT_SPACE, encoder, options.encode, listener, summary)
-    sync.run(sources.listings, notice_gone=notice_gone)
-    if sources.labels is not None:
-        sources.labels.check_joined()
+    sync.run(sources.listings, notice_gone=notice_gone, compared=compared)
     result = finish(root, encoder, options, listener)
     summary.version = result.version
     summary.unindexed = tail_rows(result, layout.DEFAULT_SPACE)
     summary.seconds = time.perf_counter() - started
     return summary
+
+
+def _newest(root: Path) -> Manifest | None:
+    """Return the newest version, or None where a collection can be made."""
+    if commit.exists(root):
+        return commit.read_version(root, commit.current_version(root))
+    commit.check_free(root)
+    return None
 
 
 def add_listing(
@@ -155,7 +170,7 @@ def _encoder(
     root: Path, manifest: Manifest | None, sources: Sources, options: RunOptions, listener: Listener
 ) -> Encoder:
     """Load the encoder a run needs, making the collection if it is new."""
-    dim = sources.vector_dim
+    dim = next((listing.dim for listing in sources.vectors), None)
     if manifest is None:
         spec = options.encoder or (PRECOMPUTED if sources.only_vectors else DEFAULT_ENCODER)
         own_dim = dim if spec.partition(":")[0] == PRECOMPUTED else None
@@ -165,13 +180,11 @@ def _encoder(
     else:
         space = manifest.space()
         encoder = encoder_of(space, wanted=options.encoder, pool=options.pool, device=options.device)
-        if not sources.only_vectors:
-            check_canaries(root, space.canaries, encoder)
     if not sources.only_vectors:
         require_modality(encoder, "image")
         listener.say(f"encoding with {encoder.name} on {_where(encoder)}")
-    if dim is not None:
-        check_dimensions(encoder, dim, name="the source")
+    for listing in sources.vectors:
+        check_dimensions(encoder, listing.dim, name=listing.source.location)
     if manifest is None:
         create(root, encoder, dtype=options.dtype)
     return encoder

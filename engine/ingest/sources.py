@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.collection import commit
 from engine.collection.manifest import Manifest, Source
 from engine.collection.paths import file_text, path_bytes
-from engine.ingest.entries import Listing
+from engine.ingest.entries import Listing, VectorListing
 from engine.ingest.folders import Folder, PictureTable, SingleFiles
 from engine.ingest.tables import SUFFIXES, LabelTable
-from engine.ingest.vectors import VectorListing, vector_files
+from engine.ingest.vectors import VectorFiles, vector_files
 from indexers.errors import SourceError
 
 
@@ -44,14 +47,14 @@ class Sources:
     labels: LabelTable | None
 
     @property
-    def vector_dim(self) -> int | None:
-        """Dimension of the vectors among them, or None if there are none."""
-        return next((one.dim() for one in self.listings if isinstance(one, VectorListing)), None)
+    def vectors(self) -> list[VectorListing]:
+        """Those that hold vectors."""
+        return [one for one in self.listings if isinstance(one, VectorListing)]
 
     @property
     def only_vectors(self) -> bool:
         """Whether nothing has to be encoded."""
-        return all(isinstance(one, VectorListing) for one in self.listings)
+        return len(self.vectors) == len(self.listings)
 
 
 def open_sources(paths: Sequence[Path], options: TableOptions, manifest: Manifest | None) -> Sources:
@@ -68,29 +71,55 @@ def open_sources(paths: Sequence[Path], options: TableOptions, manifest: Manifes
     known = list(manifest.sources) if manifest else []
     labels: LabelTable | None = None
     listings: list[Listing] = []
-    pictures: dict[Path, list[Path]] = {}
-    for path in paths:
-        if not path.exists():
-            raise SourceError(f"{path} does not exist")
+    singles: list[Path] = []
+    for path in _distinct(paths):
         files = vector_files(path, options.table)
         if files is not None:
             source = _named(path, "vectors", known)
-            listings.append(
-                VectorListing(source, files, name_column=options.name_column, caption=options.caption_column)
-            )
+            listings.append(VectorFiles(source, files, name_column=options.name_column, caption=options.caption_column))
         elif path.is_dir():
             labels = labels or options.open()
             listings.append(Folder(_named(path, "folder", known), path, labels))
         elif path.suffix.lower() in SUFFIXES:
             rows = LabelTable.open(path, name_column=options.name_column, caption_column=options.caption_column)
-            listings.append(PictureTable(_named(path.absolute().parent, "folder", known, path.stem), path, rows))
+            listings.append(PictureTable(_named(path, "table", known), path, rows))
+        elif path.is_file():
+            singles.append(path)
         else:
-            pictures.setdefault(path.absolute().parent, []).append(path)
-    listings += [SingleFiles(_named(folder, "folder", known), files) for folder, files in pictures.items()]
+            raise SourceError(f"{path} is neither a folder nor a file")
+    listings += _single_files(singles, known)
+    if options.table is not None and labels is None and not any(isinstance(one, VectorFiles) for one in listings):
+        raise SourceError(f"{options.table} describes a folder of pictures or a file of vectors, and none was named")
     return Sources(listings, labels)
 
 
-def _named(path: Path, kind: str, known: list[Source], name: str | None = None) -> Source:
+def _distinct(paths: Sequence[Path]) -> list[Path]:
+    """Return the paths that exist, each once however often it was named.
+
+    Raises:
+        SourceError: one does not exist, or is a collection.
+    """
+    for path in paths:
+        if not path.exists():
+            raise SourceError(f"{path} does not exist")
+        if path.is_dir() and commit.exists(path):
+            raise SourceError(f"{path} is a collection, not a source: name the pictures or vectors it was made from")
+    return list({os.path.abspath(path): path for path in paths}.values())
+
+
+def _single_files(paths: Sequence[Path], known: list[Source]) -> list[Listing]:
+    """Put pictures that were named by themselves into the source they lie in, or one for their folder."""
+    grouped: dict[Path, list[Path]] = {}
+    for path in paths:
+        location = file_text(path)
+        above = [one for one in known if one.kind == "folder" and location.startswith(one.location.rstrip("/") + "/")]
+        innermost = max(above, key=lambda one: len(one.location), default=None)
+        root = path.absolute().parent if innermost is None else Path(os.fsdecode(path_bytes(innermost.location)))
+        grouped.setdefault(root, []).append(path)
+    return [SingleFiles(_named(root, "folder", known), root, files) for root, files in grouped.items()]
+
+
+def _named(path: Path, kind: str, known: list[Source]) -> Source:
     """Return the source at a location under the name it has, or a new one, and note it in `known`.
 
     A source whose old location is gone and whose name is the same has been moved: it keeps its name, so
@@ -98,12 +127,12 @@ def _named(path: Path, kind: str, known: list[Source], name: str | None = None) 
     """
     location = file_text(path)
     for source in known:
-        if source.location == location and source.kind == kind and (name is None or source.name == name):
+        if source.location == location and source.kind == kind:
             return source
-    wanted = name or path.absolute().name or "root"
+    wanted = posixpath.basename(location) or "root"
     taken = {source.name: source for source in known}
     old = taken.get(wanted)
-    if old is not None and old.kind == kind and not Path(_os_path(old.location)).exists():
+    if old is not None and old.kind == kind and not os.path.lexists(path_bytes(old.location)):
         moved = Source(old.name, kind, location)
         known[known.index(old)] = moved
         return moved
@@ -115,7 +144,3 @@ def _named(path: Path, kind: str, known: list[Source], name: str | None = None) 
     source = Source(unique, kind, location)
     known.append(source)
     return source
-
-
-def _os_path(location: str) -> str:
-    return path_bytes(location).decode("utf-8", "surrogateescape")

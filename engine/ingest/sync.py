@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-from blake3 import blake3
 
 from engine.collection import changes
 from engine.collection.changes import Tombstone
 from engine.collection.commit import commit
-from engine.collection.manifest import Manifest
+from engine.collection.manifest import Manifest, Source
 from engine.collection.shards import SHARD_ROWS, vector_shard_rows
 from engine.collection.snapshot import Snapshot
 from engine.encoders.base import Encoder
 from engine.ingest.catalogue import Catalogue, Known, StoredVectors
-from engine.ingest.entries import Entry, Listing
+from engine.ingest.compare import Comparison, compare, has_stamp_of, is_unchanged
+from engine.ingest.entries import Block, Entry, Listing, PictureListing, VectorListing
 from engine.ingest.pictures import DEFAULT_MAX_PIXELS
 from engine.ingest.pipeline import Encoded, Skipped, encode_pictures
 from engine.ingest.report import Advance, Listener, Summary
+from engine.ingest.unit import contents_of, unit_rows
 from engine.ingest.writer import Row, ShardWriter
-from indexers.errors import InvalidVectors, SourceError
-from indexers.vectors import FloatArray, as_matrix, normalize
+from indexers.errors import SourceError
+from indexers.vectors import FloatArray
+
+# A picture of a hundred million pixels is smaller than this in any format that is taken.
+MOST_FILE_BYTES = 1 << 30
+MORE_IDS = 1024
 
 
 @dataclass(frozen=True)
@@ -42,52 +45,31 @@ class EncodeOptions:
     max_pixels: int = DEFAULT_MAX_PIXELS
 
 
-@dataclass
-class Comparison:
-    """What a first look at the sources found, before anything is encoded.
-
-    Attributes:
-        total: entries in all listings.
-        todo: entries that may need encoding.
-        gone: row numbers of items that are no longer in their source.
-    """
-
-    total: int = 0
-    todo: int = 0
-    gone: list[int] = field(default_factory=list)
-
-
 def read_file(entry: Entry) -> bytes:
     """Read a picture file whole."""
     with open(entry.location, "rb") as file:
         return file.read()
 
 
-def compare(listings: Iterable[Listing], catalogue: Catalogue, *, notice_gone: bool) -> Comparison:
-    """List the sources once and compare them with what the collection holds.
+class Ids:
+    """Ids set aside for one run; more are reserved when a source has grown since it was compared."""
 
-    Raises:
-        SourceError: a source names two items alike.
-    """
-    result = Comparison()
-    for listing in listings:
-        keys = array("Q")
-        for entry in listing.entries():
-            keys.append(entry.key)
-            result.total += 1
-            result.todo += not _is_unchanged(entry, catalogue.known(entry))
-        seen = np.frombuffer(keys, dtype=np.uint64) if keys else np.empty(0, np.uint64)
-        if notice_gone:
-            result.gone += catalogue.missing(listing.source.name, seen).tolist()
-    return result
+    def __init__(self, root: Path, sources: Sequence[Source], count: int, prepared_on: Manifest) -> None:
+        self._root = root
+        self._prepared_on = prepared_on
+        self._reserve(sources, count)
 
+    def _reserve(self, sources: Sequence[Source], count: int) -> None:
+        change, first = changes.reserve(self._root, sources, count, self._prepared_on)
+        commit(self._root, change, operation="reserve")
+        self._next, self._end = first[0], first[0] + count
 
-def _is_unchanged(entry: Entry, known: Known | None) -> bool:
-    return (
-        known is not None
-        and entry.problem is None
-        and (known.size, known.mtime_ns, known.meta_key) == (entry.size, entry.mtime_ns, entry.meta_key)
-    )
+    def take(self, count: int = 1) -> int:
+        """Return the first of `count` consecutive new ids."""
+        if self._next + count > self._end:
+            self._reserve((), max(count, MORE_IDS))
+        self._next += count
+        return self._next - count
 
 
 class Sync:
@@ -109,140 +91,157 @@ class Sync:
         self.listener = listener
         self.summary = summary
 
-    def run(self, listings: list[Listing], *, notice_gone: bool) -> None:
+    def run(
+        self,
+        listings: Sequence[Listing],
+        *,
+        notice_gone: bool,
+        compared: Callable[[Comparison], None] = lambda _: None,
+    ) -> None:
         """List, compare, encode, commit.
 
         Args:
             listings: the sources.
             notice_gone: whether items missing from them are removed.
+            compared: is told what the first look found, before anything is written; may raise.
         """
         with Snapshot.open(self.root) as snapshot:
+            self.snapshot = snapshot
             self.catalogue = Catalogue(snapshot)
             self.vectors = StoredVectors(snapshot, self.space)
-            self.snapshot = snapshot
-            found = compare(listings, self.catalogue, notice_gone=notice_gone)
+            found = compare(listings, self.catalogue, snapshot, notice_gone=notice_gone)
             self.gone = set(found.gone)
             self.moved: set[int] = set()
-            self.seen: set[int] = set()
+            self.repeated = dict.fromkeys(found.repeated, False)
             self.listener.say(f"{found.total} found, {found.todo} to look at, {len(found.gone)} gone from their source")
-            sources = [listing.source for listing in listings]
-            reservation, first = changes.reserve(self.root, sources, found.todo)
-            base = commit(self.root, reservation, operation="reserve")
-            self.next_id = first[0]
-            self._write(listings, found, base)
-            self.summary.ignored = sum(listing.ignored for listing in listings)
+            compared(found)
+            self.ids = Ids(self.root, [listing.source for listing in listings], found.new, snapshot.manifest)
+            self._write(listings, found)
 
-    def _write(self, listings: list[Listing], found: Comparison, base: Manifest) -> None:
-        entry = base.space(self.space)
-        ready = any(listing.source.kind == "vectors" for listing in listings)
-        rows = vector_shard_rows(entry.dim, entry.dtype) if ready else SHARD_ROWS
-        writer = ShardWriter(self.root, self.space, base, shard_rows=rows, committed=self._committed)
+    def _write(self, listings: Sequence[Listing], found: Comparison) -> None:
+        # What the sources were compared with, and no later version: what came after it is another writer's.
+        writer = ShardWriter(self.root, self.space, self.snapshot.manifest, committed=self._committed)
         for listing in listings:
-            writer.run_over(listing.source.name)
+            writer.run_over(listing)
         with self.listener.progress("encoding", found.todo) as advance:
             try:
-                self._stream(listings, writer, advance)
+                for listing in listings:
+                    self._take_in(listing, writer, advance)
             except KeyboardInterrupt:
                 # What was encoded is paid for: keep it, and let the next run go on from here.
                 writer.flush("add")
                 raise
         left = self.gone - self.moved
-        result = writer.flush("index", bury=[self._tombstone(position) for position in sorted(left)])
+        writer.flush("index", bury=[self._tombstone(position) for position in sorted(left)])
         self.summary.removed += len(left)
         self.summary.failed += len(writer.failures)
-        self._committed(result)
 
     def _committed(self, manifest: Manifest) -> None:
         self.summary.version = manifest.version
 
-    def _stream(self, listings: list[Listing], writer: ShardWriter, advance: Advance) -> None:
-        todo = (entry for listing in listings for entry in self._todo(listing, writer, advance))
-        if "image" not in self.encoder.modalities:
-            for entry in todo:
-                writer.fail(entry, f"is a picture, and {self.encoder.name} takes none")
-                advance(1)
-            return
+    def _take_in(self, listing: Listing, writer: ShardWriter, advance: Advance) -> None:
+        if isinstance(listing, VectorListing):
+            entry = self.snapshot.manifest.space(self.space)
+            writer.shard_rows = vector_shard_rows(entry.dim, entry.dtype)
+            for block in listing.blocks():
+                writer.look_at(listing, block.paths)
+                self._take_block(block, writer, advance)
+        else:
+            writer.shard_rows = SHARD_ROWS
+            self._encode(listing, writer, advance)
+            self.summary.ignored += listing.ignored
+
+    # -- pictures ------------------------------------------------------------------------
+
+    def _encode(self, listing: PictureListing, writer: ShardWriter, advance: Advance) -> None:
         batches = encode_pictures(
             self.encoder,
-            todo,
+            self._todo(listing, writer, advance),
             read_file,
             reuse=lambda content: next(self.catalogue.with_content(content), None) is not None,
             batch_size=self.options.batch_size,
             workers=self.options.workers,
             max_pixels=self.options.max_pixels,
         )
-        for batch in batches:
-            for outcome in batch:
-                self._take(outcome, writer)
-            advance(len(batch))
+        # Closed at once when interrupted: its threads must not go on encoding what nobody will take.
+        with closing(batches):
+            for batch in batches:
+                for outcome in batch:
+                    self._take(outcome, writer)
+                advance(len(batch))
 
-    def _todo(self, listing: Listing, writer: ShardWriter, advance: Advance) -> Iterator[Entry]:
+    def _todo(self, listing: PictureListing, writer: ShardWriter, advance: Advance) -> Iterator[Entry]:
         """Yield the pictures to read; whatever needs no picture is dealt with on the way."""
         for entry in listing.entries():
-            known = self.catalogue.known(entry)
-            if entry.problem is not None:
-                writer.fail(entry, entry.problem)
+            if self._is_repeated(entry.key):
+                continue
+            writer.look_at(listing, [entry.path])
+            known = self.catalogue.known(entry.key)
+            problem = entry.problem
+            if problem is None and entry.size > MOST_FILE_BYTES:
+                problem = f"of {entry.size} bytes is larger than any picture; at most {MOST_FILE_BYTES} are read"
+            if problem is not None:
+                writer.fail(entry.source, entry.path, problem)
                 advance(1)
-            elif _is_unchanged(entry, known):
+            elif is_unchanged(entry, known):
                 self.summary.unchanged += 1
-            elif entry.vector is not None:
-                self._take_vector(entry, known, writer)
-                advance(1)
-            elif known is not None and (known.size, known.mtime_ns) == (entry.size, entry.mtime_ns):
+            elif known is not None and has_stamp_of(entry, known):
                 self._relabel(entry, known, writer)
                 advance(1)
             else:
                 yield entry
 
+    def _is_repeated(self, key: int) -> bool:
+        """Whether an item was seen before in this run: a folder and a picture in it may both be named."""
+        before = self.repeated.get(key, False)
+        if key in self.repeated:
+            self.repeated[key] = True
+        return before
+
     def _take(self, outcome: Encoded[Entry] | Skipped[Entry], writer: ShardWriter) -> None:
         entry = outcome.item
         if isinstance(outcome, Skipped):
-            writer.fail(entry, outcome.reason)
+            writer.fail(entry.source, entry.path, outcome.reason)
             return
-        known = self.catalogue.known(entry)
+        known = self.catalogue.known(entry.key)
         if outcome.vector is None:
             self._reuse(entry, known, outcome.content, writer)
             return
         self.summary.encoded += 1
-        self._put(entry, known, outcome.content, (outcome.width, outcome.height), outcome.vector, writer)
-
-    def _put(
-        self,
-        entry: Entry,
-        known: Known | None,
-        content: str,
-        size: tuple[int, int],
-        vector: FloatArray,
-        writer: ShardWriter,
-    ) -> None:
-        """Write a row for new or changed content; a known item keeps its id."""
+        size = (outcome.width, outcome.height)
         if known is None:
             self.summary.added += 1
-            writer.add(Row(entry, self._new_id(), content, *size, vector))
+            writer.add(Row(entry, self.ids.take(), outcome.content, *size, outcome.vector))
         else:
             self.summary.changed += 1
-            writer.add(Row(entry, known.id, content, *size, vector, self._tombstone(known.position)))
+            replaced = self._tombstone(known.position)
+            writer.add(Row(entry, known.id, outcome.content, *size, outcome.vector, replaced))
 
     def _reuse(self, entry: Entry, known: Known | None, content: str, writer: ShardWriter) -> None:
         """Write a row for content the collection has a vector of already."""
         if known is not None and known.content == content:
-            if known.meta_key == entry.meta_key:
-                self.summary.unchanged += 1
-            else:
-                self._relabel(entry, known, writer)
+            self._touched(entry, known, writer)
             return
         same = list(self.catalogue.with_content(content))
-        origin = next((one for one in same if one.position in self.gone - self.moved), None)
+        origin = next((one for one in same if one.position in self.gone and one.position not in self.moved), None)
         if known is None and origin is not None:
             self.moved.add(origin.position)
             self.summary.moved += 1
             self._copy(entry, origin, origin.id, origin, writer)
         elif known is None:
             self.summary.added += 1
-            self._copy(entry, same[0], self._new_id(), None, writer)
+            self._copy(entry, same[0], self.ids.take(), None, writer)
         else:
             self.summary.changed += 1
             self._copy(entry, same[0], known.id, known, writer)
+
+    def _touched(self, entry: Entry, known: Known, writer: ShardWriter) -> None:
+        """Note the new time of a file whose content is the same: the next run need not read it again."""
+        if known.meta_key == entry.meta_key:
+            self.summary.unchanged += 1
+        else:
+            self.summary.relabelled += 1
+        self._copy(entry, known, known.id, known, writer)
 
     def _relabel(self, entry: Entry, known: Known, writer: ShardWriter) -> None:
         self.summary.relabelled += 1
@@ -253,32 +252,47 @@ class Sync:
         tombstone = None if replaced is None else self._tombstone(replaced.position)
         writer.add(Row(entry, id, origin.content, origin.width, origin.height, vector, tombstone))
 
-    def _take_vector(self, entry: Entry, known: Known | None, writer: ShardWriter) -> None:
-        """Check and write a vector that exists already."""
-        if entry.key in self.seen:
-            writer.fail(entry, "another row of this source has the same name")
-            return
-        self.seen.add(entry.key)
-        try:
-            vector = normalize(as_matrix(entry.vector, name="vector", dim=self.encoder.dim), name="vector")[0]
-        except InvalidVectors as error:
-            writer.fail(entry, str(error))
-            return
-        content = f"b3:{blake3(vector.tobytes()).hexdigest(length=16)}"
-        if known is not None and (known.content, known.meta_key) == (content, entry.meta_key):
-            self.summary.unchanged += 1
-        elif known is not None and known.content == content:
-            self._relabel(entry, known, writer)
-        else:
-            self._put(entry, known, content, (0, 0), vector, writer)
-
-    def _new_id(self) -> int:
-        self.next_id += 1
-        return self.next_id - 1
-
     def _tombstone(self, position: int) -> Tombstone:
         ref, row = self.snapshot.locate(position)
         return ref.path, row
+
+    # -- vectors -------------------------------------------------------------------------
+
+    def _take_block(self, block: Block, writer: ShardWriter, advance: Advance) -> None:
+        """Check and write vectors that exist already: new rows together, known ones one by one."""
+        positions, unchanged = self.catalogue.look_up(block)
+        advance(len(block) - int(unchanged.sum()))
+        if unchanged.all() and not self.repeated:
+            self.summary.unchanged += len(block)
+            return
+        unit, wrong = unit_rows(block.vectors, self.encoder.dim)
+        contents = contents_of(block.vectors)
+        new: list[int] = []
+        for row, (key, position, same) in enumerate(
+            zip(block.keys.tolist(), positions.tolist(), unchanged.tolist(), strict=True)
+        ):
+            if self._is_repeated(key):
+                writer.fail(block.source, block.paths[row], "another row of this source has the same name")
+            elif same:
+                self.summary.unchanged += 1
+            elif row in wrong:
+                writer.fail(block.source, block.paths[row], wrong[row])
+            elif position < 0:
+                new.append(row)
+            else:
+                self._take_known(block.entry(row), self.catalogue.at(position), contents[row], unit[row], writer)
+        if new:
+            self.summary.added += len(new)
+            writer.extend(block, new, self.ids.take(len(new)), [contents[row] for row in new], unit[new])
+
+    def _take_known(self, entry: Entry, known: Known, content: str, vector: FloatArray, writer: ShardWriter) -> None:
+        if known.content != content:
+            self.summary.changed += 1
+            writer.add(Row(entry, known.id, content, 0, 0, vector, self._tombstone(known.position)))
+        elif known.meta_key != entry.meta_key:
+            self._relabel(entry, known, writer)
+        else:
+            self.summary.unchanged += 1
 
 
 def check_dimensions(encoder: Encoder, dim: int, *, name: str) -> None:

@@ -2,43 +2,83 @@
 
 from __future__ import annotations
 
+import math
+import os
+import stat
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.json as pajson
 import pyarrow.parquet as pq
 
+from engine.collection.paths import path_bytes
 from indexers.errors import SourceError
 
 NAME_COLUMNS = ("file", "path", "file_name", "filename", "image", "image_path", "filepath", "name", "key", "uri", "url")
 CAPTION_COLUMNS = ("caption", "text", "title", "description")
+MOST_CAPTION_BYTES = 1 << 16
 SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
 
 Labels = tuple[str | None, dict[str, Any]]
 
 
-def read_table(path: Path) -> pa.Table:
+def read_table(path: Path, *, texts: Iterable[str | None] = ()) -> pa.Table:
     """Read a CSV, TSV, JSONL or Parquet table.
+
+    Args:
+        path: the file.
+        texts: columns of names and captions besides the usual ones: `0001` is a text there, and no number.
 
     Raises:
         SourceError: another suffix, or a file that does not parse.
     """
+    table = _read_table(path, texts)
+    check_names(table.column_names, path)
+    return table
+
+
+def check_names(names: list[str], path: Path) -> None:
+    """Refuse a table two of whose columns have the same name.
+
+    Raises:
+        SourceError: there are such.
+    """
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise SourceError(f"{path} has several columns called {', '.join(twice)}; give each a name of its own")
+
+
+def _read_table(path: Path, texts: Iterable[str | None]) -> pa.Table:
     suffix = path.suffix.lower()
+    named = {*NAME_COLUMNS, *CAPTION_COLUMNS, *(name for name in texts if name is not None)}
     try:
         if suffix in {".csv", ".tsv"}:
-            options = pacsv.ParseOptions(delimiter="\t" if suffix == ".tsv" else ",", newlines_in_values=True)
-            return pacsv.read_csv(path, parse_options=options)
+            parse = pacsv.ParseOptions(delimiter="\t" if suffix == ".tsv" else ",", newlines_in_values=True)
+            convert = pacsv.ConvertOptions(column_types=dict.fromkeys(named, pa.string()))
+            return pacsv.read_csv(path, parse_options=parse, convert_options=convert)
         if suffix in {".jsonl", ".ndjson"}:
-            return pajson.read_json(path)
+            return _read_json(path, named)
         if suffix == ".parquet":
-            return pq.read_table(path, page_checksum_verification=True)
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+                return file.read()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise SourceError(f"{path} cannot be read as a {suffix[1:]} table: {error}") from error
     raise SourceError(f"{path}: expected a table ending in {', '.join(sorted(SUFFIXES))}")
+
+
+def _read_json(path: Path, texts: Iterable[str]) -> pa.Table:
+    """Read JSONL; what looks like a date in a column of texts stays as it is written."""
+    table = pajson.read_json(path)
+    guessed = [name for name in texts if name in table.column_names and pa.types.is_temporal(table.field(name).type)]
+    if not guessed:
+        return table
+    schema = pa.schema([pa.field(name, pa.string()) for name in guessed])
+    return pajson.read_json(path, parse_options=pajson.ParseOptions(explicit_schema=schema))
 
 
 def pick_column(table: pa.Table, wanted: str | None, usual: tuple[str, ...], *, name: str) -> str | None:
@@ -55,8 +95,14 @@ def pick_column(table: pa.Table, wanted: str | None, usual: tuple[str, ...], *, 
 
 
 def plain(value: Any) -> Any:
-    """Return a cell as something a column of a shard can hold: number, bool, text or None."""
-    if value is None or isinstance(value, bool | int | float | str):
+    """Return a cell as something a column of a shard and JSON can hold: number, bool, text or None."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, date | datetime | time):
         return value.isoformat()
@@ -71,7 +117,7 @@ class LabelTable:
 
     Attributes:
         name: the table's file, for messages.
-        rows: caption and columns by file name as written in the table.
+        rows: caption and columns by file name as written in the table, without a leading `./`.
         used: names that were joined to a file.
     """
 
@@ -91,7 +137,7 @@ class LabelTable:
         Raises:
             SourceError: it has no column of file names, or names a file twice.
         """
-        table = read_table(path)
+        table = read_table(path, texts=(name_column, caption_column))
         key = pick_column(table, name_column, NAME_COLUMNS, name=str(path))
         if key is None:
             raise SourceError(
@@ -100,15 +146,19 @@ class LabelTable:
             )
         caption = pick_column(table, caption_column, CAPTION_COLUMNS, name=str(path))
         rows: dict[str, Labels] = {}
-        for row in table.to_pylist():
+        for number, row in enumerate(table.to_pylist(), start=1):
+            if row[key] is None:
+                raise SourceError(f"{path}: row {number} has nothing in its column of file names, {key!r}")
             labels = split_row(row, caption, drop=(key,))
-            if rows.setdefault(str(row[key]), labels) is not labels:
+            if rows.setdefault(_relative(str(row[key])), labels) is not labels:
                 raise SourceError(f"{path} names {row[key]!r} twice; a file can have one row")
         return cls(str(path), rows)
 
     def labels(self, path: str) -> Labels | None:
         """Return caption and columns for a file: by its path, else by its last part."""
-        for name in (path, PurePosixPath(path).name):
+        # The table has the file's own name, `path` the text of it: they differ where a per cent sign is escaped.
+        written = path_bytes(path).decode("utf-8", "surrogateescape")
+        for name in (path, written, PurePosixPath(path).name, PurePosixPath(written).name):
             if name in self.rows:
                 self.used.add(name)
                 return self.rows[name]
@@ -128,15 +178,18 @@ class LabelTable:
             )
 
 
+def _relative(name: str) -> str:
+    while name.startswith("./"):
+        name = name[2:].lstrip("/")
+    return name
+
+
 def split_row(row: dict[str, Any], caption: str | None, *, drop: tuple[str, ...] = ()) -> Labels:
     """Split a table's row into its caption and the other columns that have a value."""
     text = row.get(caption) if caption else None
-    others = {
-        str(name): plain(value)
-        for name, value in row.items()
-        if name != caption and name not in drop and value is not None
-    }
-    return (None if text is None else str(text)), others
+    others = {str(name): plain(value) for name, value in row.items() if name != caption and name not in drop}
+    kept = {name: value for name, value in others.items() if value is not None}
+    return (None if text is None else str(plain(text))), kept
 
 
 def sidecar(location: bytes) -> str | None:
@@ -145,8 +198,14 @@ def sidecar(location: bytes) -> str | None:
     if not dot:
         return None
     try:
-        with open(stem + b".txt", "rb") as file:
-            text = file.read(1 << 16)
+        # Without O_NONBLOCK a named pipe of that name would be waited for.
+        handle = os.open(stem + b".txt", os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
         return None
+    try:
+        text = os.read(handle, MOST_CAPTION_BYTES) if stat.S_ISREG(os.fstat(handle).st_mode) else b""
+    except OSError:
+        return None
+    finally:
+        os.close(handle)
     return " ".join(text.decode("utf-8", "replace").split()) or None

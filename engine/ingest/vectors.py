@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain, repeat
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from engine.collection.manifest import Source
-from engine.ingest.entries import Entry
-from engine.ingest.tables import CAPTION_COLUMNS, NAME_COLUMNS, pick_column, read_table, split_row
+from engine.ingest.entries import Block, VectorListing
+from engine.ingest.tables import CAPTION_COLUMNS, NAME_COLUMNS, check_names, pick_column, plain, read_table
 from indexers.errors import SourceError
+from indexers.vectors import FloatArray
 
 VECTOR_COLUMNS = ("vector", "embedding", "embeddings", "emb")
 ROWS_AT_ONCE = 4096
@@ -54,10 +57,10 @@ def vector_files(path: Path, table: Path | None) -> list[VectorFile] | None:
         return [VectorFile(path, table)]
     if path.suffix.lower() == ".parquet":
         try:
-            schema = pq.read_schema(path)
-        except (pa.ArrowException, OSError) as error:
+            found = vector_column(pq.read_schema(path))
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise SourceError(f"{path} cannot be read as Parquet: {error}") from error
-        return [VectorFile(path, table)] if vector_column(schema) else None
+        return [VectorFile(path, table)] if found else None
     return None
 
 
@@ -80,76 +83,126 @@ def _number(path: Path) -> int:
     return int(match[1])
 
 
-class VectorListing:
-    """Rows of vector files as entries.
+class VectorFiles(VectorListing):
+    """Rows of vector files.
 
     A row is known by the first column that names things (`tables.NAME_COLUMNS`), else by its
     file and number.
     """
 
+    whole = True
+
     def __init__(self, source: Source, files: list[VectorFile], *, name_column: str | None, caption: str | None):
         self.source = source
         self.files = files
-        self.ignored = 0
         self._name_column = name_column
         self._caption = caption
 
+    @property
     def dim(self) -> int:
-        """Return the dimension D of the first file's vectors."""
-        first = next(iter(_blocks(self.files[0].vectors)), None)
-        if first is None:
-            raise SourceError(f"{self.files[0].vectors} holds no vectors")
-        return int(first[0].shape[1])
+        """Dimension D of the first vector.
 
-    def entries(self) -> Iterator[Entry]:
-        """Yield the rows in order."""
+        Raises:
+            SourceError: there is none.
+        """
+        return self._dim
+
+    @cached_property
+    def _dim(self) -> int:
+        for file in self.files:
+            for vectors, _ in _blocks(file.vectors):
+                if vectors.shape[1]:
+                    return int(vectors.shape[1])
+        raise SourceError(f"{self.files[0].vectors} holds no vectors")
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the rows in order, some thousand at a time.
+
+        Raises:
+            SourceError: a file that cannot be read, or vectors of several dimensions.
+        """
         for file in self.files:
             yield from self._rows(file)
 
-    def _rows(self, file: VectorFile) -> Iterator[Entry]:
+    def _rows(self, file: VectorFile) -> Iterator[Block]:
         status = file.vectors.stat()
         number = 0
-        for vectors, rows in self._joined(file):
-            names = rows[0].keys() if rows else ()
-            key = self._pick(names, self._name_column, NAME_COLUMNS)
-            caption = self._pick(names, self._caption, CAPTION_COLUMNS)
-            for vector, row in zip(vectors, rows, strict=True):
-                text, meta = split_row(row, caption, drop=(key,) if key else ())
-                named = row.get(key) if key else None
-                path = f"{file.vectors.name}#{number}" if named is None else str(named)
-                yield Entry(self.source.name, path, status.st_size, status.st_mtime_ns, text, meta, vector=vector)
-                number += 1
+        for vectors, table in self._joined(file):
+            yield self._block(file, number, self._checked(vectors, file), table, status)
+            number += len(vectors)
 
-    def _pick(self, names: Any, wanted: str | None, usual: tuple[str, ...]) -> str | None:
-        if wanted is not None and wanted in names:
-            return wanted
-        return next((name for name in usual if name in names), None)
+    def _checked(self, vectors: FloatArray, file: VectorFile) -> FloatArray:
+        if vectors.shape[1] == self.dim:
+            return vectors
+        if vectors.shape[1]:
+            raise SourceError(
+                f"{file.vectors} holds vectors of {vectors.shape[1]} dimensions beside others of {self.dim}"
+            )
+        return np.full((len(vectors), self.dim), np.nan, dtype=np.float32)
 
-    def _joined(self, file: VectorFile) -> Iterator[tuple[np.ndarray, list[dict[str, Any]]]]:
-        """Yield blocks of vectors with the rows of the table beside them."""
-        if file.columns is None:
-            for vectors, own in _blocks(file.vectors):
-                yield vectors, own
-            return
-        table = read_table(file.columns)
-        pick_column(table, self._name_column, NAME_COLUMNS, name=str(file.columns))
-        at = 0
-        for vectors, own in _blocks(file.vectors):
-            part = table.slice(at, len(vectors)).to_pylist()
-            if len(part) != len(vectors):
-                break
-            yield vectors, [{**theirs, **mine} for theirs, mine in zip(own, part, strict=True)]
-            at += len(vectors)
-        else:
-            if at == table.num_rows:
-                return
-        raise SourceError(
-            f"{file.columns} has {table.num_rows} rows, and {file.vectors} another number: "
-            "they must lie row for row beside each other"
+    def _block(
+        self, file: VectorFile, number: int, vectors: FloatArray, table: pa.Table, status: os.stat_result
+    ) -> Block:
+        at = str(file.columns or file.vectors)
+        key = pick_column(table, self._name_column if table.num_columns else None, NAME_COLUMNS, name=at)
+        caption = pick_column(table, self._caption if table.num_columns else None, CAPTION_COLUMNS, name=at)
+        own = file.vectors.name
+        numbered = [f"{own}#{row}" for row in range(number, number + len(vectors))]
+        names = table.column(key).to_pylist() if key else []
+        return Block(
+            self.source.name,
+            [str(name) if name is not None else number for name, number in zip(names, numbered, strict=True)]
+            if key
+            else numbered,
+            vectors,
+            [None if text is None else str(plain(text)) for text in table.column(caption).to_pylist()]
+            if caption
+            else None,
+            _meta(table, key, caption),
+            status.st_size,
+            status.st_mtime_ns,
         )
 
+    def _joined(self, file: VectorFile) -> Iterator[tuple[FloatArray, pa.Table]]:
+        """Yield blocks of vectors with the table beside them."""
+        if file.columns is None:
+            yield from _blocks(file.vectors)
+            return
+        table = read_table(file.columns, texts=(self._name_column, self._caption))
+        at = 0
+        for vectors, own in _blocks(file.vectors):
+            part = table.slice(at, len(vectors))
+            if len(part) == len(vectors):
+                yield vectors, _beside(own, part)
+            at += len(vectors)
+        if at != table.num_rows:
+            raise SourceError(
+                f"{file.columns} has {table.num_rows} rows, and {file.vectors} has {at}: "
+                "they must lie row for row beside each other"
+            )
 
-def _blocks(path: Path) -> Iterator[tuple[np.ndarray, list[dict[str, Any]]]]:
+
+def _beside(own: pa.Table, joined: pa.Table) -> pa.Table:
+    """Return the columns of both; a joined one hides one of the same name."""
+    for name in own.column_names:
+        if name not in joined.column_names:
+            joined = joined.append_column(name, own.column(name))
+    return joined
+
+
+def _meta(table: pa.Table, key: str | None, caption: str | None) -> list[dict[str, Any]] | None:
+    """Return the other columns row by row, without what has no value."""
+    names = [name for name in table.column_names if name not in (key, caption)]
+    if not names:
+        return None
+    columns = [[plain(value) for value in table.column(name).to_pylist()] for name in names]
+    return [
+        {name: value for name, value in zip(names, row, strict=True) if value is not None}
+        for row in zip(*columns, strict=True)
+    ]
+
+
+def _blocks(path: Path) -> Iterator[tuple[FloatArray, pa.Table]]:
     """Yield [rows, D] blocks of a vector file with the other columns it has itself."""
     if path.suffix.lower() == ".npy":
         yield from _npy_blocks(path)
@@ -157,7 +210,7 @@ def _blocks(path: Path) -> Iterator[tuple[np.ndarray, list[dict[str, Any]]]]:
         yield from _parquet_blocks(path)
 
 
-def _npy_blocks(path: Path) -> Iterator[tuple[np.ndarray, list[dict[str, Any]]]]:
+def _npy_blocks(path: Path) -> Iterator[tuple[FloatArray, pa.Table]]:
     try:
         matrix = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
@@ -165,30 +218,37 @@ def _npy_blocks(path: Path) -> Iterator[tuple[np.ndarray, list[dict[str, Any]]]]
     if matrix.ndim != 2 or matrix.dtype.kind not in "fiu":
         raise SourceError(f"{path}: expected numbers of shape [n, D], found {matrix.dtype} {list(matrix.shape)}")
     for start in range(0, len(matrix), ROWS_AT_ONCE):
-        block = np.asarray(matrix[start : start + ROWS_AT_ONCE], dtype=np.float32)
-        yield block, list(chain(repeat({}, len(block))))
+        # Numbers too large for float32 become infinite, and their rows failures.
+        with np.errstate(over="ignore"):
+            block = np.asarray(matrix[start : start + ROWS_AT_ONCE], dtype=np.float32)
+        yield block, pa.table({})
 
 
-def _parquet_blocks(path: Path) -> Iterator[tuple[np.ndarray, list[dict[str, Any]]]]:
+def _parquet_blocks(path: Path) -> Iterator[tuple[FloatArray, pa.Table]]:
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             column = vector_column(file.schema_arrow)
             if column is None:
                 raise SourceError(f"{path} has no column of vectors")
+            check_names(file.schema_arrow.names, path)
             for batch in file.iter_batches(batch_size=ROWS_AT_ONCE):
-                yield _matrix(batch.column(column), path), batch.drop_columns([column]).to_pylist()
-    except (pa.ArrowException, OSError) as error:
+                yield _matrix(batch.column(column), path), pa.Table.from_batches([batch.drop_columns([column])])
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise SourceError(f"{path} cannot be read as Parquet: {error}") from error
 
 
-def _matrix(column: pa.Array, path: Path) -> np.ndarray:
-    """Return a column of equally long lists as [rows, D]; a missing one becomes a row of NaN."""
-    lengths = {len(value) for value in column if value.is_valid}
+def _matrix(column: pa.Array, path: Path) -> FloatArray:
+    """Return a column of equally long lists as [rows, D]; a missing one becomes a row of NaN, D is 0 if all are."""
+    present = column.drop_null()
+    lengths = pc.unique(pc.list_value_length(present)).to_pylist()
     if len(lengths) > 1:
         raise SourceError(f"{path}: its vectors have {sorted(lengths)[:5]} dimensions; they must have the same")
-    dim = lengths.pop() if lengths else 0
+    dim = lengths[0] if lengths else 0
+    with np.errstate(over="ignore"):
+        flat = present.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
+    values: FloatArray = flat.reshape(len(present), dim)
+    if len(present) == len(column):
+        return values
     out = np.full((len(column), dim), np.nan, dtype=np.float32)
-    valid = column.is_valid().to_numpy(zero_copy_only=False)
-    flat = column.drop_null().flatten()
-    out[valid] = flat.to_numpy(zero_copy_only=False).astype(np.float32).reshape(-1, dim)
+    out[column.is_valid().to_numpy(zero_copy_only=False)] = values
     return out

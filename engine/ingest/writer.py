@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from engine.collection import changes, layout
 from engine.collection.changes import Failure, Tombstone
 from engine.collection.commit import commit
 from engine.collection.manifest import Manifest
-from engine.collection.shards import ITEM_SCHEMA, META, write_embeddings, write_table
-from engine.ingest.entries import Entry
+from engine.collection.shards import ITEM_SCHEMA, META, SHARD_ROWS, write_embeddings, write_table
+from engine.ingest.entries import Block, Entry, Listing
 from indexers.vectors import FloatArray
 
 
@@ -42,88 +42,143 @@ class Row:
     replaces: Tombstone | None = None
 
 
-class ShardWriter:
-    """Collects rows and failures of one run and commits them shard by shard."""
+@dataclass
+class Pending:
+    """Rows waiting for their shard to be full, column by column."""
 
-    def __init__(
-        self, root: Path, space: str, base: Manifest, *, shard_rows: int, committed: Callable[[Manifest], None]
-    ) -> None:
+    columns: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in ITEM_SCHEMA.names})
+    meta: list[dict[str, Any]] = field(default_factory=list)
+    vectors: list[FloatArray] = field(default_factory=list)
+    tombstones: list[Tombstone] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.meta)
+
+    def add(self, row: Row) -> None:
+        """Take one row."""
+        entry = row.entry
+        found = (entry.source, entry.path, entry.key, row.content, entry.size, entry.mtime_ns)
+        values = (row.id, *found, row.width, row.height, entry.caption, entry.meta_key)
+        for column, value in zip(self.columns.values(), values, strict=True):
+            column.append(value)
+        self.meta.append(entry.meta)
+        self.vectors.append(row.vector[None, :])
+        if row.replaces is not None:
+            self.tombstones.append(row.replaces)
+
+    def extend(self, block: Block, rows: Sequence[int], first_id: int, contents: list[str], unit: FloatArray) -> None:
+        """Take new rows of a block.
+
+        Args:
+            block: where they were found.
+            rows: which of its rows.
+            first_id: id of the first of them; the others follow.
+            contents: hash of the content of each of them.
+            unit: unit float32 [len(rows), D].
+        """
+        n = len(rows)
+        values: tuple[list[Any], ...] = (
+            list(range(first_id, first_id + n)),
+            [block.source] * n,
+            [block.paths[row] for row in rows],
+            block.keys[rows].tolist(),
+            contents,
+            [block.size] * n,
+            [block.mtime_ns] * n,
+            [0] * n,
+            [0] * n,
+            [block.caption(row) for row in rows],
+            block.meta_keys[rows].tolist(),
+        )
+        for column, more in zip(self.columns.values(), values, strict=True):
+            column.extend(more)
+        self.meta.extend(block.meta_of(row) for row in rows)
+        self.vectors.append(unit)
+
+    def item_table(self) -> pa.Table:
+        """Lay the rows out as an item shard: our columns, then the user's under `meta.`."""
+        table = pa.table(list(self.columns.values()), schema=ITEM_SCHEMA)
+        for name in sorted({name for row in self.meta for name in row}):
+            table = table.append_column(META + name, column_of([row.get(name) for row in self.meta]))
+        return table
+
+
+class ShardWriter:
+    """Collects rows and failures of one run and commits them shard by shard.
+
+    Attributes:
+        shard_rows: rows at which a shard is full.
+        failures: what could not be indexed so far.
+    """
+
+    def __init__(self, root: Path, space: str, base: Manifest, *, committed: Callable[[Manifest], None]) -> None:
         self.root = root
         self.space = space
         self.base = base
         self.failures: list[Failure] = []
-        self._rows: list[Row] = []
+        self._pending = Pending()
         self._sources: set[str] = set()
-        self._shard_rows = shard_rows
+        self._paths: set[tuple[str, str]] = set()
+        self.shard_rows = SHARD_ROWS
         self._committed = committed
 
-    def run_over(self, source: str) -> None:
+    def run_over(self, listing: Listing) -> None:
         """Say that a source is being listed: its failures of earlier runs no longer count."""
-        self._sources.add(source)
+        if listing.whole:
+            self._sources.add(listing.source.name)
+
+    def look_at(self, listing: Listing, paths: Sequence[str]) -> None:
+        """Say which items are being looked at: where only part of a source is listed, only their failures count."""
+        if not listing.whole:
+            self._paths.update((listing.source.name, path) for path in paths)
 
     def add(self, row: Row) -> None:
         """Take a row, and commit when a shard is full."""
-        self._rows.append(row)
-        if len(self._rows) >= self._shard_rows:
+        self._pending.add(row)
+        self._when_full()
+
+    def extend(self, block: Block, rows: Sequence[int], first_id: int, contents: list[str], unit: FloatArray) -> None:
+        """Take new rows of a block, and commit when a shard is full; see `Pending.extend`."""
+        self._pending.extend(block, rows, first_id, contents, unit)
+        self._when_full()
+
+    def _when_full(self) -> None:
+        if len(self._pending) >= self.shard_rows:
             self.flush("add")
 
-    def fail(self, entry: Entry, reason: str) -> None:
-        """Note that an entry could not be indexed."""
-        self.failures.append((entry.source, entry.path, reason))
+    def fail(self, source: str, path: str, reason: str) -> None:
+        """Note that an item could not be indexed."""
+        self.failures.append((source, path, reason))
 
     def flush(self, operation: str, *, bury: list[Tombstone] | None = None) -> Manifest:
         """Commit the rows gathered so far, tombstones, and the failures up to now."""
-        rows, self._rows = self._rows, []
-        tombstones = [row.replaces for row in rows if row.replaces is not None] + (bury or [])
-        wanted = [changes.record_failures(self.root, self._sources, self.failures), changes.bury(self.root, tombstones)]
-        if rows:
+        rows, self._pending = self._pending, Pending()
+        failures = changes.record_failures(self.root, self._sources, self.failures, paths=frozenset(self._paths))
+        wanted = [failures, changes.bury(self.root, rows.tombstones + (bury or []))]
+        if len(rows):
             wanted.insert(0, self._append(rows))
         result = commit(self.root, changes.chain(*wanted), operation=operation)
         self._committed(result)
         return result
 
-    def _append(self, rows: list[Row]) -> changes.Change:
-        ids = np.array([row.id for row in rows], dtype=np.int64)
-        items = write_table(self.root, layout.ITEMS, item_table(rows))
+    def _append(self, rows: Pending) -> changes.Change:
+        items = write_table(self.root, layout.ITEMS, rows.item_table())
         entry = self.base.space(self.space)
-        vectors = np.stack([row.vector for row in rows])
-        embeddings = write_embeddings(self.root, self.space, ids, vectors, entry.dtype)
+        ids = np.array(rows.columns["id"], dtype=np.int64)
+        embeddings = write_embeddings(self.root, self.space, ids, np.concatenate(rows.vectors), entry.dtype)
         # Rows this run has committed already are not another writer's: only later shards count.
         prepared_on, self.base = self.base, replace(self.base, items=(*self.base.items, items))
-        keys = {row.entry.key for row in rows}
-        return changes.append(self.root, self.space, items, embeddings, keys, prepared_on)
+        return changes.append(self.root, self.space, items, embeddings, set(rows.columns["key"]), prepared_on)
 
 
-def item_table(rows: list[Row]) -> pa.Table:
-    """Lay rows out as an item shard: our columns, then the user's under `meta.`."""
-    ours: dict[str, list[Any]] = {
-        "id": [row.id for row in rows],
-        "source": [row.entry.source for row in rows],
-        "path": [row.entry.path for row in rows],
-        "key": [row.entry.key for row in rows],
-        "content": [row.content for row in rows],
-        "size": [row.entry.size for row in rows],
-        "mtime_ns": [row.entry.mtime_ns for row in rows],
-        "width": [row.width for row in rows],
-        "height": [row.height for row in rows],
-        "caption": [row.entry.caption for row in rows],
-        "meta_key": [row.entry.meta_key for row in rows],
-    }
-    table = pa.table([ours[field.name] for field in ITEM_SCHEMA], schema=ITEM_SCHEMA)
-    names = sorted({name for row in rows for name in row.entry.meta})
-    for name in names:
-        table = table.append_column(META + name, _column([row.entry.meta.get(name) for row in rows]))
-    return table
-
-
-def _column(values: list[Any]) -> pa.Array:
+def column_of(values: list[Any]) -> pa.Array:
     """Return values as numbers, booleans or text; a mixture becomes text."""
     kinds = {type(value) for value in values if value is not None}
     if kinds <= {int, float} and len(kinds) == 2:
         return pa.array([None if value is None else float(value) for value in values], pa.float64())
-    if len(kinds) > 1 or not kinds:
-        return pa.array([None if value is None else str(value) for value in values], pa.string())
-    try:
-        return pa.array(values)
-    except (OverflowError, pa.ArrowInvalid):
-        return pa.array([None if value is None else str(value) for value in values], pa.string())
+    if len(kinds) == 1:
+        try:
+            return pa.array(values)
+        except (OverflowError, pa.ArrowInvalid):
+            pass  # a whole number of more than 64 bits
+    return pa.array([None if value is None else str(value) for value in values], pa.string())

@@ -1,0 +1,84 @@
+"""What a search gives back, and how items are found by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from engine.collection.snapshot import Item, Snapshot
+from indexers.base import Neighbors
+from indexers.errors import CollectionError
+from indexers.vectors import FloatArray, IdArray
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answers to one query, best first.
+
+    Attributes:
+        query: what was asked: the text, the path or id, or None for a vector.
+        scores: float32 [k], cosine similarities.
+        ids: int64 [k].
+    """
+
+    query: str | int | None
+    scores: FloatArray
+    ids: IdArray
+    _snapshot: Snapshot
+    _positions: IdArray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def items(self) -> list[Item]:
+        """What is known of each answer: uri, caption, size, your own columns."""
+        return [self._snapshot.item(int(position)) for position in self._positions]
+
+    @property
+    def uris(self) -> list[str]:
+        """Where each answer is."""
+        return [item.uri for item in self.items]
+
+    @property
+    def captions(self) -> list[str | None]:
+        """The text that came with each answer, if any."""
+        return [item.caption for item in self.items]
+
+
+def answer(snapshot: Snapshot, name: str | int | None, found: Neighbors, k: int, leave_out: int | None) -> Answers:
+    """Name what was found.
+
+    Args:
+        snapshot: the version that was searched.
+        name: the query's.
+        found: row numbers and scores of one query, best first.
+        k: answers that were asked for.
+        leave_out: a row that must not answer, or None.
+    """
+    scores, positions = found
+    if leave_out is not None:
+        keep = positions != leave_out
+        scores, positions = scores[keep], positions[keep]
+    scores, positions = scores[:k], positions[:k]
+    return Answers(name, scores, snapshot.ids[positions], snapshot, positions)
+
+
+def find(snapshot: Snapshot, item: str | Path | int) -> int | None:
+    """Return the row number of a stored item by id or path, or None if it is a file to be encoded.
+
+    Raises:
+        ItemNotFound: neither an item nor a file.
+    """
+    if isinstance(item, int):
+        return snapshot.find_id(item)
+    text = str(item)
+    try:
+        return snapshot.find_path(text)
+    except CollectionError:
+        if Path(text).is_file():
+            return None
+        if text.isdecimal():
+            return snapshot.find_id(int(text))
+        raise

@@ -1,0 +1,160 @@
+"""Tables of captions and columns: CSV, TSV, JSONL and Parquet, however odd."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from engine.ingest.tables import LabelTable, plain, read_table
+from indexers.errors import SourceError
+
+ROWS = [
+    {"file": "a.png", "caption": "a cat", "rating": 5},
+    {"file": "sub/b.png", "caption": None, "rating": None},
+    {"file": "0001", "caption": "2020-01-01", "rating": 3},
+]
+
+
+def write(folder: Path, suffix: str, rows: list[dict[str, Any]]) -> Path:
+    path = folder / f"table{suffix}"
+    if suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif suffix in {".jsonl", ".ndjson"}:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        between = "\t" if suffix == ".tsv" else ","
+        lines = [rows[0], *(["" if value is None else str(value) for value in row.values()] for row in rows)]
+        path.write_text("".join(between.join(line) + "\n" for line in lines))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"])
+def test_every_kind_of_table_is_joined_by_path_and_by_last_part(tmp_path: Path, suffix: str) -> None:
+    table = LabelTable.open(write(tmp_path, suffix, ROWS))
+    assert table.labels("a.png") == ("a cat", {"rating": 5})
+    assert table.labels("deep/below/a.png") == ("a cat", {"rating": 5})
+    assert table.labels("sub/b.png") is not None
+    assert table.labels("b.png") is None
+    # A name that looks like a number and a caption that looks like a date are texts.
+    assert table.labels("0001") == ("2020-01-01", {"rating": 3})
+    assert table.used == {"a.png", "sub/b.png", "0001"}
+    table.check_joined()
+
+
+def test_columns_can_be_named(tmp_path: Path) -> None:
+    path = write(tmp_path, ".csv", [{"key": "x", "photo": "007", "says": "true"}])
+    table = LabelTable.open(path, name_column="photo", caption_column="says")
+    assert table.rows == {"007": ("true", {"key": "x"})}
+    with pytest.raises(SourceError, match=r"no column 'nope'; it has key, photo, says"):
+        LabelTable.open(path, name_column="nope")
+    with pytest.raises(SourceError, match="no column 'nope'"):
+        LabelTable.open(path, name_column="photo", caption_column="nope")
+
+
+def test_a_table_without_names_of_files(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"expected a column of file names.*found x.*--name-column"):
+        LabelTable.open(write(tmp_path, ".csv", [{"x": "1"}]))
+
+
+def test_a_table_that_has_nothing_to_do_with_the_files(tmp_path: Path) -> None:
+    table = LabelTable.open(write(tmp_path, ".csv", ROWS))
+    assert table.labels("other.png") is None
+    with pytest.raises(SourceError, match="none of the 3 rows"):
+        table.check_joined()
+
+
+def test_a_file_has_one_row(tmp_path: Path) -> None:
+    rows = [{"file": "a.png", "caption": "x"}, {"file": "./a.png", "caption": "y"}]
+    with pytest.raises(SourceError, match=r"'\./a\.png' twice"):
+        LabelTable.open(write(tmp_path, ".csv", rows))
+
+
+def test_a_row_needs_a_name(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="row 2 has nothing in its column of file names"):
+        LabelTable.open(write(tmp_path, ".parquet", [{"file": "a.png"}, {"file": None}]))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_two_columns_of_a_name_are_refused(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"t{suffix}"
+    if suffix == ".csv":
+        path.write_text("file,x,x\na,1,2\n")
+    else:
+        pq.write_table(pa.table([["a"], [1], [2]], names=["file", "x", "x"]), path)
+    with pytest.raises(SourceError, match="several columns called x"):
+        LabelTable.open(path)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content"),
+    [
+        (".csv", b""),
+        (".csv", b"file,caption\na,b,c,d\n"),
+        (".csv", b"file,caption\ncaf\xe9.png,x\n"),
+        (".jsonl", b"{"),
+        (".jsonl", b'{"file": 1}\n{"file": {"a": 2}}\n'),
+        (".parquet", b"PAR1"),
+        (".xlsx", b"PK"),
+    ],
+)
+def test_what_is_no_table_is_refused(tmp_path: Path, suffix: str, content: bytes) -> None:
+    path = tmp_path / f"t{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(SourceError, match=r"cannot be read|expected a table|no column|names of files|twice|file names"):
+        LabelTable.open(path)
+
+
+def test_a_table_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="cannot be read as a csv table"):
+        read_table(tmp_path / "none.csv")
+
+
+def test_a_byte_order_mark_and_lines_in_quotes(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(b'\xef\xbb\xbffile,caption\r\na.png,"two\nlines, with a comma"\r\n')
+    assert LabelTable.open(path).rows == {"a.png": ("two\nlines, with a comma", {})}
+
+
+def test_names_as_nestvec_writes_them_and_as_they_are(tmp_path: Path) -> None:
+    table = LabelTable.open(write(tmp_path, ".csv", [{"file": "50%41.png", "caption": "x"}]))
+    assert table.labels("sub/50%2541.png") == ("x", {})
+    assert table.labels("sub/50%41.png") == ("x", {})
+
+
+@pytest.mark.parametrize(
+    ("value", "stored"),
+    [
+        (None, None),
+        (True, True),
+        (3, 3),
+        (2.5, 2.5),
+        (float("nan"), None),
+        (float("inf"), "inf"),
+        ("text", "text"),
+        ("half \ud800", "half ?"),
+        (b"caf\xc3\xa9\xff", "caf\u00e9\ufffd"),
+        (datetime.date(2020, 1, 2), "2020-01-02"),
+        (datetime.datetime(2020, 1, 2, 3, 4, tzinfo=datetime.UTC), "2020-01-02T03:04:00+00:00"),
+        (datetime.time(3, 4), "03:04:00"),
+        (decimal.Decimal("1.50"), "1.50"),
+        ([1, [2]], "[1, [2]]"),
+        ({"a": 1}, "{'a': 1}"),
+        (np.int32(3), 3),
+        (np.float32(0.5), 0.5),
+        (np.bool_(True), True),
+        (np.str_("x"), "x"),
+    ],
+)
+def test_any_cell_becomes_something_that_can_be_stored_and_written_as_json(value: Any, stored: Any) -> None:
+    found = plain(value)
+    assert found == stored
+    assert type(found) is type(stored)
+    json.dumps(found, allow_nan=False)

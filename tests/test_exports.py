@@ -1,0 +1,55 @@
+"""The public names: whoever adds or drops one changes this test, and knows it."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+import engine
+import indexers.errors
+from engine.api import Collection
+
+
+def test_the_package_offers_these_names() -> None:
+    assert engine.__all__ == ["Answers", "Collection"]
+    for name in engine.__all__:
+        assert getattr(engine, name).__name__ == name
+        assert getattr(engine, name).__doc__
+    assert engine.Collection is Collection
+
+
+def test_a_name_that_is_not_there() -> None:
+    with pytest.raises(AttributeError, match="'engine' has no attribute 'Colection'"):
+        _ = engine.Colection  # type: ignore[attr-defined]
+
+
+def test_a_collection_offers_these_methods() -> None:
+    public = {name for name, _ in inspect.getmembers(Collection) if not name.startswith("_")}
+    assert public == {
+        *("open", "create", "close", "refresh"),
+        *("snapshot", "version", "space", "encoder", "searcher"),
+        *("index", "add", "add_vectors", "build", "remove", "compact"),
+        *("search", "similar", "encode_texts", "encode_picture", "explain", "explain_item"),
+    }
+
+
+def test_every_public_method_is_described() -> None:
+    for name, member in inspect.getmembers(Collection):
+        if not name.startswith("_"):
+            assert inspect.getdoc(member), name
+
+
+def test_every_error_is_a_nestvec_error() -> None:
+    found = [one for one in vars(indexers.errors).values() if inspect.isclass(one)]
+    assert len(found) > 15
+    assert all(issubclass(one, indexers.errors.NestvecError) and one.__doc__ for one in found)
+    assert all(one.__name__ in (indexers.errors.__doc__ or "") for one in found)
+
+
+def test_importing_the_package_imports_none_of_it() -> None:
+    heavy = ("numpy", "faiss", "torch", "engine.api")
+    code = f"import sys, engine; print(*(name for name in sys.modules if name in {heavy}))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""

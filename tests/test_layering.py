@@ -1,0 +1,131 @@
+"""Imports go one way, nothing heavy is imported before it is needed, and no file grows too long."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CODE = sorted(path for folder in ("engine", "indexers") for path in (ROOT / folder).rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+
+# From the top down: a module imports only from its own layer and from those below.
+LAYERS = (
+    ("engine.cli",),
+    ("engine.api", "engine.doctor"),
+    ("engine.answers",),
+    ("engine.ingest",),
+    ("engine.retrieval",),
+    ("engine.collection",),
+    ("engine.encoders",),
+    ("engine.heads",),
+    ("indexers",),
+)
+HEAVY = {"torch", "open_clip", "timm", "torchvision"}
+# `import engine` gives the API on request: the one import that goes up, and only when asked.
+LAZY = {"engine"}
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def layer_of(module: str) -> int | None:
+    for number, names in enumerate(LAYERS):
+        if any(module == name or module.startswith(f"{name}.") for name in names):
+            return number
+    return None
+
+
+def imports(path: Path, *, top_level: bool) -> Iterator[str]:
+    """Yield what a module imports, everywhere or only where the import runs with the module itself."""
+    waiting: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        if top_level and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            waiting.extend(node.orelse)
+            continue
+        waiting.extend(ast.iter_child_nodes(node))
+
+
+MODULES = {name_of(path) for path in CODE}
+
+
+def module_in(imported: str) -> str | None:
+    """Return the module of ours that an import of this name loads."""
+    if imported in MODULES:
+        return imported
+    parent = imported.rpartition(".")[0]
+    return parent if parent in MODULES else None
+
+
+@pytest.mark.parametrize("path", CODE, ids=name_of)
+def test_imports_go_one_way(path: Path) -> None:
+    own = name_of(path)
+    if own in LAZY:
+        return
+    layer = layer_of(own)
+    assert layer is not None, f"{own} belongs to no layer"
+    for imported in imports(path, top_level=False):
+        theirs = layer_of(imported)
+        assert theirs is None or theirs >= layer, f"{own} imports {imported}, which lies above it"
+        assert not imported.startswith(("scripts", "tests")), f"{own} imports {imported}"
+
+
+@pytest.mark.parametrize("path", CODE, ids=name_of)
+def test_what_is_heavy_is_imported_only_where_it_is_used(path: Path) -> None:
+    assert not {one.partition(".")[0] for one in imports(path, top_level=True)} & HEAVY
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    graph = {
+        name_of(path): {module for one in imports(path, top_level=True) if (module := module_in(one)) is not None}
+        for path in CODE
+    }
+    done: set[str] = set()
+
+    def walk(module: str, above: tuple[str, ...]) -> None:
+        assert module not in above, " → ".join((*above, module))
+        if module not in done:
+            for other in sorted(graph[module]):
+                walk(other, (*above, module))
+            done.add(module)
+
+    for module in sorted(graph):
+        walk(module, ())
+
+
+@pytest.mark.parametrize("path", [*CODE, *TESTS], ids=name_of)
+def test_no_file_and_no_function_grows_too_long(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    if path in CODE:
+        assert text.count("\n") < 400
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert (node.end_lineno or 0) - node.lineno < 60, node.name
+
+
+def test_the_tests_mirror_the_code() -> None:
+    packages = {path.parent.name for path in CODE if path.name == "__init__.py" and path.parent != ROOT / "engine"}
+    tested = {path.parent.name for path in TESTS if path.name.startswith("test_") and path.parent != ROOT / "tests"}
+    extra = {"contract", "property", "format", "fault", "end_to_end", "scripts", "golden"}
+    assert tested - packages <= extra
+    assert packages - tested == set()
+
+
+def test_nobody_prints_but_scripts_and_the_command() -> None:
+    for path in CODE:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            called = node.func if isinstance(node, ast.Call) else None
+            assert not (isinstance(called, ast.Name) and called.id == "print"), path
