@@ -6,7 +6,9 @@ same columns uncompressed, so that reading one item touches one page.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from engine.collection.shards import ITEM_SCHEMA
 from indexers.errors import CorruptCollection
 
 BATCH_ROWS = 65_536
+COMPARED = frozenset({"key", "content", "size", "mtime_ns", "meta_key"})
 
 
 def union_schema(schemas: Iterable[pa.Schema]) -> pa.Schema:
@@ -85,12 +88,17 @@ def _check_schema(found: pa.Schema, path: Path) -> None:
             raise CorruptCollection(f"{path}: column {field.name!r} is missing or of another type")
 
 
+def _told(schema: pa.Schema) -> list[str]:
+    return [name for name in schema.names if name not in COMPARED]
+
+
 class Lookup:
     """Random access to item rows; some in a mapped file, the newest ones in memory."""
 
     def __init__(self, batches: list[pa.RecordBatch]) -> None:
         self._batches = batches
-        self._starts = np.cumsum([0, *(batch.num_rows for batch in batches)])
+        self._starts: list[int] = [0, *accumulate(batch.num_rows for batch in batches)]
+        self._columns = [[(name, batch.column(name)) for name in _told(batch.schema)] for batch in batches]
 
     @classmethod
     def open(cls, path: Path | None, rows: int, tail: Iterable[pa.Table]) -> Lookup:
@@ -121,15 +129,14 @@ class Lookup:
         return cls(batches)
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return self._starts[-1]
 
     def row(self, position: int) -> dict[str, Any]:
-        """Return one item's columns by row number."""
-        at = int(np.searchsorted(self._starts, position, side="right")) - 1
-        batch = self._batches[at]
-        row = position - int(self._starts[at])
+        """Return what is told of one item, by row number: its columns but those that only serve to compare files."""
+        at = bisect_right(self._starts, position) - 1
+        row = position - self._starts[at]
         try:
-            return {name: batch.column(i)[row].as_py() for i, name in enumerate(batch.schema.names)}
+            return {name: column[row].as_py() for name, column in self._columns[at]}
         except (pa.ArrowException, UnicodeDecodeError) as error:
             raise CorruptCollection(f"row {position} of the items cannot be read: {error}") from error
 
