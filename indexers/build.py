@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from typing import Literal
@@ -15,6 +16,8 @@ from indexers.errors import InvalidSpec, InvalidVectors
 from indexers.prefix import rotation, wrap
 from indexers.registry import family
 from indexers.vectors import FloatArray, truncate
+
+_log = logging.getLogger("nestvec")
 
 BuildDevice = Literal["auto", "cpu", "cuda"]
 
@@ -42,7 +45,8 @@ def build(
 
     Args:
         spec: a resolved spec.
-        blocks: the base vectors in order, each unit float32 [rows, D]; read once, never all held.
+        blocks: the base vectors in order, each unit float32 [rows, D]; never all held. Read once, and once
+            more on the CPU when a GPU's memory runs out, if they can be (an iterator cannot).
         xt: training sample, unit float32 [nt, D]. Mixing in queries of the kind that will be
             asked (text embeddings, say) makes cells that serve them too.
         device: where to build. "auto" takes a GPU when FAISS has one.
@@ -54,7 +58,17 @@ def build(
         InvalidSpec: "cuda" was asked for and there is none.
         InvalidVectors: too few training rows for the spec, or blocks of another dimension.
     """
-    on_gpu = _use_gpu(device)
+    if _use_gpu(device):
+        try:
+            return _build(spec, blocks, xt, on_gpu=True)
+        except RuntimeError as error:
+            if not gpu.is_out_of_memory(error) or iter(blocks) is blocks:
+                raise
+            _log.warning("the GPU's memory does not hold %s; building it on the CPU", spec)
+    return _build(spec, blocks, xt, on_gpu=False)
+
+
+def _build(spec: IndexSpec, blocks: Iterable[FloatArray], xt: FloatArray, *, on_gpu: bool) -> FaissIndex:
     full_dim = xt.shape[1]
     inner = _trained(spec, xt, on_gpu=on_gpu)
     filled = inner

@@ -36,6 +36,11 @@ def _resources() -> Any:
     return faiss.StandardGpuResources()
 
 
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether FAISS failed because a device's memory was full: it has no class of its own for that."""
+    return "out of memory" in str(error).lower()
+
+
 def to_gpu(index: FaissIndex, device: int = 0) -> FaissIndex:
     """Copy an index to a device.
 

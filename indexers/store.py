@@ -6,6 +6,8 @@ memory instead of codes of its own, so a rerank reads the rows it needs and noth
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from indexers.errors import CorruptCollection, InvalidSpec
 from indexers.vectors import FloatArray, IdArray
 
 DTYPES = ("float16", "float32")
+BLOCK_ROWS = 16_384
 
 StoredArray = NDArray[Any]
 
@@ -49,6 +52,17 @@ def _view(codes: StoredArray) -> FaissIndex:
     index.ntotal = len(codes)
     index.is_trained = True
     return index
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Stored rows [n, D] as float32, a block at a time; can be iterated again and again."""
+
+    rows: StoredArray
+
+    def __iter__(self) -> Iterator[FloatArray]:
+        for start in range(0, len(self.rows), BLOCK_ROWS):
+            yield np.asarray(self.rows[start : start + BLOCK_ROWS], dtype=np.float32)
 
 
 class VectorStore:

@@ -6,7 +6,7 @@ training sample and the index being built.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,10 +26,9 @@ from indexers.build import BuildDevice, build, training_rows
 from indexers.errors import CorruptCollection
 from indexers.files import write_index
 from indexers.registry import default_specs, resolve
-from indexers.store import VectorStore, check_dtype
+from indexers.store import Blocks, VectorStore, check_dtype
 from indexers.vectors import FloatArray
 
-BLOCK_ROWS = 16_384
 SEED = 0
 
 # Rows beyond the indexes are scanned exactly. Up to here that costs less than it would to
@@ -187,16 +186,11 @@ def write_vectors(snapshot: Snapshot, space: str) -> FileRef:
 
 def _write_index(snapshot: Snapshot, space: str, spec: IndexSpec, store: VectorStore, options: BuildOptions) -> FileRef:
     sample = _training_sample(spec, store, snapshot, options.texts)
-    index = build(spec, _blocks(store), sample, device=options.device)
+    index = build(spec, Blocks(store.rows), sample, device=options.device)
     with new_file(snapshot.root, layout.space_folder(space, layout.INDEXES), ".faiss") as new:
         write_index(index, new.temporary)
         new.rows = len(store)
     return written(new)
-
-
-def _blocks(store: VectorStore) -> Iterator[FloatArray]:
-    for start in range(0, len(store), BLOCK_ROWS):
-        yield np.asarray(store.rows[start : start + BLOCK_ROWS], dtype=np.float32)
 
 
 def _training_sample(spec: IndexSpec, store: VectorStore, snapshot: Snapshot, texts: FloatArray | None) -> FloatArray:

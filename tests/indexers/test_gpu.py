@@ -9,7 +9,7 @@ import pytest
 from indexers.base import FaissIndex, IndexSpec
 from indexers.build import build
 from indexers.errors import DependencyMissing
-from indexers.gpu import ON_DEVICE, clustering, gpu_count, to_cpu, to_gpu
+from indexers.gpu import ON_DEVICE, clustering, gpu_count, is_out_of_memory, to_cpu, to_gpu
 from indexers.registry import FAMILIES, family, resolve
 from indexers.vectors import FloatArray, truncate
 from tests.conftest import prefix_scores, recall_of, structured
@@ -111,3 +111,11 @@ def test_a_build_that_may_choose_takes_the_device() -> None:
     auto, cuda = (build(spec, [data.xb], data.xb, device=device) for device in ("auto", "cuda"))
     pair = [set_probes(inside(one), 10).search(truncate(data.xq, 32), 10)[1] for one in (auto, cuda)]
     np.testing.assert_array_equal(*pair)
+
+
+def test_a_full_device_is_told_from_other_errors() -> None:
+    full = RuntimeError(
+        "StandardGpuResourcesImpl: alloc fail type TemporaryMemoryBuffer (cudaMalloc error out of memory [2])"
+    )
+    assert is_out_of_memory(full)
+    assert not is_out_of_memory(RuntimeError("Error: 'd == index->d' failed"))

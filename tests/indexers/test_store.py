@@ -11,7 +11,7 @@ import pytest
 
 from indexers.base import Neighbors, positions_mask
 from indexers.errors import CorruptCollection, InvalidSpec
-from indexers.store import VectorStore, check_dtype
+from indexers.store import BLOCK_ROWS, Blocks, VectorStore, check_dtype
 from tests.conftest import assert_answers, prefix_scores, structured
 
 DTYPES = ("float16", "float32")
@@ -160,3 +160,12 @@ def test_a_matrix_that_faiss_would_misread_is_refused() -> None:
         with pytest.raises(CorruptCollection, match="C-ordered"):
             VectorStore(rows)
     assert isinstance(VectorStore(x).search(x[:1], 1), Neighbors)
+
+
+def test_blocks_are_the_rows_and_can_be_read_again() -> None:
+    rows = structured(BLOCK_ROWS + 5, 4, seed=0).xb.astype(np.float16)
+    blocks = Blocks(rows)
+    for _ in range(2):
+        found = list(blocks)
+        assert all(block.dtype == np.float32 for block in found)
+        np.testing.assert_array_equal(np.concatenate(found), rows.astype(np.float32))
