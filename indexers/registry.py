@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from indexers.base import Indexer, IndexSpec
 from indexers.errors import InvalidSpec
 from indexers.flat import Flat
@@ -36,6 +38,20 @@ def resolve(spec: IndexSpec, n: int, full_dim: int) -> IndexSpec:
     if spec.dim > full_dim:
         raise InvalidSpec(f"{spec}: the vectors have only {full_dim} dimensions")
     return family(spec.family).resolve(spec, n)
+
+
+def resolve_all(specs: Iterable[IndexSpec], n: int, full_dim: int) -> list[IndexSpec]:
+    """Complete the specs of one collection.
+
+    Raises:
+        InvalidSpec: one of them is wrong, or two have the family and dimension in common: a plan could
+            not tell them apart.
+    """
+    found = [resolve(spec, n, full_dim) for spec in specs]
+    keys = [spec.key for spec in found]
+    if twice := sorted({key for key in keys if keys.count(key) > 1}):
+        raise InvalidSpec(f"{', '.join(twice)}: a collection has one index of each family and dimension")
+    return found
 
 
 def default_dims(full_dim: int, trained: tuple[int, ...] = ()) -> tuple[int, ...]:

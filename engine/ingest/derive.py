@@ -25,7 +25,7 @@ from indexers.base import IndexSpec
 from indexers.build import BuildDevice, build, training_rows
 from indexers.errors import CorruptCollection
 from indexers.files import write_index
-from indexers.registry import default_specs, resolve
+from indexers.registry import default_specs, resolve, resolve_all
 from indexers.store import Blocks, VectorStore, check_dtype
 from indexers.vectors import FloatArray
 
@@ -59,7 +59,7 @@ def _wanted(specs: Sequence[IndexSpec], manifest: Manifest, space: str) -> list[
     entry = manifest.space(space)
     covering = entry.vectors
     rows = manifest.rows_in(covering.shards) if covering else manifest.rows
-    return [str(resolve(spec, rows, entry.dim)) for spec in specs]
+    return [str(spec) for spec in resolve_all(specs, rows, entry.dim)]
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def _resolved(specs: Sequence[IndexSpec] | None, manifest: Manifest, space: str)
     wanted = specs
     if wanted is None:
         wanted = chosen_specs(manifest, space) or default_specs(n, entry.dim, _trained(entry))
-    return [resolve(spec, n, entry.dim) for spec in wanted]
+    return resolve_all(wanted, n, entry.dim)
 
 
 def _trained(entry: Space) -> tuple[int, ...]:
@@ -145,7 +145,7 @@ def chosen_specs(manifest: Manifest, space: str) -> list[IndexSpec]:
     entry = manifest.space(space)
     built = [IndexSpec.parse(index.spec) for index in entry.indexes]
     rows = manifest.rows_in(entry.indexes[0].covering.shards) if built else 0
-    usual = [resolve(spec, rows, entry.dim) for spec in default_specs(rows, entry.dim, _trained(entry))]
+    usual = resolve_all(default_specs(rows, entry.dim, _trained(entry)), rows, entry.dim)
     if built == usual:
         return []
     return [_as_asked(spec, rows, entry.dim) for spec in built]

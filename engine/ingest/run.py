@@ -23,7 +23,7 @@ from engine.ingest.sync import EncodeOptions, Sync, check_dimensions
 from indexers.base import IndexSpec
 from indexers.build import BuildDevice
 from indexers.errors import InvalidSpec
-from indexers.registry import resolve
+from indexers.registry import resolve_all
 from indexers.store import check_dtype
 
 DEFAULT_ENCODER = "bundled"
@@ -125,8 +125,7 @@ def _run(root: Path, paths: Sequence[Path], options: RunOptions, listener: Liste
     manifest = _newest(root)
     sources = open_sources(paths, options.table, manifest)
     encoder = _encoder(root, manifest, sources, options, listener)
-    for spec in options.specs or ():
-        resolve(spec, MANY_ROWS, encoder.dim)
+    resolve_all(options.specs or (), MANY_ROWS, encoder.dim)
 
     def compared(found: Comparison) -> None:
         if sources.labels is not None:

@@ -239,9 +239,9 @@ def test_pictures_need_an_encoder(root: Path, source: Path, tmp_path: Path) -> N
 
 def test_a_wrong_index_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     path = save(tmp_path / "v.npy", X)
-    for wrong in ("flat@9", "flat@4:x=1", "tree@4"):
+    for wrong in (["flat@9"], ["flat@4:x=1"], ["tree@4"], ["ivf-flat@4:nlist=2", "ivf-flat@4:nlist=3"]):
         with pytest.raises(InvalidSpec):
-            index(tmp_path / "e.nest", path, specs=[wrong])
+            index(tmp_path / "e.nest", path, specs=wrong)
         assert not list((tmp_path / "e.nest").rglob("*.parquet"))
 
 
