@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 from engine.collection.snapshot import Item, Snapshot
 from indexers.base import Neighbors
 from indexers.errors import CollectionError
 from indexers.vectors import FloatArray, IdArray
+
+# Python refuses to read longer numbers.
+MOST_DIGITS = 4000
 
 
 @dataclass(frozen=True)
@@ -77,8 +83,15 @@ def find(snapshot: Snapshot, item: str | Path | int) -> int | None:
     try:
         return snapshot.find_path(text)
     except CollectionError:
-        if Path(text).is_file():
-            return None
-        if text.isdecimal():
+        with contextlib.suppress(OSError, ValueError):  # too long for a file name, or with a null in it
+            if Path(text).is_file():
+                return None
+        if text.isdecimal() and len(text) < MOST_DIGITS:
             return snapshot.find_id(int(text))
         raise
+
+
+def as_items(items: Any) -> list[str | Path | int]:
+    """Return one item or several as a list, ids as Python's own int: answers hold NumPy's."""
+    several = [items] if isinstance(items, str | Path | Integral) else items
+    return [int(one) if isinstance(one, Integral) else one for one in several]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from engine.answers import Answers, answer, find
+from engine.answers import Answers, answer, as_items, find
 from engine.collection.commit import current_version
 from engine.collection.manifest import Space
 from engine.collection.paths import shown
@@ -270,7 +271,7 @@ class Collection:
         else:
             xq = np.asarray(query)
             names = [None] * (1 if xq.ndim == 1 else len(xq))
-        answers = self._answers(xq, names, k, self._plan(plan, exact), dim)
+        answers = self._answers(self._pair(), xq, names, k, self._plan(plan, exact), dim)
         return answers[0] if not texts and xq.ndim == 1 else answers
 
     def encode_texts(self, texts: Sequence[str]) -> FloatArray:
@@ -314,17 +315,15 @@ class Collection:
             ItemNotFound: no item has that id, or the path is neither indexed nor a file.
             PictureError: a file that is not a picture.
         """
-        if isinstance(item, str | Path | int):
-            wanted: list[str | Path | int] = [item]
-        else:
-            wanted = list(item)
-        snapshot, searcher = self._pair()
+        one_item = isinstance(item, str | Path | Integral)
+        wanted = as_items(item)
+        pair = snapshot, searcher = self._pair()
         found = [self._resolve(one, snapshot, searcher) for one in wanted]
         xq = np.stack([vector for _, vector in found]) if found else np.empty((0, searcher.dim), np.float32)
         names = [one if isinstance(one, int) else shown(str(one)) for one in wanted]
         leave_out = [None if include_self else position for position, _ in found]
-        answers = self._answers(xq, names, k, self._plan(plan, exact), dim, leave_out)
-        return answers[0] if isinstance(item, str | Path | int) else answers
+        answers = self._answers(pair, xq, names, k, self._plan(plan, exact), dim, leave_out)
+        return answers[0] if one_item else answers
 
     def _resolve(self, item: str | Path | int, snapshot: Snapshot, searcher: Searcher) -> tuple[int | None, FloatArray]:
         """Return the row number of a stored item, or None, and its vector."""
@@ -375,6 +374,7 @@ class Collection:
 
     def _answers(
         self,
+        pair: tuple[Snapshot, Searcher],
         xq: Any,
         names: Sequence[str | int | None],
         k: int,
@@ -382,7 +382,7 @@ class Collection:
         dim: int | None,
         leave_out: Sequence[int | None] = (),
     ) -> list[Answers]:
-        snapshot, searcher = self._pair()
+        snapshot, searcher = pair
         queries = searcher.check_queries(xq)
         more = any(position is not None for position in leave_out)
         found = searcher.search(queries, k + more, plan, dim=dim)

@@ -26,4 +26,4 @@ def command(collection: Path, device: str, as_json: bool) -> None:
     from engine.api import Collection
 
     with Collection.open(collection, device=device) as opened:
-        print_summary(opened.compact(Terminal()), as_json=as_json)
+        print_summary(opened.compact(Terminal()), as_json=as_json, otherwise="rewritten")

@@ -74,21 +74,22 @@ def print_answers(found: Sequence[Answers], *, as_json: bool) -> None:
             print_json(answers_json(answers))
             continue
         if len(found) > 1:
-            click.echo(("\n" if number else "") + click.style(printable(str(answers.query)), bold=True))
+            name = f"query {number}" if answers.query is None else printable(str(answers.query))
+            click.echo(("\n" if number else "") + click.style(name, bold=True))
         for rank, (item, score) in enumerate(zip(answers.items, answers.scores, strict=True), start=1):
             caption = f"  {printable(item.caption)}" if item.caption else ""
             line = f"{rank:3d}  {score:6.3f}  {printable(item.uri)}"
             click.echo(line + click.style(caption, dim=True))
 
 
-def print_summary(summary: Summary, *, as_json: bool) -> None:
-    """Print what a run did."""
+def print_summary(summary: Summary, *, as_json: bool, otherwise: str = "nothing to do") -> None:
+    """Print what a run did, or `otherwise` where no item was concerned."""
     if as_json:
         print_json(asdict(summary))
         return
     words = ("added", "changed", "moved", "relabelled", "removed", "unchanged", "failed", "ignored")
     counts = [f"{getattr(summary, word)} {word}" for word in words if getattr(summary, word)]
-    click.echo(f"version {summary.version}: {', '.join(counts) or 'nothing to do'} in {summary.seconds:.1f} s")
+    click.echo(f"version {summary.version}: {', '.join(counts) or otherwise} in {summary.seconds:.1f} s")
     if summary.unindexed:
         click.echo(f"{summary.unindexed} new items are searched exactly until the next rebuild")
 

@@ -22,7 +22,7 @@ def command(
     """Take items out of a collection; the pictures themselves stay where they are.
 
     PATH is relative to the source it was indexed from, or absolute. Removed items are no longer found; their
-    bytes go with the next compact.
+    bytes go with the next compact. A picture that still lies in its source comes back with the next `index` of it.
 
     \b
     Example:

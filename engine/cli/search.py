@@ -31,7 +31,7 @@ def command(
 ) -> None:
     """Find the pictures that match a text.
 
-    With --json it prints one object a query, in query order.
+    Each TEXT is a query: quote one of several words. With --json it prints one object a query, in query order.
 
     \b
     Example:

@@ -223,6 +223,8 @@ def _publish(root: Path, wanted: Manifest, operation: str) -> Manifest:
         operation=operation,
         writer=f"nestvec {package_version('nestvec')}",
     )
+    # What could not be read again must not be published: it would be the newest, and lock everybody out.
+    manifest.check(final, layout.version_file(final.version))
     folder = root / layout.VERSIONS
     temporary = folder / f"{layout.TEMPORARY}{uuid.uuid4().hex}"
     target = root / layout.version_file(final.version)

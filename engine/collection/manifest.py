@@ -229,7 +229,7 @@ def _manifest(body: Mapping[str, Any], name: str) -> Manifest:
         lookup=_covering(body["lookup"]) if body["lookup"] else None,
         spaces={str(key): _space(value) for key, value in body["spaces"].items()},
     )
-    _check(manifest, name)
+    check(manifest, name)
     return manifest
 
 
@@ -272,7 +272,7 @@ def _space(data: Mapping[str, Any]) -> Space:
     )
 
 
-def _check(manifest: Manifest, name: str) -> None:
+def check(manifest: Manifest, name: str) -> None:
     """Refuse a version whose parts do not fit together."""
     if len({ref.path for ref in manifest.items}) < len(manifest.items) or not 0 <= manifest.next_id < MOST:
         raise CorruptCollection(f"{name}: an item shard is listed twice, or the next id is none")

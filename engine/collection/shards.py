@@ -5,6 +5,7 @@ Page checksums are written and, unlike by default, checked when reading.
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,15 @@ def write_table(root: Path, folder: str, table: pa.Table) -> FileRef:
     return written(new)
 
 
+def as_new_shard(table: pa.Table) -> pa.Table:
+    """Mark an item shard as one of its own.
+
+    Files are named by their content, and tombstones by the file they point into: an item that is put back as it
+    once was must not get the shard, and with it the tombstone, of its first life.
+    """
+    return table.replace_schema_metadata({"nestvec.shard": uuid.uuid4().hex})
+
+
 def read_table(root: Path, ref: FileRef, columns: list[str] | None = None) -> pa.Table:
     """Read a Parquet file with its page checksums verified.
 
@@ -84,7 +94,7 @@ def read_table(root: Path, ref: FileRef, columns: list[str] | None = None) -> pa
         raise CorruptCollection(f"{path} cannot be read: {error}; see `nestvec verify`") from error
     if table.num_rows != ref.rows:
         raise CorruptCollection(f"{path}: expected {ref.rows} rows, found {table.num_rows}")
-    return table
+    return table.replace_schema_metadata(None)
 
 
 def read_items(root: Path, ref: FileRef, columns: list[str] | None = None) -> pa.Table:

@@ -32,6 +32,11 @@ def is_path(text: str) -> bool:
     return text.startswith(_PATH_STARTS)
 
 
+def absolute(text: str) -> str:
+    """Return the path `text` names as one that means the same from every directory."""
+    return os.path.abspath(os.path.expanduser(text))  # noqa: PTH111
+
+
 def local_file(text: str, *, what: str) -> Path:
     """Return the existing file that `text` names, "~" expanded.
 
@@ -41,7 +46,10 @@ def local_file(text: str, *, what: str) -> Path:
     path = Path(text).expanduser()
     if not path.is_file():
         found = "a directory" if path.is_dir() else "nothing"
-        raise WeightsMissing(f"{what}: expected a file at {path}, found {found}. Correct the path in the spec.")
+        raise WeightsMissing(
+            f"{what}: expected a file at {path}, found {found}. Correct the path in the spec; a "
+            "collection learns where the file is now from: nestvec index SOURCE COLLECTION --encoder SPEC"
+        )
     return path
 
 

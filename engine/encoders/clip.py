@@ -78,8 +78,8 @@ class ClipEncoder:
         """The spec string that makes this encoder again."""
         spec = self._spec
         if spec.config:
-            return f"clip:{spec.config}:{spec.weights}"
-        return f"clip:{spec.model}/{spec.tag or spec.weights}"
+            return f"clip:{checkpoints.absolute(spec.config)}:{checkpoints.absolute(spec.weights)}"
+        return f"clip:{spec.model}/{spec.tag or checkpoints.absolute(spec.weights)}"
 
     @property
     def dim(self) -> int:

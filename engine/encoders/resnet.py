@@ -75,7 +75,7 @@ class ResNetEncoder:
         spec = self._recipe.spec
         library = "timm:" if spec.library == "timm" else ""
         pool = f"@{spec.pool}" if spec.pool else ""
-        return f"resnet:{library}{spec.name}{pool}/{spec.tag or spec.weights}"
+        return f"resnet:{library}{spec.name}{pool}/{spec.tag or checkpoints.absolute(spec.weights)}"
 
     @property
     def dim(self) -> int:

@@ -6,7 +6,7 @@ training sample and the index being built.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -133,6 +133,11 @@ def _resolved(specs: Sequence[IndexSpec] | None, manifest: Manifest, space: str)
     return resolve_all(wanted, n, entry.dim)
 
 
+def fitting(specs: Iterable[IndexSpec], rows: int) -> list[IndexSpec]:
+    """Return specs without the number of cells where fewer rows than that are left: the family chooses again."""
+    return [replace(spec, params=tuple(p for p in spec.params if p[0] != "nlist" or p[1] <= rows)) for spec in specs]
+
+
 def _trained(entry: Space) -> tuple[int, ...]:
     return tuple(int(d) for d in entry.fingerprint.get("trained_dims", ()))
 
@@ -148,7 +153,7 @@ def chosen_specs(manifest: Manifest, space: str) -> list[IndexSpec]:
     usual = resolve_all(default_specs(rows, entry.dim, _trained(entry)), rows, entry.dim)
     if built == usual:
         return []
-    return [_as_asked(spec, rows, entry.dim) for spec in built]
+    return fitting((_as_asked(spec, rows, entry.dim) for spec in built), manifest.rows)
 
 
 def _as_asked(spec: IndexSpec, rows: int, dim: int) -> IndexSpec:
@@ -196,7 +201,8 @@ def _write_index(snapshot: Snapshot, space: str, spec: IndexSpec, store: VectorS
 def _training_sample(spec: IndexSpec, store: VectorStore, snapshot: Snapshot, texts: FloatArray | None) -> FloatArray:
     """Draw live rows, and mix in the text embeddings, so that there are cells for them too."""
     live = np.setdiff1d(np.arange(len(store)), snapshot.deleted)
-    pool = live if len(live) else np.arange(len(store))
+    # With fewer live rows than cells the dead ones serve too: they lie in the index until the next compaction.
+    pool = live if len(live) >= max(1, dict(spec.params).get("nlist", 1)) else np.arange(len(store))
     size = training_rows(spec, len(pool), store.dim)
     rows = np.sort(np.random.default_rng(SEED).choice(pool, size, replace=False))
     sample = store.gather(rows)

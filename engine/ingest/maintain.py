@@ -17,7 +17,7 @@ from engine.collection.manifest import FileRef, Manifest
 from engine.collection.paths import file_text
 from engine.collection.shards import vector_shard_rows, write_embeddings, write_table
 from engine.collection.snapshot import Snapshot
-from engine.ingest.derive import BuildOptions, chosen_specs, derived
+from engine.ingest.derive import BuildOptions, chosen_specs, derived, fitting
 from engine.ingest.report import Listener, Silent, Summary
 from indexers.errors import CommitConflict, InvalidInput, ItemNotFound
 from indexers.vectors import FloatArray, IdArray
@@ -39,6 +39,7 @@ def remove(root: Path, paths: Sequence[str], *, ids: Sequence[int] = (), below: 
             is removed then.
         InvalidInput: nothing was named.
     """
+    paths, ids, below = list(paths), [int(one) for one in ids], list(below)
     if not (paths or ids or below):
         raise InvalidInput("name at least one path, id or folder to remove")
     started = time.perf_counter()
@@ -90,8 +91,9 @@ def compact(root: Path, options: BuildOptions | None = None, listener: Listener 
         removed = len(snapshot.deleted)
         wanted = options or BuildOptions()
         # The rewritten version has no indexes yet that would say which ones somebody chose.
-        wanted = replace(wanted, specs=wanted.specs or chosen_specs(snapshot.manifest, space) or None)
         draft = _rewrite(snapshot, space)
+        kept = fitting(chosen_specs(snapshot.manifest, space), draft.rows)
+        wanted = replace(wanted, specs=wanted.specs or kept or None)
         pinned = snapshot.manifest.version
         change: changes.Change = _only_on(pinned, draft)
         if draft.rows:

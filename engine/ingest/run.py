@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from engine.collection import commit, layout
-from engine.collection.manifest import Manifest, Space
+from engine.collection.manifest import Manifest, Source, Space
 from engine.collection.snapshot import Snapshot
 from engine.encoders.base import Encoder, Fingerprint, require_modality, require_same
 from engine.encoders.registry import load_encoder
 from engine.ingest.canaries import check_canaries, write_canaries
 from engine.ingest.compare import Comparison
 from engine.ingest.derive import BuildOptions, build_indexes, is_due, tail_rows
-from engine.ingest.entries import Listing
+from engine.ingest.entries import Listing, VectorListing
+from engine.ingest.moves import is_moved
 from engine.ingest.prompts import text_sample
 from engine.ingest.report import Listener, Silent, Summary
-from engine.ingest.sources import Sources, TableOptions, open_sources
+from engine.ingest.sources import Moved, Sources, TableOptions, open_sources
 from engine.ingest.sync import EncodeOptions, Sync, check_dimensions
 from indexers.base import IndexSpec
 from indexers.build import BuildDevice
@@ -123,9 +124,14 @@ def _run(root: Path, paths: Sequence[Path], options: RunOptions, listener: Liste
     started = time.perf_counter()
     summary = Summary()
     manifest = _newest(root)
-    sources = open_sources(paths, options.table, manifest)
-    encoder = _encoder(root, manifest, sources, options, listener)
+    sources = open_sources(paths, options.table, manifest, moved=_moves(root, listener))
+    encoder = _encoder(manifest, sources, options, listener)
     resolve_all(options.specs or (), MANY_ROWS, encoder.dim)
+    if manifest is None:
+        _check_joined(sources)
+        create(root, encoder, dtype=options.dtype)
+    else:
+        _learn_spec(root, manifest, encoder)
 
     def compared(found: Comparison) -> None:
         if sources.labels is not None:
@@ -140,6 +146,42 @@ def _run(root: Path, paths: Sequence[Path], options: RunOptions, listener: Liste
     summary.unindexed = tail_rows(result, layout.DEFAULT_SPACE)
     summary.seconds = time.perf_counter() - started
     return summary
+
+
+def _moves(root: Path, listener: Listener) -> Moved:
+    """Return what tells whether a source was moved, and says so."""
+
+    def moved(source: Source, path: Path) -> bool:
+        with Snapshot.open(root) as snapshot:
+            found = is_moved(snapshot, source, path)
+        if found:
+            listener.say(f"{source.location} is gone, and {path} holds the same: taken as moved there")
+        return found
+
+    return moved
+
+
+def _check_joined(sources: Sources) -> None:
+    """Find out whether a table fits before a collection is made for it: until its first row that names a file."""
+    if sources.labels is None:
+        return
+    for listing in sources.listings:
+        if not isinstance(listing, VectorListing):
+            for _ in listing.entries():
+                if sources.labels.used:
+                    return
+    sources.labels.check_joined()
+
+
+def _learn_spec(root: Path, manifest: Manifest, encoder: Encoder) -> None:
+    """Note where the encoder's files are now, if the user named the same encoder by other paths."""
+    if encoder.name != manifest.space().encoder:
+
+        def change(base: Manifest) -> Manifest:
+            space = replace(base.space(), encoder=encoder.name)
+            return replace(base, spaces={**base.spaces, layout.DEFAULT_SPACE: space})
+
+        commit.commit(root, change, operation="encoder")
 
 
 def _newest(root: Path) -> Manifest | None:
@@ -165,10 +207,8 @@ def add_listing(
     return summary
 
 
-def _encoder(
-    root: Path, manifest: Manifest | None, sources: Sources, options: RunOptions, listener: Listener
-) -> Encoder:
-    """Load the encoder a run needs, making the collection if it is new."""
+def _encoder(manifest: Manifest | None, sources: Sources, options: RunOptions, listener: Listener) -> Encoder:
+    """Load the encoder a run needs."""
     dim = next((listing.dim for listing in sources.vectors), None)
     if manifest is None:
         spec = options.encoder or (PRECOMPUTED if sources.only_vectors else DEFAULT_ENCODER)
@@ -184,8 +224,6 @@ def _encoder(
         listener.say(f"encoding with {encoder.name} on {_where(encoder)}")
     for listing in sources.vectors:
         check_dimensions(encoder, listing.dim, name=listing.source.location)
-    if manifest is None:
-        create(root, encoder, dtype=options.dtype)
     return encoder
 
 

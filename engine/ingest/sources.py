@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.collection import commit
@@ -16,6 +16,8 @@ from engine.ingest.folders import Folder, PictureTable, SingleFiles
 from engine.ingest.tables import SUFFIXES, LabelTable
 from engine.ingest.vectors import VectorFiles, vector_files
 from indexers.errors import SourceError
+
+Moved = Callable[[Source, Path], bool]
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,21 @@ class Sources:
         return len(self.vectors) == len(self.listings)
 
 
-def open_sources(paths: Sequence[Path], options: TableOptions, manifest: Manifest | None) -> Sources:
+def never(source: Source, path: Path) -> bool:
+    """Take no source for one that was moved."""
+    return False
+
+
+def open_sources(
+    paths: Sequence[Path], options: TableOptions, manifest: Manifest | None, *, moved: Moved = never
+) -> Sources:
     """Recognise each source and give it its name in the collection.
 
     Args:
         paths: what the user named.
         options: a table of captions.
         manifest: the collection's newest version, whose sources keep their names; None if new.
+        moved: says whether a source that is gone from its location is the one at a path (`moves.is_moved`).
 
     Raises:
         SourceError: one does not exist or is not something that can be indexed.
@@ -75,14 +85,14 @@ def open_sources(paths: Sequence[Path], options: TableOptions, manifest: Manifes
     for path in _distinct(paths):
         files = vector_files(path, options.table)
         if files is not None:
-            source = _named(path, "vectors", known)
+            source = _named(path, "vectors", known, moved)
             listings.append(VectorFiles(source, files, name_column=options.name_column, caption=options.caption_column))
         elif path.is_dir():
             labels = labels or options.open()
-            listings.append(Folder(_named(path, "folder", known), path, labels))
+            listings.append(Folder(_named(path, "folder", known, moved), path, labels))
         elif path.suffix.lower() in SUFFIXES:
             rows = LabelTable.open(path, name_column=options.name_column, caption_column=options.caption_column)
-            listings.append(PictureTable(_named(path, "table", known), path, rows))
+            listings.append(PictureTable(_named(path, "table", known, moved), path, rows))
         elif path.is_file():
             singles.append(path)
         else:
@@ -116,14 +126,13 @@ def _single_files(paths: Sequence[Path], known: list[Source]) -> list[Listing]:
         innermost = max(above, key=lambda one: len(one.location), default=None)
         root = path.absolute().parent if innermost is None else Path(os.fsdecode(path_bytes(innermost.location)))
         grouped.setdefault(root, []).append(path)
-    return [SingleFiles(_named(root, "folder", known), root, files) for root, files in grouped.items()]
+    return [SingleFiles(_named(root, "folder", known, never), root, files) for root, files in grouped.items()]
 
 
-def _named(path: Path, kind: str, known: list[Source]) -> Source:
+def _named(path: Path, kind: str, known: list[Source], moved: Moved) -> Source:
     """Return the source at a location under the name it has, or a new one, and note it in `known`.
 
-    A source whose old location is gone and whose name is the same has been moved: it keeps its name, so
-    that its items stay the same items.
+    A source that was moved keeps its name, so that its items stay the same items.
     """
     location = file_text(path)
     for source in known:
@@ -131,11 +140,11 @@ def _named(path: Path, kind: str, known: list[Source]) -> Source:
             return source
     wanted = posixpath.basename(location) or "root"
     taken = {source.name: source for source in known}
-    old = taken.get(wanted)
-    if old is not None and old.kind == kind and not os.path.lexists(path_bytes(old.location)):
-        moved = Source(old.name, kind, location)
-        known[known.index(old)] = moved
-        return moved
+    gone = [one for one in known if one.kind == kind and not os.path.lexists(path_bytes(one.location))]
+    for old in sorted(gone, key=lambda one: one.name != wanted):
+        if moved(old, path):
+            known[known.index(old)] = replace(old, location=location)
+            return replace(old, location=location)
     number = 2
     unique = wanted
     while unique in taken:

@@ -14,7 +14,7 @@ from engine.collection import changes, layout
 from engine.collection.changes import Failure, Tombstone
 from engine.collection.commit import commit
 from engine.collection.manifest import Manifest
-from engine.collection.shards import ITEM_SCHEMA, META, SHARD_ROWS, write_embeddings, write_table
+from engine.collection.shards import ITEM_SCHEMA, META, SHARD_ROWS, as_new_shard, write_embeddings, write_table
 from engine.ingest.entries import Block, Entry, Listing
 from indexers.vectors import FloatArray
 
@@ -162,7 +162,7 @@ class ShardWriter:
         return result
 
     def _append(self, rows: Pending) -> changes.Change:
-        items = write_table(self.root, layout.ITEMS, rows.item_table())
+        items = write_table(self.root, layout.ITEMS, as_new_shard(rows.item_table()))
         entry = self.base.space(self.space)
         ids = np.array(rows.columns["id"], dtype=np.int64)
         embeddings = write_embeddings(self.root, self.space, ids, np.concatenate(rows.vectors), entry.dtype)

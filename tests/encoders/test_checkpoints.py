@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from engine.encoders.checkpoints import (
+    absolute,
     cached_hub_file,
     hash_state,
     hub_file,
@@ -123,3 +124,12 @@ def test_the_hash_sees_values_names_and_shapes() -> None:
         {"a": torch.arange(6.0), "b": torch.tensor([0.0, 1e-30])},
     ]
     assert len({hash_state(state) for state in [base, *others]}) == 4
+
+
+def test_a_path_means_the_same_from_every_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    assert absolute("./w.pt") == str(tmp_path / "w.pt")
+    assert absolute("../w.pt") == str(tmp_path.parent / "w.pt")
+    assert absolute("~/w.pt") == "/home/me/w.pt"
+    assert absolute("/w.pt") == "/w.pt"

@@ -10,14 +10,14 @@ import pytest
 from engine.collection.commit import create
 from engine.collection.manifest import Manifest, Source
 from engine.ingest.folders import Folder, PictureTable, SingleFiles
-from engine.ingest.sources import Sources, TableOptions, open_sources
+from engine.ingest.sources import Moved, Sources, TableOptions, never, open_sources
 from engine.ingest.vectors import VectorFiles
 from indexers.errors import SourceError
 from tests.helpers import clustered, draw, save
 
 
-def opened(*paths: Path, known: tuple[Source, ...] = (), table: Path | None = None) -> Sources:
-    return open_sources(paths, TableOptions(table), Manifest(sources=known))
+def opened(*paths: Path, known: tuple[Source, ...] = (), table: Path | None = None, moved: Moved = never) -> Sources:
+    return open_sources(paths, TableOptions(table), Manifest(sources=known), moved=moved)
 
 
 def named(*paths: Path, known: tuple[Source, ...] = ()) -> list[tuple[str, str]]:
@@ -64,7 +64,7 @@ def test_a_source_that_was_moved_keeps_its_name(photos: Path, tmp_path: Path) ->
     (known,) = (one.source for one in opened(photos).listings)
     (tmp_path / "new").mkdir()
     photos.rename(tmp_path / "new/photos")
-    (moved,) = (one.source for one in opened(tmp_path / "new/photos", known=(known,)).listings)
+    (moved,) = (one.source for one in opened(tmp_path / "new/photos", known=(known,), moved=lambda *_: True).listings)
     assert (moved.name, moved.location) == ("photos", str(tmp_path / "new/photos"))
     # While the old one is there, one of the same name is another.
     draw(tmp_path / "photos/a.png", 0)
