@@ -146,12 +146,15 @@ def derive(
     indexes: tuple[IndexEntry, ...],
     plans: tuple[PlanEntry, ...],
 ) -> Change:
-    """Put derived files in place of the older ones."""
+    """Put derived files in place of older ones; newer ones, which cover more shards, stand."""
 
     def change(base: Manifest) -> Manifest:
         for covering in (lookup, vectors, *(entry.covering for entry in indexes)):
             if covering.shards_digest != base.shards_digest(covering.shards):
                 raise CommitConflict("the collection was compacted while its indexes were built; run this again")
+        newer = base.space(space).vectors
+        if newer is not None and newer.shards > vectors.shards:
+            return base
         entry = replace(base.space(space), vectors=vectors, indexes=indexes, plans=plans)
         return replace(base, lookup=lookup, spaces={**base.spaces, space: entry})
 

@@ -139,6 +139,16 @@ def test_derived_files_survive_an_append(root: Path, tmp_path: Path) -> None:
     assert (covering.shards, done.rows) == (1, 67)
 
 
+def test_a_build_that_covers_more_stands(root: Path, tmp_path: Path) -> None:
+    with Snapshot.open(root) as snapshot:
+        late = derived(snapshot, "main", BuildOptions(), Silent())
+    add_elsewhere(root, tmp_path)
+    with Collection.open(root) as collection:
+        collection.build(["flat@4"])
+    built = newest(root)
+    assert commit(root, late, operation="build") == built
+
+
 def test_derived_files_of_other_shards_are_refused(root: Path) -> None:
     with Snapshot.open(root) as snapshot:
         change = derived(snapshot, "main", BuildOptions(), Silent())
