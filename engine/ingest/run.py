@@ -23,7 +23,7 @@ from engine.ingest.sources import Moved, Sources, TableOptions, open_sources
 from engine.ingest.sync import EncodeOptions, Sync, check_dimensions
 from indexers.base import IndexSpec
 from indexers.build import BuildDevice
-from indexers.errors import InvalidSpec
+from indexers.errors import CollectionError, CommitConflict, InvalidSpec
 from indexers.registry import resolve_all
 from indexers.store import check_dtype
 
@@ -82,6 +82,16 @@ def create(root: Path, encoder: Encoder, *, dtype: str = "float16") -> Manifest:
     return commit.create(root, first)
 
 
+def _create_first(root: Path, encoder: Encoder, dtype: str) -> None:
+    """`create`, where nothing was a moment ago: what is there now was made by another process."""
+    try:
+        create(root, encoder, dtype=dtype)
+    except CollectionError as error:
+        if isinstance(error, CommitConflict) or not commit.exists(root):
+            raise
+        raise CommitConflict(f"another process made {root} in the meantime; run this again") from error
+
+
 def encoder_of(space: Space, *, wanted: str | None, pool: str | None, device: str) -> Encoder:
     """Load a space's encoder, or the one that was named if it is the same.
 
@@ -129,7 +139,7 @@ def _run(root: Path, paths: Sequence[Path], options: RunOptions, listener: Liste
     resolve_all(options.specs or (), MANY_ROWS, encoder.dim)
     if manifest is None:
         _check_joined(sources)
-        create(root, encoder, dtype=options.dtype)
+        _create_first(root, encoder, options.dtype)
     else:
         _learn_spec(root, manifest, encoder)
 
@@ -186,10 +196,14 @@ def _learn_spec(root: Path, manifest: Manifest, encoder: Encoder) -> None:
 
 def _newest(root: Path) -> Manifest | None:
     """Return the newest version, or None where a collection can be made."""
-    if commit.exists(root):
-        return commit.read_version(root, commit.current_version(root))
-    commit.check_free(root)
-    return None
+    if not commit.exists(root):
+        try:
+            commit.check_free(root)
+            return None
+        except CollectionError:
+            if not commit.exists(root):  # else it was made between the two looks
+                raise
+    return commit.read_version(root, commit.current_version(root))
 
 
 def add_listing(

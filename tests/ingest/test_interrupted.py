@@ -13,7 +13,11 @@ import pytest
 from engine.api import Collection
 from engine.collection.commit import current_version, exists, read_version
 from engine.collection.verify import verify
-from tests.helpers import COMMAND, clustered, index, save
+from engine.ingest import run
+from engine.ingest.report import Silent
+from engine.ingest.run import RunOptions
+from indexers.errors import CommitConflict
+from tests.helpers import COMMAND, clustered, draw, index, needs_bundled, save
 
 ROWS = 140_000  # two shards and a bit
 
@@ -21,15 +25,15 @@ ROWS = 140_000  # two shards and a bit
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
 def test_an_interrupted_run_goes_on_from_its_last_shard(tmp_path: Path, number: int, code: int) -> None:
     root, source = tmp_path / "c.nest", save(tmp_path / "v.npy", clustered(ROWS, 8))
-    run = subprocess.Popen([COMMAND, "index", source, root, "--index", "flat@8"], stderr=subprocess.PIPE, text=True)
+    started = subprocess.Popen([COMMAND, "index", source, root, "--index", "flat@8"], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not (exists(root) and read_version(root, current_version(root)).items):
-        assert run.poll() is None, "it ended before it could be interrupted"
+        assert started.poll() is None, "it ended before it could be interrupted"
         assert time.monotonic() < deadline
         time.sleep(0.002)
-    run.send_signal(number)
-    _, said = run.communicate(timeout=60)
-    assert run.returncode == code
+    started.send_signal(number)
+    _, said = started.communicate(timeout=60)
+    assert started.returncode == code
     assert "Traceback" not in said
     kept = read_version(root, current_version(root)).rows
     assert 65_536 <= kept < ROWS
@@ -49,11 +53,11 @@ def test_two_runs_at_once(tmp_path: Path) -> None:
         subprocess.Popen([COMMAND, "add", root, source], stderr=subprocess.PIPE, text=True)
         for source in [*sources, sources[0]]
     ]
-    said = [run.communicate(timeout=60)[1] for run in runs]
+    said = [one.communicate(timeout=60)[1] for one in runs]
     assert runs[1].returncode == 0
     assert 0 in (runs[0].returncode, runs[2].returncode)
-    for run, text in zip(runs, said, strict=True):
-        assert run.returncode == 0 or "another process" in text, text
+    for one, text in zip(runs, said, strict=True):
+        assert one.returncode == 0 or "another process" in text, text
         assert "Traceback" not in text
     with Collection.open(root) as opened:
         assert len(opened) == 6010
@@ -64,11 +68,27 @@ def test_two_runs_that_make_the_same_collection(tmp_path: Path) -> None:
     source = save(tmp_path / "v.npy", clustered(3000, 8))
     root = tmp_path / "c.nest"
     runs = [subprocess.Popen([COMMAND, "index", source, root], stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [run.communicate(timeout=60)[1] for run in runs]
-    assert 0 in [run.returncode for run in runs]
-    assert all(run.returncode == 0 or "another process" in text for run, text in zip(runs, said, strict=True)), said
+    said = [one.communicate(timeout=60)[1] for one in runs]
+    assert 0 in [one.returncode for one in runs]
+    assert all(one.returncode == 0 or "another process" in text for one, text in zip(runs, said, strict=True)), said
     assert index(root, source).unchanged == 3000
     assert list(verify(root)) == []
+
+
+@needs_bundled
+def test_a_collection_that_is_made_while_a_run_that_would_make_it_begins(tmp_path: Path) -> None:
+    draw(tmp_path / "photos" / "a.png", 0)
+    root, source = tmp_path / "c.nest", save(tmp_path / "v.npy", clustered(10, 8))
+
+    class Racing(Silent):
+        def say(self, text: str) -> None:
+            if not exists(root):
+                index(root, source)
+
+    with pytest.raises(CommitConflict, match="another process made"):
+        run.index(root, [tmp_path / "photos"], RunOptions(device="cpu"), Racing())
+    with Collection.open(root) as opened:
+        assert len(opened) == 10
 
 
 def test_a_disk_that_cannot_be_written_to_says_so(tmp_path: Path) -> None:
