@@ -11,7 +11,8 @@ A message says what was expected, what was found, and what to do::
     ├── EncoderError
     │   ├── WeightsMissing        weights that are not on this machine and could not be fetched
     │   ├── ModalityError         a text asked of an image-only encoder, or the reverse
-    │   └── EncoderMismatch       vectors of two encoders would be mixed
+    │   ├── EncoderMismatch       vectors of two encoders would be mixed
+    │   └── HeadError             a head file that is damaged, or is no head
     ├── CollectionError
     │   ├── NotACollection        the directory is missing, or is something else
     │   ├── UnsupportedFormat     written by a newer format version than this one reads
@@ -62,6 +63,10 @@ class ModalityError(EncoderError):
 
 class EncoderMismatch(EncoderError):
     """Vectors made by two different encoders would be compared or mixed."""
+
+
+class HeadError(EncoderError):
+    """A head file that is damaged, is no head, or cannot be written."""
 
 
 class CollectionError(NestvecError):
