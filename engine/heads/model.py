@@ -8,8 +8,6 @@ arXiv:2205.13147). Heads are applied with NumPy; torch is needed only to train t
 from __future__ import annotations
 
 import json
-import os
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from blake3 import blake3
 
+from engine.heads.files import parse_safetensors, read_safetensors, replace_file, write_safetensors
 from indexers.errors import HeadError, InvalidInput
 from indexers.vectors import FloatArray, as_matrix, normalize
 
@@ -29,7 +28,6 @@ OBJECTIVES = ("rotation", "supervised", "paired", "adaptor")
 FORMAT = "nestvec-head 1"
 # Rows mapped at once: bounds the memory of the hidden layer.
 BLOCK = 8192
-MOST_BYTES = 1 << 30
 NOT_ORTHOGONAL = 1e-4
 
 
@@ -134,7 +132,7 @@ class Head:
     def digest(self) -> str:
         """The hash of everything that decides what it gives, "blake3:" and 64 hex digits."""
         shape = f"{self.dim_in} {self.dim} {self.dims}"
-        return f"blake3:{blake3(_write(_arrays(self), {'shape': shape})).hexdigest()}"
+        return f"blake3:{blake3(write_safetensors(_arrays(self), {'shape': shape})).hexdigest()}"
 
     def to_bytes(self) -> bytes:
         """Write as safetensors, whose header says in plain JSON what the head is."""
@@ -147,22 +145,11 @@ class Head:
             "encoder": _plain(self.encoder),
             "training": _plain(self.training),
         }
-        return _write(_arrays(self), metadata)
+        return write_safetensors(_arrays(self), metadata)
 
     def save(self, path: str | Path) -> None:
         """Write to a file; a file of that name is replaced in one step, or not at all."""
-        target = Path(path)
-        temporary = target.with_name(f".tmp-{os.getpid()}-{target.name}")
-        try:
-            with open(temporary, "wb") as file:
-                file.write(self.to_bytes())
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-        except OSError as error:
-            raise HeadError(f"{target} cannot be written: {error.strerror}") from error
-        finally:
-            temporary.unlink(missing_ok=True)
+        replace_file(Path(path), self.to_bytes())
 
 
 def _plain(values: Mapping[str, Any]) -> str:
@@ -177,35 +164,13 @@ def _arrays(head: Head) -> dict[str, FloatArray]:
     return {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in named.items()}
 
 
-def _write(arrays: dict[str, FloatArray], metadata: dict[str, str]) -> bytes:
-    """Write safetensors with the metadata in the order given: the library's own order changes from call to call."""
-    from safetensors.numpy import save
-
-    data = save(arrays)
-    header, tensors = _split(data)
-    text = json.dumps({"__metadata__": metadata, **header}, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return struct.pack("<Q", len(text)) + text + tensors
-
-
-def _split(data: bytes) -> tuple[dict[str, Any], bytes]:
-    """Return a safetensors file's header, and what follows it."""
-    (length,) = struct.unpack("<Q", data[:8])
-    return dict(json.loads(data[8 : 8 + length])), data[8 + length :]
-
-
 def load_head(path: str | Path) -> Head:
     """Read a head from a file.
 
     Raises:
         HeadError: it cannot be read, is cut short, or is no head.
     """
-    try:
-        with open(path, "rb") as file:
-            data = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise HeadError(f"head {path} cannot be read: {error.strerror}") from error
-    return head_from_bytes(data, name=str(path))
+    return _checked(*read_safetensors(path), name=str(path))
 
 
 def head_from_bytes(data: bytes, *, name: str) -> Head:
@@ -218,16 +183,10 @@ def head_from_bytes(data: bytes, *, name: str) -> Head:
     Raises:
         HeadError: cut short, no head, or a head whose parts do not fit together.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
+    return _checked(*parse_safetensors(data, name=name), name=name)
 
-    if len(data) > MOST_BYTES:
-        raise HeadError(f"head {name} is larger than {MOST_BYTES >> 20} MB: it is no head")
-    try:
-        arrays = load(data)
-        metadata = _split(data)[0].get("__metadata__", {})
-    except (SafetensorError, ValueError, struct.error, RecursionError, KeyError) as error:
-        raise HeadError(f"head {name} is damaged or no safetensors file ({error}); train or copy it again") from error
+
+def _checked(arrays: dict[str, Any], metadata: Mapping[str, str], *, name: str) -> Head:
     if metadata.get("format") != FORMAT:
         raise HeadError(f"{name}: expected {FORMAT!r}, found {metadata.get('format', 'another safetensors file')!r}")
     try:
