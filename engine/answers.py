@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral
@@ -10,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from engine.collection.snapshot import Item, Snapshot
+from engine.retrieval.searcher import Searcher
 from indexers.base import Neighbors
 from indexers.errors import CollectionError
+from indexers.plan import SearchPlan
 from indexers.vectors import FloatArray, IdArray
 
 # Python refuses to read longer numbers.
@@ -69,6 +72,36 @@ def answer(snapshot: Snapshot, name: str | int | None, found: Neighbors, k: int,
         scores, positions = scores[keep], positions[keep]
     scores, positions = scores[:k], positions[:k]
     return Answers(name, scores, snapshot.ids[positions], snapshot, positions)
+
+
+def answer_all(
+    snapshot: Snapshot,
+    searcher: Searcher,
+    xq: Any,
+    names: Sequence[str | int | None],
+    k: int,
+    plan: SearchPlan | None,
+    dim: int | None,
+    leave_out: Sequence[int | None] = (),
+) -> list[Answers]:
+    """Search, and name what was found.
+
+    Args:
+        snapshot: the version that is searched.
+        searcher: over a space of it.
+        xq: real [nq, D], queries of that space.
+        names: of each query.
+        k: answers a query.
+        plan: how; the collection's default if None.
+        dim: stop at this prefix.
+        leave_out: a row for each query that must not answer it, or None; empty for none at all.
+    """
+    queries = searcher.check_queries(xq)
+    more = any(position is not None for position in leave_out)
+    found = searcher.search(queries, k + more, plan, dim=dim)
+    positions = leave_out or [None] * len(names)
+    rows = zip(names, found.scores, found.ids, positions, strict=True)
+    return [answer(snapshot, name, Neighbors(s, p), k, out) for name, s, p, out in rows]
 
 
 def find(snapshot: Snapshot, item: str | Path | int) -> int | None:

@@ -12,7 +12,6 @@ import pytest
 from numpy.typing import NDArray
 
 from engine.api import Collection
-from engine.collection import layout
 from indexers.base import Neighbors
 from indexers.vectors import FloatArray, IdArray
 
@@ -89,8 +88,8 @@ def recall_of(found: IdArray, truth: Scores, k: int, tol: float = 1e-6) -> float
 
 
 def stored_rows(collection: Collection) -> FloatArray:
-    """Every row of a collection as its shards hold it, float32 [rows, D], deleted ones included."""
-    blocks = [np.asarray(stored, np.float32) for _, stored in collection.snapshot.stored_vectors(layout.DEFAULT_SPACE)]
+    """Every row of the space searched as its shards hold it, float32 [rows, D], deleted ones included."""
+    blocks = [np.asarray(stored, np.float32) for _, stored in collection.snapshot.stored_vectors(collection.space_name)]
     return np.concatenate([np.empty((0, collection.space.dim), np.float32), *blocks])
 
 

@@ -30,8 +30,9 @@ def test_a_collection_offers_these_methods() -> None:
     public = {name for name, _ in inspect.getmembers(Collection) if not name.startswith("_")}
     assert public == {
         *("open", "create", "close", "refresh"),
-        *("snapshot", "version", "space", "encoder", "searcher"),
+        *("snapshot", "version", "space", "space_name", "encoder", "searcher"),
         *("index", "add", "add_vectors", "build", "remove", "compact"),
+        *("apply_head", "remove_space", "use"),
         *("search", "similar", "encode_texts", "encode_picture", "explain", "explain_item"),
     }
 

@@ -16,9 +16,11 @@ VERBS = {
     "add": "Add pictures or vectors to a collection.",
     "search": "Find the pictures that match a text.",
     "similar": "Find the pictures most like a picture.",
+    "apply-head": "Add a space: a collection's vectors sent through a head.",
     "remove": "Take items out of a collection.",
     "compact": "Rewrite a collection without what was removed.",
     "explain": "Show what a search does, stage by stage.",
+    "evaluate": "Measure what a prefix costs and what a head bought.",
     "info": "Say what is in a collection.",
     "verify": "Check every file of a collection.",
     "encoders": "List the encoders.",
@@ -39,7 +41,7 @@ class Verbs(click.Group):
         """Import one verb."""
         if cmd_name not in VERBS:
             return None
-        command: click.Command = import_module(f"engine.cli.{cmd_name}").command
+        command: click.Command = import_module(f"engine.cli.{cmd_name.replace('-', '_')}").command
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 @click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Answers.")
 @click.option("--plan", help="The plan to explain; the collection's own by default.")
 @click.option("--item", is_flag=True, help="QUERY is the path or id of an item instead of a text.")
+@options.space
 @options.device
 @options.as_json
-def command(collection: Path, query: str, k: int, plan: str | None, item: bool, device: str, as_json: bool) -> None:
+def command(
+    collection: Path, query: str, k: int, plan: str | None, item: bool, space: str | None, device: str, as_json: bool
+) -> None:
     """Show what a search does, stage by stage: dimension, candidates, time, recall.
 
     \b
@@ -33,7 +36,7 @@ def command(collection: Path, query: str, k: int, plan: str | None, item: bool, 
     """
     from engine.api import Collection
 
-    with Collection.open(collection, device=device) as opened:
+    with Collection.open(collection, device=device, space=space) as opened:
         found = opened.explain_item(query, k, plan=plan) if item else opened.explain(query, k, plan=plan)
     if as_json:
         print_json({"query": query, **asdict(found)})

@@ -26,7 +26,8 @@ def command(sources: tuple[Path, ...], collection: Path, dtype: str, how: option
 
     SOURCE is a folder of pictures, picture files, a table that lists pictures, or files of vectors (.npy,
     Parquet, clip-retrieval). Only what is new or changed is encoded, renamed files keep their vectors, and
-    what is gone from SOURCE is taken out. Interrupted, it goes on where it stopped.
+    what is gone from SOURCE is taken out. Interrupted, it goes on where it stopped. Spaces that apply-head made
+    are kept up to date too; --index is for the main one.
 
     \b
     Example:

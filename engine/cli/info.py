@@ -17,7 +17,7 @@ from engine.collection.paths import printable
 @click.option("--failures", is_flag=True, help="List what could not be indexed, and why.")
 @options.as_json
 def command(collection: Path, failures: bool, as_json: bool) -> None:
-    """Say what is in a collection: items, encoder, indexes, bytes, plan.
+    """Say what is in a collection: items, spaces with their encoders and heads, indexes, bytes, plans.
 
     \b
     Example:
@@ -47,7 +47,9 @@ def print_info(found: dict[str, Any]) -> None:
     for source in found["sources"]:
         click.echo(f"source     {printable(source['name'])}: {source['kind']} {printable(source['location'])}")
     for name, space in found["spaces"].items():
-        click.echo(f"space      {name}: {space['encoder']}, {space['dim']} × {space['dtype']}")
+        made_by = f"{space['objective']} head on {space['base']}" if space["base"] else space["encoder"]
+        searched = " (searched by default)" if len(found["spaces"]) > 1 and name == found["default"] else ""
+        click.echo(f"space      {name}: {printable(made_by)}, {space['dim']} × {space['dtype']}{searched}")
         if space["untrained_prefixes"]:
             click.echo("           its prefixes were not trained: they are arbitrary axes, and cost recall")
         click.echo(f"vectors    {_size(space['vectors'])}")

@@ -26,6 +26,15 @@ device = click.option(
     help="Where to compute.",
 )
 
+space = click.option("--space", metavar="NAME", help="The space to search; see info. The collection's default if none.")
+index_specs = click.option(
+    "--index",
+    "specs",
+    multiple=True,
+    metavar="SPEC",
+    help="A prefix index, such as flat@64 or ivf-pq@128:nlist=1000; may be repeated.",
+)
+
 
 @dataclass(frozen=True)
 class Answering:
@@ -36,6 +45,7 @@ class Answering:
     plan: str | None
     exact: bool
     html: Path | None
+    space: str | None
     device: str
     as_json: bool
 
@@ -64,6 +74,7 @@ _ANSWERING = (
     click.option("--plan", help="How to search, e.g. 'ivf-pq@64:nprobe=32 | 100@512'; see explain."),
     click.option("--exact", is_flag=True, help="Scan every vector instead of using an index."),
     click.option("--html", type=FILE, help="Write a contact sheet of the answers to this file."),
+    space,
     device,
     as_json,
 )
@@ -77,13 +88,7 @@ _RUNNING = (
     click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Pictures a batch."),
     click.option("--workers", type=click.IntRange(1), help="Decoding threads; one a core by default."),
     click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger pictures."),
-    click.option(
-        "--index",
-        "specs",
-        multiple=True,
-        metavar="SPEC",
-        help="A prefix index, such as flat@64 or ivf-pq@128:nlist=1000; may be repeated.",
-    ),
+    index_specs,
     click.option("--rebuild", is_flag=True, help="Build the indexes even if they are not due."),
     device,
     as_json,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.option(
     "--queries", type=click.File("r", encoding="utf-8-sig"), help="A file with one query a line; - for stdin."
 )
-@click.option("--vectors", type=options.FILE, help="A .npy file of query vectors, [n, D].")
+@click.option("--vectors", type=options.FILE, help="A .npy file of query vectors, [n, D], of the space searched.")
 @options.answering
 def command(
     collection: Path,
@@ -44,7 +44,7 @@ def command(
     wanted = list(texts) + (read_queries(queries) if queries else [])
     if bool(wanted) == bool(vectors):
         raise click.UsageError("give texts, --queries or --vectors")
-    with Collection.open(collection, device=how.device) as opened:
+    with Collection.open(collection, device=how.device, space=how.space) as opened:
         asked = load_vectors(vectors) if vectors else wanted
         answers = opened.search(asked, how.k, plan=how.plan, dim=how.dim, exact=how.exact)
         present(answers, how)

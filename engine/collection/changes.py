@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from engine.collection import layout
+from engine.collection import derived, layout
 from engine.collection.commit import Change as Change
-from engine.collection.manifest import Covering, FileRef, IndexEntry, Manifest, PlanEntry, Source
+from engine.collection.manifest import Covering, FileRef, IndexEntry, Manifest, PlanEntry, Source, Space
 from engine.collection.shards import FAILURE_SCHEMA, TOMBSTONE_SCHEMA, read_items, read_table, write_table
-from indexers.errors import CommitConflict
+from indexers.errors import CommitConflict, InvalidInput
 
 Tombstone = tuple[str, int]
 Failure = tuple[str, str, str]
@@ -63,7 +63,10 @@ def append(
         embeddings: its vectors.
         keys: `key` of its items, to notice another writer indexing the same ones.
         prepared_on: the version whose items were compared with the source.
+
+    Spaces derived from `space` get their vectors too: the version it is applied to says which there are.
     """
+    made: derived.Made = {}
 
     def change(base: Manifest) -> Manifest:
         seen = {ref.path for ref in prepared_on.items}
@@ -72,14 +75,8 @@ def append(
                 raise CommitConflict(
                     f"another process is indexing the same files into {root}; wait for it, then run this again"
                 )
-        entry = base.space(space)
-        if len(base.spaces) > 1:
-            raise CommitConflict(
-                f"{root} has several spaces ({', '.join(base.spaces)}), and items can be added only with a "
-                "vector in each; add to a collection with one space"
-            )
-        entry = replace(entry, embeddings=(*entry.embeddings, embeddings))
-        return replace(base, items=(*base.items, items), spaces={**base.spaces, space: entry})
+        spaces = derived.extend(root, base, space, embeddings, made)
+        return replace(base, items=(*base.items, items), spaces=spaces)
 
     return change
 
@@ -141,22 +138,106 @@ def record_failures(
 def derive(
     space: str,
     *,
+    embeddings: tuple[FileRef, ...],
     lookup: Covering,
     vectors: Covering,
     indexes: tuple[IndexEntry, ...],
     plans: tuple[PlanEntry, ...],
 ) -> Change:
-    """Put derived files in place of older ones; newer ones, which cover more shards, stand."""
+    """Put derived files in place of older ones; newer ones, which cover more shards, stand.
+
+    Args:
+        space: whose.
+        embeddings: what they were made from.
+        lookup: covers as many shards, as the others do.
+        vectors: the rerank vectors.
+        indexes: prefix indexes.
+        plans: default plan first.
+    """
 
     def change(base: Manifest) -> Manifest:
         for covering in (lookup, vectors, *(entry.covering for entry in indexes)):
             if covering.shards_digest != base.shards_digest(covering.shards):
                 raise CommitConflict("the collection was compacted while its indexes were built; run this again")
+        # A space that was removed may have come back under its name with another head.
+        if space not in base.spaces or base.space(space).embeddings[: len(embeddings)] != embeddings:
+            raise CommitConflict(f"space {space!r} was removed while its indexes were built")
         newer = base.space(space).vectors
         if newer is not None and newer.shards > vectors.shards:
             return base
         entry = replace(base.space(space), vectors=vectors, indexes=indexes, plans=plans)
-        return replace(base, lookup=lookup, spaces={**base.spaces, space: entry})
+        # Another space may have been built on more shards meanwhile, and the lookup with it.
+        longer = base.lookup if base.lookup and base.lookup.shards > lookup.shards else lookup
+        return replace(base, lookup=longer, spaces={**base.spaces, space: entry})
+
+    return change
+
+
+def add_space(root: Path, name: str, entry: Space, shards: tuple[FileRef, ...]) -> Change:
+    """Add a derived space; rows that its base got meanwhile are derived now.
+
+    Args:
+        root: the collection.
+        name: the new space's.
+        entry: the space, its head stored already, with the embeddings made from `shards`.
+        shards: the base's embeddings, as they were then.
+    """
+    made: derived.Made = {}
+
+    def change(base: Manifest) -> Manifest:
+        if name in base.spaces:
+            raise CommitConflict(f"another process has just made a space called {name!r} in {root}")
+        origin = base.spaces.get(str(entry.base))
+        now = () if origin is None else origin.embeddings
+        if origin is None or now[: len(shards)] != shards:
+            raise CommitConflict(f"{root} was compacted while a head was applied to it; run this again")
+        wanted = replace(base, spaces={**base.spaces, name: entry})
+        more = [derived.derived_shard(root, wanted, name, shard, made) for shard in now[len(shards) :]]
+        whole = replace(entry, embeddings=(*entry.embeddings, *more))
+        return replace(wanted, spaces={**base.spaces, name: whole})
+
+    return change
+
+
+def require_space(root: Path, manifest: Manifest, name: str) -> Space:
+    """Return a space that somebody named.
+
+    Raises:
+        InvalidInput: there is none of that name.
+    """
+    if name not in manifest.spaces:
+        raise InvalidInput(f"{root} has no space {name!r}; it has {', '.join(manifest.spaces)}")
+    return manifest.space(name)
+
+
+def drop_space(root: Path, name: str) -> Change:
+    """Take a derived space out.
+
+    Raises:
+        InvalidInput: there is none of that name, an encoder made it, or others are derived from it.
+    """
+
+    def change(base: Manifest) -> Manifest:
+        if require_space(root, base, name).base is None:
+            raise InvalidInput(f"space {name!r} of {root} is not derived from another, and so cannot be made again")
+        if left := derived.children(base, name):
+            raise InvalidInput(f"{', '.join(left)} of {root} is derived from space {name!r}; remove that first")
+        spaces = {key: entry for key, entry in base.spaces.items() if key != name}
+        return replace(base, spaces=spaces, default=layout.DEFAULT_SPACE if base.default == name else base.default)
+
+    return change
+
+
+def use_space(root: Path, name: str) -> Change:
+    """Make a space the one that is searched where none is named.
+
+    Raises:
+        InvalidInput: there is none of that name.
+    """
+
+    def change(base: Manifest) -> Manifest:
+        require_space(root, base, name)
+        return replace(base, default=name)
 
     return change
 

@@ -12,6 +12,9 @@ append of a shard   retried on the newer version: appends commute, unless the
 tombstones          merged, if the shards they point into are still there
 ids, sources        retried: reservations add up
 derived files       retried, if the shards they cover still come first
+a space more        retried, if its base still begins with the shards it was made
+                    from: what was added since goes through its head then
+a space less        retried
 compaction          refused: it replaces the shards others point into
 ==================  =============================================================
 """

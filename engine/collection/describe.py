@@ -9,6 +9,7 @@ from typing import Any
 from engine.collection.manifest import FileRef, Manifest, Space
 from engine.collection.shards import read_table
 from engine.collection.snapshot import Snapshot
+from engine.encoders.headed import MARK
 
 
 def describe(root: Path) -> dict[str, Any]:
@@ -31,6 +32,7 @@ def describe(root: Path) -> dict[str, Any]:
             "failures": manifest.failures.rows if manifest.failures else 0,
             "shards": len(manifest.items),
             "sources": [asdict(source) for source in manifest.sources],
+            "default": manifest.default,
             "spaces": {name: _space(manifest, space) for name, space in manifest.spaces.items()},
             "bytes": sum(ref.size for ref in manifest.files()),
         }
@@ -40,6 +42,8 @@ def _space(manifest: Manifest, space: Space) -> dict[str, Any]:
     indexed = manifest.rows_in(space.vectors.shards) if space.vectors else 0
     return {
         "encoder": space.encoder,
+        "base": space.base,
+        "objective": _objective(space),
         "fingerprint": space.fingerprint,
         "dim": space.dim,
         "dtype": space.dtype,
@@ -49,6 +53,11 @@ def _space(manifest: Manifest, space: Space) -> dict[str, Any]:
         "unindexed": manifest.rows - indexed,
         "plans": [asdict(plan) for plan in space.plans],
     }
+
+
+def _objective(space: Space) -> str | None:
+    """Return what the head of a derived space was trained for; None where there is no head."""
+    return None if space.head is None else str(space.fingerprint["model"]).rpartition(MARK)[2]
 
 
 def _file(ref: FileRef) -> dict[str, Any]:

@@ -12,6 +12,7 @@
       spaces/<name>/encoder/<hash>.json          fingerprint and canaries of the encoder
       spaces/<name>/vectors/<hash>.npy           the same vectors for reranking (derived)
       spaces/<name>/indexes/<hash>.faiss         one per prefix dimension and family (derived)
+      spaces/<name>/heads/<hash>.safetensors     the head that makes a space from its base
 
 A file is named by the first 32 hex digits of its own BLAKE3 hash. Files that no version
 lists do not exist.
@@ -33,6 +34,7 @@ EMBEDDINGS = "embeddings"
 ENCODER = "encoder"
 VECTORS = "vectors"
 INDEXES = "indexes"
+HEADS = "heads"
 DEFAULT_SPACE = "main"
 
 HASH_DIGITS = 32
@@ -40,8 +42,8 @@ TEMPORARY = ".tmp-"
 
 _VERSION = re.compile(r"[0-9]{10}\.json")
 _FILE = re.compile(
-    r"(items|lookup|deletes|failures|spaces/[a-z0-9_-]{1,64}/(embeddings|encoder|vectors|indexes))"
-    r"/(?P<stem>[0-9a-f]{32})\.(parquet|arrow|json|npy|faiss)"
+    r"(items|lookup|deletes|failures|spaces/[a-z0-9_-]{1,64}/(embeddings|encoder|vectors|indexes|heads))"
+    r"/(?P<stem>[0-9a-f]{32})\.(parquet|arrow|json|npy|faiss|safetensors)"
 )
 _HASH = re.compile(r"[0-9a-f]{64}")
 _SPACE = re.compile(r"[a-z0-9_-]{1,64}")
@@ -66,6 +68,11 @@ def is_file_of(path: str, blake3: str) -> bool:
     """Whether a path taken from a version file is one that nestvec would have given to content of that hash."""
     match = _FILE.fullmatch(path)
     return match is not None and _HASH.fullmatch(blake3) is not None and match["stem"] == blake3[:HASH_DIGITS]
+
+
+def is_head_of(path: str, space: str) -> bool:
+    """Whether a file of a collection is where the head of a space lies."""
+    return path.startswith(f"{space_folder(space, HEADS)}/")
 
 
 def is_collection(names: Iterable[str]) -> bool:

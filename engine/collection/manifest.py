@@ -89,7 +89,7 @@ class Space:
     """The vectors of one encoder over the collection's items.
 
     Attributes:
-        encoder: the spec string it was made with.
+        encoder: the spec string it was made with; of a derived space its base and its head.
         fingerprint: `Fingerprint.to_json()`, what further vectors must match.
         canaries: file with a few inputs and their embeddings; None where there is no encoder.
         dim: full dimension D.
@@ -98,6 +98,8 @@ class Space:
         vectors: the rerank vectors.
         indexes: prefix indexes.
         plans: default plan first.
+        base: name of the space it is derived from; None where an encoder made its vectors.
+        head: what it is derived with, applied to the base's stored vectors; None like `base`.
     """
 
     encoder: str
@@ -109,6 +111,8 @@ class Space:
     vectors: Covering | None = None
     indexes: tuple[IndexEntry, ...] = ()
     plans: tuple[PlanEntry, ...] = ()
+    base: str | None = None
+    head: FileRef | None = None
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything one version is made of. See `layout` for the files."""
+    """Everything one version is made of. See `layout` for the files; `default` is the space searched by default."""
 
     version: int = 0
     created: str = ""
@@ -148,6 +152,7 @@ class Manifest:
     failures: FileRef | None = None
     lookup: Covering | None = None
     spaces: dict[str, Space] = field(default_factory=dict)
+    default: str = layout.DEFAULT_SPACE
 
     @property
     def rows(self) -> int:
@@ -178,12 +183,19 @@ class Manifest:
         found.append(self.lookup.file if self.lookup else None)
         for space in self.spaces.values():
             found += [space.canaries, *space.embeddings, space.vectors.file if space.vectors else None]
-            found += [entry.covering.file for entry in space.indexes]
+            found += [*(entry.covering.file for entry in space.indexes), space.head]
         return [ref for ref in found if ref is not None]
 
     def to_json(self) -> str:
         """Write the version as JSON text, with a hash of itself in front."""
-        body = json.dumps({"format": layout.FORMAT, **asdict(self)}, separators=(",", ":"), ensure_ascii=True)
+        fields = {"format": layout.FORMAT, **asdict(self)}
+        # Written only where they say something, so that a collection without heads is what it always was.
+        if self.default == layout.DEFAULT_SPACE:
+            del fields["default"]
+        for space in fields["spaces"].values():
+            for optional in [name for name in ("base", "head") if space[name] is None]:
+                del space[optional]
+        body = json.dumps(fields, separators=(",", ":"), ensure_ascii=True)
         return f'{{"blake3":"{blake3(body.encode()).hexdigest()}","body":{body}}}\n'
 
 
@@ -228,6 +240,7 @@ def _manifest(body: Mapping[str, Any], name: str) -> Manifest:
         failures=_file(body["failures"]) if body["failures"] else None,
         lookup=_covering(body["lookup"]) if body["lookup"] else None,
         spaces={str(key): _space(value) for key, value in body["spaces"].items()},
+        default=str(body.get("default", layout.DEFAULT_SPACE)),
     )
     check(manifest, name)
     return manifest
@@ -269,6 +282,8 @@ def _space(data: Mapping[str, Any]) -> Space:
             )
             for p in data["plans"]
         ),
+        base=None if data.get("base") is None else str(data["base"]),
+        head=None if data.get("head") is None else _file(data["head"]),
     )
 
 
@@ -278,6 +293,8 @@ def check(manifest: Manifest, name: str) -> None:
         raise CorruptCollection(f"{name}: an item shard is listed twice, or the next id is none")
     if len({source.name for source in manifest.sources}) < len(manifest.sources):
         raise CorruptCollection(f"{name}: two sources have the same name")
+    if manifest.default not in (manifest.spaces or (layout.DEFAULT_SPACE,)):
+        raise CorruptCollection(f"{name}: the default space {manifest.default!r} is not there")
     coverings = [manifest.lookup] if manifest.lookup else []
     for key, space in manifest.spaces.items():
         if not layout.is_space_name(key):
@@ -289,6 +306,7 @@ def check(manifest: Manifest, name: str) -> None:
             raise CorruptCollection(f"{name}: the vectors of space {key!r} do not lie row for row beside the items")
         coverings += [space.vectors] if space.vectors else []
         coverings += [entry.covering for entry in space.indexes]
+        _check_base(manifest, key, name)
     for covering in coverings:
         if (
             not 0 <= covering.shards <= len(manifest.items)
@@ -296,3 +314,24 @@ def check(manifest: Manifest, name: str) -> None:
             or covering.file.rows != manifest.rows_in(covering.shards)
         ):
             raise CorruptCollection(f"{name}: {covering.file.path} belongs to other shards")
+
+
+def _check_base(manifest: Manifest, key: str, name: str) -> None:
+    """Refuse a space that is derived from nothing, from itself, or with something that is not its head."""
+    space = manifest.spaces[key]
+    if space.base is None and space.head is None:
+        return
+    if space.base is None or space.head is None or key == layout.DEFAULT_SPACE:
+        raise CorruptCollection(f"{name}: space {key!r} has a base or a head where it should not")
+    if not layout.is_head_of(space.head.path, key):
+        raise CorruptCollection(f"{name}: {space.head.path} is not a head of space {key!r}")
+    fingerprint = Fingerprint.from_json(space.fingerprint)
+    if fingerprint.dim != space.dim or not all(1 <= d <= space.dim for d in fingerprint.trained_dims):
+        raise CorruptCollection(f"{name}: space {key!r} has {space.dim} dimensions, and its head makes others")
+    seen = {key}
+    base: str | None = space.base
+    while base is not None:
+        if base in seen or base not in manifest.spaces:
+            raise CorruptCollection(f"{name}: space {key!r} is derived from {base!r}, which is not there or is itself")
+        seen.add(base)
+        base = manifest.spaces[base].base

@@ -18,7 +18,7 @@ from engine.collection.commit import new_file, written
 from engine.collection.manifest import FileRef
 from indexers.errors import CorruptCollection
 from indexers.store import StoredArray, check_dtype
-from indexers.vectors import FloatArray, IdArray
+from indexers.vectors import IdArray
 
 # A shard ends at whichever comes first; each is a commit, so it is what an interruption costs.
 SHARD_ROWS = 4096
@@ -111,17 +111,17 @@ def read_items(root: Path, ref: FileRef, columns: list[str] | None = None) -> pa
     return table
 
 
-def write_embeddings(root: Path, space: str, ids: IdArray, vectors: FloatArray, dtype: str) -> FileRef:
+def write_embeddings(root: Path, space: str, ids: IdArray, vectors: StoredArray, dtype: str) -> FileRef:
     """Write vectors beside their item shard.
 
     Args:
         root: the collection.
         space: name of the space.
         ids: int64 [n], the same as in the item shard.
-        vectors: unit float32 [n, D].
+        vectors: unit [n, D], float32 or as they are stored.
         dtype: "float16" or "float32".
     """
-    stored = vectors.astype(check_dtype(dtype))
+    stored = vectors.astype(check_dtype(dtype), copy=False)
     column = pa.FixedSizeListArray.from_arrays(pa.array(stored.reshape(-1)), stored.shape[1])
     table = pa.table({"id": pa.array(ids), "vector": column})
     with new_file(root, layout.space_folder(space, layout.EMBEDDINGS), ".parquet") as new:

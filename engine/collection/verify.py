@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.collection import commit, layout, verified
+from engine.collection.derived import head_of
 from engine.collection.manifest import FileRef
 from engine.collection.shards import check_vectors_finite
 from engine.collection.snapshot import Snapshot
@@ -74,6 +75,16 @@ def _check_shards(snapshot: Snapshot) -> Iterator[Problem]:
                 yield Problem(ref.path, "its ids are not those of the items beside it", False)
             if not check_vectors_finite(stored):
                 yield Problem(ref.path, "it holds NaN or infinite values", False)
+        if space.head is not None:
+            yield from _check_head(snapshot, name, space.head)
+
+
+def _check_head(snapshot: Snapshot, space: str, ref: FileRef) -> Iterator[Problem]:
+    """Check that a head is one, and the one that made its space."""
+    try:
+        head_of(snapshot.root, snapshot.manifest, space)
+    except CollectionError as error:
+        yield Problem(ref.path, str(error), False)
 
 
 def _older_versions(root: Path) -> Iterator[Problem]:

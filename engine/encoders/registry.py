@@ -9,6 +9,7 @@ from importlib.util import find_spec
 
 from engine.encoders.base import Encoder, EncoderInfo, Modality
 from engine.encoders.device import choose_device
+from engine.encoders.headed import MARK
 from indexers.errors import InvalidSpec
 
 _EXAMPLES = {
@@ -29,7 +30,8 @@ def load_encoder(spec: str, *, device: str = "auto", pool: str | None = None, di
 
     Args:
         spec: "bundled", "clip:MODEL/PRETRAINED", "resnet:NAME/WEIGHTS", "precomputed" or
-            "precomputed:NAME"; the modules clip and resnet say what else they understand.
+            "precomputed:NAME"; the modules clip and resnet say what else they understand. Behind
+            any but the last two "+head:FILE.safetensors" puts a head.
         device: "auto", "cpu", "cuda" or "mps".
         pool: how a resnet's feature map becomes one vector; for that family only.
         dim: length of a vector; for `precomputed`, which needs it, only.
@@ -37,8 +39,11 @@ def load_encoder(spec: str, *, device: str = "auto", pool: str | None = None, di
     Raises:
         InvalidSpec: the spec does not parse, names nothing that exists, or an option does not apply.
         InvalidInput: the device is not there.
-        WeightsMissing: a local weights file does not exist.
+        WeightsMissing: a local weights file or head does not exist.
+        HeadError: the file of the head is damaged, or is no head.
     """
+    if MARK in spec:
+        return _headed(spec, device=device, pool=pool, dim=dim)
     family, colon, rest = spec.partition(":")
     if family not in _EXAMPLES:
         known = ", ".join(f"{name} (such as {example})" for name, example in _EXAMPLES.items())
@@ -54,6 +59,24 @@ def load_encoder(spec: str, *, device: str = "auto", pool: str | None = None, di
     if family != "bundled" and not rest:
         raise InvalidSpec(f"encoder {spec!r}: expected something like {_EXAMPLES[family]}")
     return _computing(family, rest, device, pool)
+
+
+def _headed(spec: str, *, device: str, pool: str | None, dim: int | None) -> Encoder:
+    from engine.encoders.checkpoints import local_file
+    from engine.encoders.headed import HeadedEncoder
+    from engine.heads.model import load_head
+
+    # From the right: the base may have a head itself.
+    base, _, path = spec.rpartition(MARK)
+    if not path:
+        raise InvalidSpec(f"encoder {spec!r}: expected a file after {MARK}, such as {base}{MARK}nested.safetensors")
+    if base.partition(":")[0] == "precomputed":
+        raise InvalidSpec(
+            f"encoder {spec!r}: vectors that exist already do not go through an encoder. Index them as {base}, and "
+            f"then apply the head: nestvec apply-head COLLECTION {path}"
+        )
+    found = local_file(path, what=spec)
+    return HeadedEncoder(load_encoder(base, device=device, pool=pool, dim=dim), load_head(found), path)
 
 
 def _precomputed(spec: str, rest: str, dim: int | None) -> Encoder:

@@ -132,6 +132,8 @@ def _check_meant(options: TrainOptions, dim: int) -> None:
     for name, wrong in refused.items():
         if wrong:
             raise InvalidInput(f"{name} was given, and objective {options.objective} has no such choice")
+    if rotation and options.dims[0] >= dim:
+        raise InvalidInput(f"a rotation leaves the full {dim} dimensions as they are: name shorter prefixes in dims")
     if options.objective == "adaptor" and options.hidden == 0:
         raise InvalidInput("an adaptor is its hidden layer, and hidden=0 was given; see objective rotation")
     if options.fixed is not None and options.shared_tower:

@@ -80,7 +80,7 @@ class Rotation:
         generator = torch.Generator().manual_seed(self._options.seed)
         xq, near, mine = self._sides[-1]
         chosen = draw(len(xq), BATCH_OF_A_LOOK, generator).to(xq.device)
-        others = draw(len(self._base), OTHERS, generator).to(xq.device)
+        others = draw(len(self._base), min(OTHERS, len(self._base)), generator).to(xq.device)
         low, high = 1e-3, 1.0
         for _ in range(24):
             middle = (low * high) ** 0.5
@@ -134,7 +134,7 @@ class Rotation:
     ) -> Tensor:
         xq, near, mine = side
         chosen = draw(len(xq), size, generator).to(xq.device)
-        others = draw(len(self._base), OTHERS, generator).to(xq.device)
+        others = draw(len(self._base), min(OTHERS, len(self._base)), generator).to(xq.device)
         wanted, masked = self._neighbourhood(xq[chosen], near[chosen], others, mine[chosen], self._temperature)
         return neighbourhood(
             wanted,

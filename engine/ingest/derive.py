@@ -6,8 +6,9 @@ training sample and the index being built.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from engine.retrieval.calibrate import calibrate, query_sets
 from engine.retrieval.searcher import Searcher
 from indexers.base import IndexSpec
 from indexers.build import BuildDevice, build, training_rows
-from indexers.errors import CorruptCollection
+from indexers.errors import CommitConflict, CorruptCollection
 from indexers.files import write_index
 from indexers.registry import default_specs, resolve, resolve_all
 from indexers.store import Blocks, VectorStore, check_dtype
@@ -80,28 +81,35 @@ class BuildOptions:
 
 
 def build_indexes(root: Path, space: str, options: BuildOptions, listener: Listener) -> Manifest:
-    """Build everything derived for the newest version, choose a plan, and commit.
+    """Build everything derived for a space of the newest version, choose a plan, and commit.
 
     Raises:
         CommitConflict: the collection was compacted meanwhile.
     """
     with Snapshot.open(root) as snapshot:
+        if space not in snapshot.manifest.spaces:
+            raise CommitConflict(f"space {space!r} of {root} was removed before its indexes were built")
         change = derived(snapshot, space, options, listener)
     return commit(root, change, operation="build")
 
 
-def derived(snapshot: Snapshot, space: str, options: BuildOptions, listener: Listener) -> changes.Change:
-    """Write all derived files of a version, measure plans on them, and return the change that lists them.
+def derived(
+    snapshot: Snapshot, space: str, options: BuildOptions, listener: Listener, *, keep_lookup: bool = False
+) -> changes.Change:
+    """Write all derived files of a space of a version, measure plans on them, and return the change that lists them.
 
     Args:
         snapshot: the version; it need not be published yet.
         space: whose vectors.
         options: which indexes, and how.
         listener: hears about it.
+        keep_lookup: whether the lookup of another space's build serves, if it covers everything.
     """
     root, manifest = snapshot.root, snapshot.manifest
     shards = len(manifest.items)
-    lookup = changes.cover(manifest, _write_lookup(snapshot), shards)
+    lookup = manifest.lookup
+    if lookup is None or lookup.shards < shards or not keep_lookup:
+        lookup = changes.cover(manifest, _write_lookup(snapshot), shards)
     vectors = changes.cover(manifest, write_vectors(snapshot, space), shards)
     store = VectorStore.open(root / vectors.file.path)
     indexes = []
@@ -109,9 +117,34 @@ def derived(snapshot: Snapshot, space: str, options: BuildOptions, listener: Lis
         listener.say(f"building {spec}")
         file = _write_index(snapshot, space, spec, store, options)
         indexes.append(IndexEntry(changes.cover(manifest, file, shards), str(spec)))
-    draft = changes.derive(space, lookup=lookup, vectors=vectors, indexes=tuple(indexes), plans=())
-    plans = _measure(Snapshot(root, draft(manifest), -1), space, options.texts, listener)
-    return changes.derive(space, lookup=lookup, vectors=vectors, indexes=tuple(indexes), plans=plans)
+    made = partial(
+        changes.derive,
+        space,
+        embeddings=manifest.space(space).embeddings,
+        lookup=lookup,
+        vectors=vectors,
+        indexes=tuple(indexes),
+    )
+    plans = _measure(Snapshot(root, made(plans=())(manifest), -1), space, options.texts, listener)
+    return made(plans=plans)
+
+
+def derived_family(
+    root: Path, draft: Manifest, wanted: Mapping[str, BuildOptions], listener: Listener
+) -> changes.Change:
+    """Do as `derived` for several spaces of a version that is not published yet.
+
+    Args:
+        root: the collection.
+        draft: the version.
+        wanted: how to build each space.
+        listener: hears about it.
+    """
+    found: list[changes.Change] = []
+    for space, options in wanted.items():
+        found.append(derived(Snapshot(root, draft, -1), space, options, listener, keep_lookup=bool(found)))
+        draft = found[-1](draft)
+    return changes.chain(*found)
 
 
 def _measure(draft: Snapshot, space: str, texts: FloatArray | None, listener: Listener) -> tuple[PlanEntry, ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from engine.collection import changes, layout
 from engine.collection.commit import commit
@@ -17,10 +18,14 @@ from engine.collection.manifest import FileRef, Manifest
 from engine.collection.paths import file_text
 from engine.collection.shards import vector_shard_rows, write_embeddings, write_table
 from engine.collection.snapshot import Snapshot
-from engine.ingest.derive import BuildOptions, chosen_specs, derived, fitting
+from engine.ingest.derive import BuildOptions, chosen_specs, derived_family, fitting
 from engine.ingest.report import Listener, Silent, Summary
+from engine.ingest.run import for_space
 from indexers.errors import CommitConflict, InvalidInput, ItemNotFound
-from indexers.vectors import FloatArray, IdArray
+from indexers.store import StoredArray
+from indexers.vectors import IdArray
+
+Mask = NDArray[np.bool_]
 
 
 def remove(root: Path, paths: Sequence[str], *, ids: Sequence[int] = (), below: Sequence[str] = ()) -> Summary:
@@ -86,21 +91,25 @@ def compact(root: Path, options: BuildOptions | None = None, listener: Listener 
         CommitConflict: another process changed the collection meanwhile.
     """
     started = time.perf_counter()
-    space = layout.DEFAULT_SPACE
     with Snapshot.open(root) as snapshot:
         removed = len(snapshot.deleted)
-        wanted = options or BuildOptions()
-        # The rewritten version has no indexes yet that would say which ones somebody chose.
-        draft = _rewrite(snapshot, space)
-        kept = fitting(chosen_specs(snapshot.manifest, space), draft.rows)
-        wanted = replace(wanted, specs=wanted.specs or kept or None)
-        pinned = snapshot.manifest.version
-        change: changes.Change = _only_on(pinned, draft)
+        draft = _rewrite(snapshot)
+        change: changes.Change = _only_on(snapshot.manifest.version, draft)
         if draft.rows:
-            rewritten = Snapshot(root, draft, -1)
-            change = changes.chain(change, derived(rewritten, space, wanted, listener or Silent()))
+            wanted = {name: _build(snapshot, name, options or BuildOptions(), draft.rows) for name in draft.spaces}
+            change = changes.chain(change, derived_family(root, draft, wanted, listener or Silent()))
         result = commit(root, change, operation="compact")
     return Summary(version=result.version, removed=removed, seconds=time.perf_counter() - started)
+
+
+def _build(snapshot: Snapshot, space: str, options: BuildOptions, rows: int) -> BuildOptions:
+    """Return how to build a space for so many rows: with the indexes it has now.
+
+    The rewritten version has none yet that would say which ones somebody chose.
+    """
+    specs = options.specs if space == layout.DEFAULT_SPACE else None
+    kept = fitting(chosen_specs(snapshot.manifest, space), rows)
+    return for_space(options, snapshot, space, specs or kept or None)
 
 
 def _only_on(version: int, draft: Manifest) -> changes.Change:
@@ -112,49 +121,49 @@ def _only_on(version: int, draft: Manifest) -> changes.Change:
     return change
 
 
-def _rewrite(snapshot: Snapshot, space: str) -> Manifest:
+def _rewrite(snapshot: Snapshot) -> Manifest:
     """Write live rows into new shards of 64 MB and return the manifest that lists only those."""
-    entry = snapshot.manifest.space(space)
+    root, manifest = snapshot.root, snapshot.manifest
+    live = _live(snapshot)
+    groups = list(_groups(live, min(vector_shard_rows(e.dim, e.dtype) for e in manifest.spaces.values())))
     schema = union_schema(table.schema for table in snapshot.item_tables())
-    items: list[FileRef] = []
-    embeddings: list[FileRef] = []
-    for table, ids, vectors in _regrouped(snapshot, space, schema):
-        items.append(write_table(snapshot.root, layout.ITEMS, table))
-        embeddings.append(write_embeddings(snapshot.root, space, ids, vectors, entry.dtype))
-    bare = replace(entry, embeddings=tuple(embeddings), vectors=None, indexes=(), plans=())
-    spaces = {**snapshot.manifest.spaces, space: bare}
-    return replace(snapshot.manifest, items=tuple(items), deletes=None, lookup=None, spaces=spaces)
+    items = tuple(write_table(root, layout.ITEMS, _items(snapshot, group, live, schema)) for group in groups)
+    spaces = {}
+    for name, entry in manifest.spaces.items():
+        embeddings = tuple(_embeddings(snapshot, name, group, live) for group in groups)
+        spaces[name] = replace(entry, embeddings=embeddings, vectors=None, indexes=(), plans=())
+    return replace(manifest, items=items, deletes=None, lookup=None, spaces=spaces)
 
 
-def _regrouped(snapshot: Snapshot, space: str, schema: pa.Schema) -> Iterator[tuple[pa.Table, IdArray, FloatArray]]:
-    """Yield live rows in groups the size of a large shard."""
-    entry = snapshot.manifest.space(space)
-    limit = vector_shard_rows(entry.dim, entry.dtype)
-    tables: list[pa.Table] = []
-    vectors: list[FloatArray] = []
-    rows = 0
-    for table, live, stored in _live(snapshot, space):
-        tables.append(conform(table, schema).filter(pa.array(live)))
-        vectors.append(np.asarray(stored[live], dtype=np.float32))
-        rows += int(live.sum())
-        if rows >= limit:
-            yield _merged(tables, vectors)
-            tables, vectors, rows = [], [], 0
-    if rows:
-        yield _merged(tables, vectors)
+def _live(snapshot: Snapshot) -> list[Mask]:
+    """Return which rows of each shard live, bool [rows]."""
+    live = np.ones(snapshot.rows, dtype=bool)
+    live[snapshot.deleted] = False
+    return np.split(live, snapshot.shard_starts[1:-1])
 
 
-def _merged(tables: list[pa.Table], vectors: list[FloatArray]) -> tuple[pa.Table, IdArray, FloatArray]:
-    table = pa.concat_tables(tables).combine_chunks()
-    return table, table.column("id").to_numpy(), np.concatenate(vectors)
+def _groups(live: list[Mask], limit: int) -> Iterator[range]:
+    """Yield neighbouring shards that make one large shard of about `limit` live rows, without those that have none."""
+    first, rows = 0, 0
+    for number, mask in enumerate(live):
+        rows += int(mask.sum())
+        if rows >= limit or (rows and number == len(live) - 1):
+            yield range(first, number + 1)
+            first, rows = number + 1, 0
 
 
-def _live(snapshot: Snapshot, space: str) -> Iterator[tuple[pa.Table, np.ndarray, np.ndarray]]:
-    """Yield each shard with a mask of its live rows and its stored vectors."""
-    starts = snapshot.shard_starts
-    shards = zip(snapshot.item_tables(), snapshot.stored_vectors(space), strict=True)
-    for number, (table, (_, stored)) in enumerate(shards):
-        dead = snapshot.deleted - starts[number]
-        live = np.ones(table.num_rows, dtype=bool)
-        live[dead[(dead >= 0) & (dead < table.num_rows)]] = False
-        yield table, live, stored
+def _items(snapshot: Snapshot, group: range, live: list[Mask], schema: pa.Schema) -> pa.Table:
+    tables = zip(group, snapshot.item_tables(first=group.start), strict=False)
+    return pa.concat_tables([conform(table, schema).filter(pa.array(live[n])) for n, table in tables]).combine_chunks()
+
+
+def _embeddings(snapshot: Snapshot, space: str, group: range, live: list[Mask]) -> FileRef:
+    """Write the live vectors of a group; `write_vectors` compares their ids with the items'."""
+    ids: list[IdArray] = []
+    vectors: list[StoredArray] = []
+    shards = snapshot.stored_vectors(space, first=group.start, stop=group.stop)
+    for number, (own, stored) in zip(group, shards, strict=True):
+        ids.append(own[live[number]])
+        vectors.append(stored[live[number]])
+    dtype = snapshot.manifest.space(space).dtype
+    return write_embeddings(snapshot.root, space, np.concatenate(ids), np.concatenate(vectors), dtype)

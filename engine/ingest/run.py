@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from engine.collection import commit, layout
+from engine.collection.derived import map_queries
 from engine.collection.manifest import Manifest, Source, Space
 from engine.collection.snapshot import Snapshot
 from engine.encoders.base import Encoder, Fingerprint, require_modality, require_same
@@ -23,7 +24,7 @@ from engine.ingest.sources import Moved, Sources, TableOptions, open_sources
 from engine.ingest.sync import EncodeOptions, Sync, check_dimensions
 from indexers.base import IndexSpec
 from indexers.build import BuildDevice
-from indexers.errors import CollectionError, CommitConflict, InvalidSpec
+from indexers.errors import CollectionError, CommitConflict, EncoderError, InvalidSpec
 from indexers.registry import resolve_all
 from indexers.store import check_dtype
 
@@ -66,13 +67,15 @@ def create(root: Path, encoder: Encoder, *, dtype: str = "float16") -> Manifest:
         CollectionError: the directory already holds something.
         CommitConflict: another process made it in the meantime.
         InvalidSpec: a dtype that is not a storage type.
+        EncoderMismatch: the encoder has a head of another.
     """
     check_dtype(dtype)
+    fingerprint = encoder.fingerprint.to_json()  # first: a head of another encoder must leave no directory behind
 
     def first() -> Manifest:
         space = Space(
             encoder=encoder.name,
-            fingerprint=encoder.fingerprint.to_json(),
+            fingerprint=fingerprint,
             canaries=write_canaries(root, layout.DEFAULT_SPACE, encoder),
             dim=encoder.dim,
             dtype=dtype,
@@ -153,7 +156,7 @@ def _run(root: Path, paths: Sequence[Path], options: RunOptions, listener: Liste
     sync.run(sources.listings, notice_gone=notice_gone, compared=compared)
     result = finish(root, encoder, options, listener)
     summary.version = result.version
-    summary.unindexed = tail_rows(result, layout.DEFAULT_SPACE)
+    summary.unindexed = tail_rows(result, result.default)
     summary.seconds = time.perf_counter() - started
     return summary
 
@@ -216,7 +219,7 @@ def add_listing(
     Sync(root, layout.DEFAULT_SPACE, encoder, options.encode, heard, summary).run([listing], notice_gone=False)
     result = finish(root, encoder, options, heard)
     summary.version = result.version
-    summary.unindexed = tail_rows(result, layout.DEFAULT_SPACE)
+    summary.unindexed = tail_rows(result, result.default)
     summary.seconds = time.perf_counter() - started
     return summary
 
@@ -248,17 +251,59 @@ def _where(encoder: Encoder) -> str:
 
 
 def finish(root: Path, encoder: Encoder, options: RunOptions, listener: Listener) -> Manifest:
-    """Build indexes if they are due, and return the newest version."""
+    """Build the indexes of every space where they are due, and return the newest version.
+
+    `options.specs` are for the main space; the others keep theirs.
+    """
     with Snapshot.open(root) as snapshot:
-        if not options.rebuild and not is_due(snapshot.manifest, layout.DEFAULT_SPACE, options.specs):
-            return snapshot.manifest
+        manifest = snapshot.manifest
+        specs = {layout.DEFAULT_SPACE: options.specs}
+        due = [name for name in manifest.spaces if options.rebuild or is_due(manifest, name, specs.get(name))]
+        if not due or not snapshot.rows:
+            return manifest
+        build = build_options(encoder, snapshot, options)
+        wanted = {name: for_space(build, snapshot, name, specs.get(name)) for name in due}
+    for name, how in wanted.items():
+        manifest = build_indexes(root, name, how, listener)
+    return manifest
+
+
+def build(
+    root: Path, encoder: Encoder, options: RunOptions, listener: Listener, *, space: str = layout.DEFAULT_SPACE
+) -> Manifest:
+    """Build the indexes of one space now, over every row, and return the newest version."""
+    with Snapshot.open(root) as snapshot:
         if not snapshot.rows:
             return snapshot.manifest
-        build = build_options(encoder, snapshot, options)
-    return build_indexes(root, layout.DEFAULT_SPACE, build, listener)
+        how = for_space(build_options(encoder, snapshot, options), snapshot, space, options.specs)
+    return build_indexes(root, space, how, listener)
 
 
 def build_options(encoder: Encoder, snapshot: Snapshot, options: RunOptions) -> BuildOptions:
-    """Gather what a build needs to know: specs, a sample of texts, the device."""
+    """Gather what a build of the main space needs to know: specs, a sample of texts, the device."""
+    return BuildOptions(options.specs, text_sample(encoder, snapshot), build_device(options.device))
+
+
+def build_device(device: str) -> BuildDevice:
+    """Return where to build, given where to encode."""
     devices: dict[str, BuildDevice] = {"cpu": "cpu", "cuda": "cuda"}
-    return BuildOptions(options.specs, text_sample(encoder, snapshot), devices.get(options.device, "auto"))
+    return devices.get(device, "auto")
+
+
+def for_space(options: BuildOptions, snapshot: Snapshot, space: str, specs: Sequence[IndexSpec] | None) -> BuildOptions:
+    """Return how to build a space, given how to build the main one: its own specs, and texts sent through its heads."""
+    texts = options.texts
+    if texts is not None:
+        texts = map_queries(snapshot.root, snapshot.manifest, space, texts)
+    return replace(options, specs=specs, texts=texts)
+
+
+def available_options(
+    load: Callable[[], Encoder], snapshot: Snapshot, options: RunOptions, listener: Listener
+) -> BuildOptions:
+    """Do as `build_options`, without a sample of texts where the encoder is not at hand."""
+    try:
+        return build_options(load(), snapshot, options)
+    except EncoderError as error:
+        listener.say(f"the plan is chosen without text queries: {error}")
+        return BuildOptions(options.specs, device=build_device(options.device))

@@ -67,11 +67,13 @@ class Searcher:
     """Search over row numbers; immutable once open, and safe to use from many threads.
 
     Attributes:
+        space: name of the space that is searched.
         store: vectors of the rows that are indexed, mapped.
         tail: vectors of the rows added since, in memory; always searched exactly.
     """
 
     def __init__(self, snapshot: Snapshot, space: str = layout.DEFAULT_SPACE) -> None:
+        self.space = space
         self.entry = snapshot.manifest.space(space)
         self.dim = self.entry.dim
         self._snapshot = snapshot

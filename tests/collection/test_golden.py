@@ -11,7 +11,7 @@ import pytest
 from engine.api import Collection
 from engine.collection.describe import describe, list_failures
 from engine.collection.verify import verify
-from tests.golden.make import LATER, VECTORS
+from tests.golden.make import LATER, TURN, VECTORS
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "format-1" / "compass"
 
@@ -56,3 +56,34 @@ def test_it_can_be_added_to(golden: Path) -> None:
         opened.compact()
         assert [index.spec for index in opened.space.indexes] == ["flat@2"]
         assert opened.search(LATER[0], k=1).uris == ["t"]
+
+
+# -- with a head -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def nested(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(GOLDEN.with_name("nested"), tmp_path / "moved" / "nested"))
+
+
+def test_a_collection_with_a_head_is_whole_and_searched_through_it(nested: Path) -> None:
+    assert list(verify(nested)) == []
+    with Collection.open(nested) as opened:
+        assert (opened.space_name, opened.space.base, len(opened)) == ("turned", "main", 8)
+        assert [index.spec for index in opened.space.indexes] == ["flat@2"]
+        query = TURN @ np.array([0.8, 0.6, 0, 0], np.float32)
+        for plan in ("exact", "flat@2 | 5@4"):
+            answers = opened.search(query, k=3, plan=plan)
+            assert set(answers.uris[:2]) == {"after", "north-east"}
+            np.testing.assert_allclose(answers.scores, [1.0, 1.0, 0.96], atol=1e-3)
+        assert set(opened.similar("after", k=1).uris) == {"north-east"}
+
+
+def test_a_collection_with_a_head_goes_on(nested: Path) -> None:
+    with Collection.open(nested) as opened:
+        opened.add_vectors(VECTORS[1:2], names=["east again"], source="new")
+        assert opened.search(TURN @ VECTORS[1], k=1).uris == ["east again"]
+        opened.compact()
+        assert opened.search(TURN @ VECTORS[1], k=1).uris == ["east again"]
+        assert opened.space.plans[0].recall.keys() == {"items", "mixed"}
+    assert list(verify(nested)) == []

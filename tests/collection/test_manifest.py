@@ -196,3 +196,86 @@ def test_the_format_is_what_it_is() -> None:
     """Byte for byte: whoever changes this file changes the format, and has to give it another number."""
     assert (GOLDEN / "version-1.json").read_bytes() == example().to_json().encode()
     assert from_json((GOLDEN / "version-1.json").read_text(), name="v") == example()
+
+
+# -- derived spaces ------------------------------------------------------------------------
+
+
+def with_heads() -> Manifest:
+    """The example with two derived spaces, one from the other, the last of them searched by default."""
+    bare = example()
+    main = bare.spaces["main"]
+    nested = Space(
+        encoder="main+head:x",
+        fingerprint={**main.fingerprint, "model": "x+head:rotation", "dim": 3, "trained_dims": [2]},
+        canaries=None,
+        dim=3,
+        dtype="float32",
+        embeddings=tuple(
+            ref("spaces/nested/embeddings", ".parquet", text, rows) for text, rows in (("k", 3), ("l", 2))
+        ),
+        base="main",
+        head=ref("spaces/nested/heads", ".safetensors", "m", 0),
+    )
+    again = {**nested.__dict__, "base": "nested", "head": ref("spaces/again/heads", ".safetensors", "m", 0)}
+    return Manifest(
+        **{**bare.__dict__, "spaces": {"main": main, "nested": nested, "again": Space(**again)}, "default": "again"}
+    )
+
+
+def nested_body() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(with_heads().to_json())["body"]
+    return found
+
+
+def test_spaces_with_heads_are_read_as_they_were_written() -> None:
+    assert from_json(with_heads().to_json(), name="v") == with_heads()
+    heads = [one.path for one in with_heads().files() if one.path.endswith(".safetensors")]
+    assert [path.split("/")[1] for path in heads] == ["nested", "again"]
+
+
+def test_without_heads_nothing_is_written_of_them() -> None:
+    assert "default" not in body()
+    assert not {"base", "head"} & set(body()["spaces"]["main"])
+    old = from_json(signed(body()), name="v")
+    assert (old.default, old.space().base, old.space().head) == ("main", None, None)
+
+
+NESTED = ("spaces", "nested")
+HEAD_MISFITS = {
+    "a default that is not there": _set("default", to="other"),
+    "no default": _set("default", to=None),
+    "a base that is not there": _set(*NESTED, "base", to="other"),
+    "a circle": _set(*NESTED, "base", to="again"),
+    "a base that is itself": _set(*NESTED, "base", to="nested"),
+    "a base without a head": _set(*NESTED, "head", to=None),
+    "a head without a base": _set(*NESTED, "base", to=None),
+    "a main space with a head": _set(
+        *SPACE, to={**nested_body()["spaces"]["nested"], "embeddings": body()["spaces"]["main"]["embeddings"]}
+    ),
+    "a head of another space": _set(*NESTED, "head", to=nested_body()["spaces"]["again"]["head"]),
+    "a head that is none": _set(*NESTED, "head", to=nested_body()["items"][0]),
+    "a head outside": _set(*NESTED, "head", "path", to="../head.safetensors"),
+    "another dimension": _set(*NESTED, "dim", to=4),
+    "prefixes longer than the vectors": _set(*NESTED, "fingerprint", "trained_dims", to=[4]),
+    "rows without derived vectors": _set(*NESTED, "embeddings", to=[]),
+}
+
+
+@pytest.mark.parametrize("name", HEAD_MISFITS)
+def test_heads_that_do_not_fit_are_refused(name: str) -> None:
+    changed = nested_body()
+    HEAD_MISFITS[name](changed)
+    with pytest.raises(CorruptCollection):
+        from_json(signed(changed), name="v")
+
+
+@given(path=st.sampled_from([path for path in _paths(nested_body()) if path]), value=JSON)
+def test_no_value_anywhere_in_derived_spaces_causes_another_error(path: tuple[Any, ...], value: Any) -> None:
+    changed = copy.deepcopy(nested_body())
+    _set(*path, to=value)(changed)
+    try:
+        found = from_json(signed(changed), name="v")
+    except (CorruptCollection, UnsupportedFormat):
+        return
+    assert from_json(found.to_json(), name="v") == found or found != found

@@ -1,0 +1,79 @@
+"""Exact nearest rows by a prefix, with queries left out of their own answers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.evaluation.representations import QuerySet, Representation
+from indexers.base import MISSING, Neighbors
+from indexers.vectors import FloatArray, IdArray, truncate
+
+# A block of gathered vectors or of scores; bounds memory whatever the number of queries.
+BLOCK_BYTES = 64 << 20
+
+
+def nearest(representation: Representation, queries: QuerySet, dim: int, k: int) -> Neighbors:
+    """Return the k rows whose first `dim` numbers are closest to each query's.
+
+    Args:
+        representation: holds the rows.
+        queries: one of its sets.
+        dim: prefix dimension; prefixes of both sides are renormalised.
+        k: answers a query.
+
+    Returns:
+        Neighbors [nq, k] by cosine over the prefix; a query's own row is never among them. Id −1 and score −inf
+        where there are fewer rows.
+    """
+    import faiss
+
+    base = truncate(representation.base, dim)
+    wanted = min(k + (queries.own is not None), len(base))
+    scores, ids = faiss.knn(truncate(queries.vectors, dim), base, wanted, metric=faiss.METRIC_INNER_PRODUCT)
+    return without_own(Neighbors(scores, ids), queries.own, k)
+
+
+def without_own(found: Neighbors, own: IdArray | None, k: int) -> Neighbors:
+    """Take each query's own row out of its answers and keep the best k of the rest.
+
+    Args:
+        found: Neighbors [nq, ≥ k + 1], or of all rows.
+        own: int64 [nq], or None to take nothing out.
+        k: columns to return.
+
+    Returns:
+        Neighbors [nq, k]; id −1 and score −inf where there is nothing more.
+    """
+    scores, ids = found
+    if own is not None:
+        # Stable: what is not the query's own keeps its order, and its own goes last.
+        order = np.argsort(ids == own[:, None], axis=1, kind="stable")
+        mine = np.take_along_axis(ids, order, axis=1) == own[:, None]
+        ids = np.where(mine, MISSING, np.take_along_axis(ids, order, axis=1))
+        scores = np.where(mine, -np.inf, np.take_along_axis(scores, order, axis=1)).astype(np.float32)
+    short = k - ids.shape[1]
+    if short > 0:
+        ids = np.pad(ids, ((0, 0), (0, short)), constant_values=MISSING)
+        scores = np.pad(scores, ((0, 0), (0, short)), constant_values=-np.inf)
+    return Neighbors(np.ascontiguousarray(scores[:, :k]), np.ascontiguousarray(ids[:, :k], dtype=np.int64))
+
+
+def scores_of(base: FloatArray, xq: FloatArray, ids: IdArray) -> FloatArray:
+    """Score given rows for each query at full dimension.
+
+    Args:
+        base: unit float32 [n, D].
+        xq: unit float32 [nq, D].
+        ids: int64 [nq, s]; −1 where there is none.
+
+    Returns:
+        float32 [nq, s], −inf where there is none.
+    """
+    scores = np.empty(ids.shape, np.float32)
+    step = max(1, BLOCK_BYTES // (4 * base.shape[1] * max(1, ids.shape[1])))
+    for start in range(0, len(xq), step):
+        part = slice(start, start + step)
+        rows = base[np.maximum(ids[part], 0)]
+        scores[part] = np.einsum("qsd,qd->qs", rows, xq[part])
+    scores[ids == MISSING] = -np.inf
+    return scores

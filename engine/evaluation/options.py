@@ -1,0 +1,106 @@
+"""What is asked of an evaluation, of what, and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from engine.collection.snapshot import Snapshot
+from engine.encoders.base import Encoder
+from engine.evaluation import neighbours
+from engine.evaluation.representations import PLAIN
+from engine.evaluation.rows import Row
+
+
+class Evaluable(Protocol):
+    """What is evaluated: `engine.api.Collection` is such."""
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The version."""
+        ...
+
+    @property
+    def encoder(self) -> Encoder:
+        """What encodes queries into it; asked for only where there are texts."""
+        ...
+
+
+class Listener(Protocol):
+    """Hears what is being done, as in `engine.ingest.report`."""
+
+    def say(self, text: str) -> None:
+        """One line worth knowing."""
+        ...
+
+    def progress(self, task: str, total: int | None) -> AbstractContextManager[Callable[[int], None]]:
+        """Begin a task of `total` steps; the value advances it."""
+        ...
+
+
+class Quiet:
+    """Listens and says nothing."""
+
+    def say(self, text: str) -> None:
+        """Drop the line."""
+
+    def progress(self, task: str, total: int | None) -> AbstractContextManager[Callable[[int], None]]:
+        """Count nothing."""
+        return nullcontext(neighbours.idle)
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """What to measure.
+
+    Attributes:
+        dims: prefix dimensions; powers of two from 8 up, the trained ones and D if None.
+        k: neighbours to find, and answers judged by label.
+        shortlist: R, candidates of a rerank.
+        queries: how many items, texts and captions are drawn to ask with.
+        labels: a column of the items, or "caption", that says what class one is of; None for no such tables.
+        texts: text queries for the neighbours instead of captions.
+        use_texts: whether captions are asked with, where there are some and the encoder has a text tower.
+        representations: which of `representations.PLAIN`.
+        heads: files of heads to try on the main vectors.
+        spaces: spaces to measure beside the main one; all that are derived from it if None.
+        topics: file of TREC topics, with `qrels`.
+        qrels: file of graded judgements.
+        run_out: folder for a run file of each representation and prefix.
+        seed: of every draw.
+    """
+
+    dims: Sequence[int] | None = None
+    k: int = 10
+    shortlist: int = 100
+    queries: int = 1000
+    labels: str | None = None
+    texts: Sequence[str] | None = None
+    use_texts: bool = True
+    representations: Sequence[str] = PLAIN
+    heads: Sequence[Path] = ()
+    spaces: Sequence[str] | None = None
+    topics: Path | None = None
+    qrels: Path | None = None
+    run_out: Path | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured.
+
+    Attributes:
+        rows: every figure.
+        items: live items, all of which were searched.
+        dim: D of the main vectors.
+        seed: of every draw.
+    """
+
+    rows: tuple[Row, ...]
+    items: int
+    dim: int
+    seed: int

@@ -1,0 +1,139 @@
+"""One version of a collection, held open: what is read, searched and encoded with, and how it moves on."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Self
+
+from engine.collection.changes import require_space
+from engine.collection.commit import current_version
+from engine.collection.derived import encoder_for
+from engine.collection.manifest import FileRef, Space
+from engine.collection.snapshot import Snapshot
+from engine.encoders.base import Encoder
+from engine.ingest import run
+from engine.retrieval.searcher import Searcher
+from indexers.errors import NestvecError
+
+
+class Opened:
+    """The newest version of a collection and the space of it that is searched; `api.Collection` does things with it.
+
+    Args:
+        root: the collection.
+        device: where queries are encoded.
+        space: the space to search; the version's default if None.
+        encoder: the collection's, if it is loaded already.
+    """
+
+    def __init__(
+        self, root: Path, *, device: str = "auto", space: str | None = None, encoder: Encoder | None = None
+    ) -> None:
+        self.root = root
+        self._device = device
+        self._wanted = space
+        self._encoder = encoder
+        self._headed: tuple[FileRef, Encoder] | None = None
+        self._lock = threading.Lock()
+        self._state: tuple[Snapshot, Searcher | None] = (self._newest(), None)
+
+    def close(self) -> None:
+        """Let the version go."""
+        self._state[0].close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return self.snapshot.live_rows
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The version that is open."""
+        return self._state[0]
+
+    @property
+    def version(self) -> int:
+        """Its number."""
+        return self.snapshot.manifest.version
+
+    @property
+    def space_name(self) -> str:
+        """The space that is searched."""
+        return self._name(self.snapshot)
+
+    @property
+    def space(self) -> Space:
+        """Encoder, dimension, indexes and plans of the vectors that are searched."""
+        return self.snapshot.manifest.space(self.space_name)
+
+    @property
+    def encoder(self) -> Encoder:
+        """What encodes queries into the space that is searched, loaded the first time."""
+        return self._encoder_for(self.snapshot, self.space_name)
+
+    def _name(self, snapshot: Snapshot) -> str:
+        return self._wanted or snapshot.manifest.default
+
+    def _encoder_for(self, snapshot: Snapshot, space: str) -> Encoder:
+        """Return the collection's encoder, behind it the heads that lead to a space of a version."""
+        head = snapshot.manifest.space(space).head
+        if head is None:
+            return self._main()
+        kept = self._headed
+        if kept is None or kept[0] != head:
+            kept = self._headed = head, encoder_for(self.root, snapshot.manifest, space, self._main())
+        return kept[1]
+
+    def _main(self) -> Encoder:
+        """Return what encodes pictures that are added, loaded the first time."""
+        if self._encoder is None:
+            with self._lock:
+                if self._encoder is None:
+                    main = self.snapshot.manifest.space()
+                    self._encoder = run.encoder_of(main, wanted=None, pool=None, device=self._device)
+        return self._encoder
+
+    @property
+    def searcher(self) -> Searcher:
+        """Search by row numbers, below ids and items."""
+        return self._pair()[1]
+
+    def _pair(self) -> tuple[Snapshot, Searcher]:
+        """Return the open version and its searcher, which always belong together."""
+        snapshot, searcher = self._state
+        if searcher is None:
+            with self._lock:
+                snapshot, searcher = self._state
+                if searcher is None:
+                    searcher = Searcher(snapshot, self._name(snapshot))
+                    self._state = (snapshot, searcher)
+        return snapshot, searcher
+
+    def refresh(self) -> bool:
+        """Move to the newest version; answers already given keep theirs.
+
+        Returns:
+            whether there was a newer one.
+
+        Raises:
+            InvalidInput: it has no longer the space this was opened with; the older one stays open.
+        """
+        if current_version(self.root) == self.version:
+            return False
+        with self._lock:
+            self._state = (self._newest(), None)
+        return True
+
+    def _newest(self) -> Snapshot:
+        snapshot = Snapshot.open(self.root)
+        try:
+            require_space(self.root, snapshot.manifest, self._name(snapshot))
+        except NestvecError:
+            snapshot.close()
+            raise
+        return snapshot

@@ -1,0 +1,59 @@
+"""What can be asked: texts, picture files and vectors, made ready for a search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from engine.collection.paths import shown
+from engine.encoders.base import Encoder, require_modality
+from engine.ingest.pictures import decode_picture
+from indexers.errors import InvalidInput, PictureError
+from indexers.plan import EXACT, SearchPlan
+from indexers.vectors import FloatArray
+
+
+def text_queries(encoder: Encoder, texts: Sequence[str]) -> FloatArray:
+    """Encode query texts, unit float32 [n, D].
+
+    Raises:
+        ModalityError: the encoder has no text tower.
+        InvalidInput: a text is empty.
+    """
+    if blank := [number for number, text in enumerate(texts) if not text.strip()]:
+        raise InvalidInput(f"query {blank[0]} is empty: there is nothing to look for")
+    if wrong := [text for text in texts if shown(text) != text]:
+        raise InvalidInput(f"query {wrong[0]!r} is not valid Unicode; give it as UTF-8")
+    require_modality(encoder, "text")
+    return encoder.encode_texts(list(texts))
+
+
+def picture_query(encoder: Encoder, path: Path, *, max_pixels: int) -> FloatArray:
+    """Encode one picture file, unit float32 [D].
+
+    Raises:
+        ModalityError: the encoder takes no pictures.
+        PictureError: it cannot be read or decoded.
+    """
+    require_modality(encoder, "image")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise PictureError(f"{path} cannot be read: {error.strerror}") from error
+    picture = decode_picture(data, max_pixels=max_pixels, min_side=encoder.image_size)
+    vector: FloatArray = encoder.encode_images(encoder.prepare(picture)[None])[0]
+    return vector
+
+
+def plan_asked_for(plan: str | SearchPlan | None, exact: bool) -> SearchPlan | None:
+    """Return the plan somebody wants; None for the collection's own.
+
+    Raises:
+        InvalidInput: a plan and `exact` at once.
+        InvalidSpec: it does not parse.
+    """
+    if exact:
+        if plan is not None:
+            raise InvalidInput("exact=True and a plan exclude each other")
+        return SearchPlan(EXACT)
+    return SearchPlan.parse(plan) if isinstance(plan, str) else plan
