@@ -1,0 +1,81 @@
+"""Train a head on a collection or on files of vectors, and write it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from engine.encoders.device import choose_device
+from engine.heads.model import Head
+from engine.heads.options import TrainOptions
+from engine.heads.train import LOOKS, Progress, train
+from engine.ingest.examples import ExampleOptions, gather
+from engine.ingest.report import Listener, Silent
+from indexers.errors import HeadError
+
+PARTIAL = ".partial"
+
+
+def train_head(
+    sources: Sequence[Path],
+    options: TrainOptions,
+    examples: ExampleOptions | None = None,
+    *,
+    output: Path | None = None,
+    overwrite: bool = False,
+    listener: Listener | None = None,
+) -> Head:
+    """Train a head on cached vectors; no picture is encoded.
+
+    Args:
+        sources: one collection, or files of vectors (.npy, Parquet).
+        options: objective, dims, seed; `device` may be "auto" here.
+        examples: labels, pairs, queries.
+        output: where to write it; interrupted, the state lies beside it as `OUTPUT.partial`, and the same
+            call goes on from there.
+        overwrite: whether a head that is there already may be replaced.
+        listener: hears about progress.
+
+    Returns:
+        the head.
+
+    Raises:
+        InvalidInput: options or examples that do not fit the objective.
+        SourceError: something cannot be read.
+        HeadError: `output` exists or cannot be written.
+    """
+    heard, examples = listener or Silent(), examples or ExampleOptions()
+    if output is not None:
+        _check_output(output, overwrite)
+    options = replace(options, device=choose_device(options.device))
+    gathered = gather(sources, options.objective, replace(examples, device=options.device), options.seed)
+    heard.say(f"{len(gathered.examples)} rows of {gathered.fingerprint['model']}, on {options.device}")
+    with heard.progress("training", LOOKS) as advance:
+
+        def looked(progress: Progress) -> None:
+            advance(1)
+            heard.say(f"step {progress.step} of {progress.steps}: validation loss {progress.loss:.4f}")
+
+        head = train(
+            gathered.examples,
+            options,
+            encoder=gathered.fingerprint,
+            described=gathered.described,
+            checkpoint=None if output is None else output.with_name(output.name + PARTIAL),
+            progress=looked,
+        )
+    if output is not None:
+        head.save(output)
+    return head
+
+
+def _check_output(output: Path, overwrite: bool) -> None:
+    """Find out before an hour of training whether its result can be written."""
+    if output.suffix != ".safetensors":
+        raise HeadError(f"{output}: a head is a .safetensors file; choose such a name")
+    if output.is_dir() or (output.exists() and not overwrite):
+        raise HeadError(f"{output} exists already; choose another name, or replace it with --overwrite")
+    if not output.absolute().parent.is_dir() or not os.access(output.absolute().parent, os.W_OK):
+        raise HeadError(f"{output.absolute().parent} is no folder that can be written to")
