@@ -11,23 +11,47 @@ The Python API in five lines::
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from engine.answers import Answers
     from engine.api import Collection
+    from engine.evaluation.evaluate import evaluate
+    from engine.evaluation.options import EvaluateOptions
+    from engine.heads.model import Head, load_head
+    from engine.heads.options import TrainOptions
+    from engine.ingest.examples import ExampleOptions
+    from engine.ingest.train import train_head
 
-__all__ = ["Answers", "Collection"]
+# Where each public name lies: it is imported when it is first used, and `nestvec --help` needs none of them.
+_HOME = {
+    "Answers": "engine.answers",
+    "Collection": "engine.api",
+    "EvaluateOptions": "engine.evaluation.options",
+    "ExampleOptions": "engine.ingest.examples",
+    "Head": "engine.heads.model",
+    "TrainOptions": "engine.heads.options",
+    "evaluate": "engine.evaluation.evaluate",
+    "load_head": "engine.heads.model",
+    "train_head": "engine.ingest.train",
+}
+
+__all__ = [
+    "Answers",
+    "Collection",
+    "EvaluateOptions",
+    "ExampleOptions",
+    "Head",
+    "TrainOptions",
+    "evaluate",
+    "load_head",
+    "train_head",
+]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the API when it is first used: `nestvec --help` needs none of it."""
-    if name == "Collection":
-        from engine.api import Collection
-
-        return Collection
-    if name == "Answers":
-        from engine.answers import Answers
-
-        return Answers
-    raise AttributeError(f"module 'engine' has no attribute {name!r}")
+    """Import a public name when it is first used."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'engine' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

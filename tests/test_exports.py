@@ -14,7 +14,10 @@ from engine.api import Collection
 
 
 def test_the_package_offers_these_names() -> None:
-    assert engine.__all__ == ["Answers", "Collection"]
+    assert engine.__all__ == [
+        *("Answers", "Collection", "EvaluateOptions", "ExampleOptions", "Head", "TrainOptions"),
+        *("evaluate", "load_head", "train_head"),
+    ]
     for name in engine.__all__:
         assert getattr(engine, name).__name__ == name
         assert getattr(engine, name).__doc__

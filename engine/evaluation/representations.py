@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from engine.heads import layers
 from engine.heads.model import Head, Side
 from indexers.errors import InvalidInput
 from indexers.vectors import FloatArray, IdArray, normalize
 
 PLAIN = ("truncation", "pca", "random", "full")
 FIRST_DIM = 8
-BLOCK = 16_384
 
 
 @dataclass(frozen=True)
@@ -145,18 +145,13 @@ def represent(
 
 
 def principal_axes(base: FloatArray) -> FloatArray:
-    """Return the principal axes of vectors, the strongest first: an orthogonal float32 [D, D], axes in columns.
+    """Return the principal axes of vectors about their mean, the strongest first: orthogonal float32 [D, D] in columns.
 
-    They are the eigenvectors of the second-moment matrix XᵀX, which unlike the covariance is not centred: the map is a
-    rotation, so that scores at the full dimension stay as they are. They are fitted to the very rows that are searched:
-    with fewer rows than dimensions a prefix of rank n holds them all, which says nothing of rows that come later.
+    The vectors are turned onto them and the mean is not subtracted: the map is a rotation, so that scores at the
+    full dimension stay as they are. They are fitted to the very rows that are searched: with fewer rows than
+    dimensions a prefix of rank n holds them all, which says nothing of rows that come later.
     """
-    moment = np.zeros((base.shape[1], base.shape[1]), np.float64)
-    for start in range(0, len(base), BLOCK):
-        part = base[start : start + BLOCK]
-        moment += part.T @ part
-    axes = np.linalg.eigh(moment)[1][:, ::-1]
-    return np.ascontiguousarray(axes, dtype=np.float32)
+    return np.ascontiguousarray(layers.principal_axes(layers.moments(base)).T, dtype=np.float32)
 
 
 def random_axes(dim: int, seed: int) -> FloatArray:
