@@ -35,12 +35,13 @@ def command(
 ) -> None:
     """Add a space to a collection: its vectors sent through a HEAD, without encoding a picture again.
 
-    The collection keeps a copy of the head, and whatever is added later goes through it too. With --use a space
+    HEAD is a file, or `nested` for the one that comes with the bundled encoder. The collection keeps a copy, and whatever is added later goes through it too. With --use a space
     that this head made before is searched again by default.
 
     \b
     Example:
         nestvec apply-head photos.nest nested.safetensors --use
+        nestvec apply-head photos.nest nested
         nestvec apply-head photos.nest nested.safetensors --name small --index sq@64
         nestvec search photos.nest "a red bicycle" --space small
     """

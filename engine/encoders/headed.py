@@ -90,7 +90,8 @@ class HeadedEncoder:
     Args:
         base: what encodes.
         head: what its vectors go through.
-        path: the head's file; made absolute, so that the name means the same from every directory.
+        path: the head's file, made absolute, so that the name means the same from every directory; or the name of
+            a shipped head.
 
     Whether the head belongs to the encoder is checked when something is first asked of it: the
     fingerprint of `base` may have to read its weights.
@@ -98,10 +99,11 @@ class HeadedEncoder:
 
     def __init__(self, base: Encoder, head: Head, path: str | Path) -> None:
         from engine.encoders.checkpoints import absolute
+        from engine.encoders.shipped import is_shipped
 
         self.base = base
         self.head = head
-        self._path = absolute(str(path))
+        self._path = str(path) if is_shipped(path) else absolute(str(path))
         encoder_of_head(head, name=self._path)
 
     @property

@@ -31,7 +31,7 @@ def load_encoder(spec: str, *, device: str = "auto", pool: str | None = None, di
     Args:
         spec: "bundled", "clip:MODEL/PRETRAINED", "resnet:NAME/WEIGHTS", "precomputed" or
             "precomputed:NAME"; the modules clip and resnet say what else they understand. Behind
-            any but the last two "+head:FILE.safetensors" puts a head.
+            any but the last two "+head:FILE.safetensors" puts a head, and "+head:nested" the shipped one.
         device: "auto", "cpu", "cuda" or "mps".
         pool: how a resnet's feature map becomes one vector; for that family only.
         dim: length of a vector; for `precomputed`, which needs it, only.
@@ -62,9 +62,8 @@ def load_encoder(spec: str, *, device: str = "auto", pool: str | None = None, di
 
 
 def _headed(spec: str, *, device: str, pool: str | None, dim: int | None) -> Encoder:
-    from engine.encoders.checkpoints import local_file
     from engine.encoders.headed import HeadedEncoder
-    from engine.heads.model import load_head
+    from engine.encoders.shipped import open_head
 
     # From the right: the base may have a head itself.
     base, _, path = spec.rpartition(MARK)
@@ -75,8 +74,8 @@ def _headed(spec: str, *, device: str, pool: str | None, dim: int | None) -> Enc
             f"encoder {spec!r}: vectors that exist already do not go through an encoder. Index them as {base}, and "
             f"then apply the head: nestvec apply-head COLLECTION {path}"
         )
-    found = local_file(path, what=spec)
-    return HeadedEncoder(load_encoder(base, device=device, pool=pool, dim=dim), load_head(found), path)
+    head = open_head(path, what=spec)
+    return HeadedEncoder(load_encoder(base, device=device, pool=pool, dim=dim), head, path)
 
 
 def _precomputed(spec: str, rest: str, dim: int | None) -> Encoder:
@@ -124,6 +123,7 @@ def list_encoders(*, all_models: bool = False) -> list[EncoderInfo]:
 def _families() -> list[EncoderInfo]:
     from engine.encoders import checkpoints
     from engine.encoders.bundled import IMAGE_WEIGHTS, INSTALL, TEXT_WEIGHTS
+    from engine.encoders.shipped import SHIPPED
 
     bundled = all(find_spec(weights.package) is not None for weights in (IMAGE_WEIGHTS, TEXT_WEIGHTS))
     clip = checkpoints.cached_hub_file(*_CLIP_EXAMPLE) is not None
@@ -131,6 +131,10 @@ def _families() -> list[EncoderInfo]:
     fetched = "downloaded once; or local weights: "
     return [
         EncoderInfo("bundled", 384, _BOTH, bundled, "small, works offline" if bundled else INSTALL),
+        *(
+            EncoderInfo(f"{head.encoder}{MARK}{name}", 384, _BOTH, bundled, "the same, good at short prefixes")
+            for name, head in SHIPPED.items()
+        ),
         EncoderInfo(_EXAMPLES["clip"], 512, _BOTH, clip, f"{fetched}clip:MODEL/./weights.safetensors"),
         EncoderInfo(_EXAMPLES["resnet"], 2048, _IMAGE, resnet, f"{fetched}resnet:NAME/./weights.pth"),
         EncoderInfo("precomputed:NAME", None, frozenset(), True, "vectors that already exist; needs dim"),

@@ -11,12 +11,13 @@ from engine.collection.layout import DEFAULT_SPACE
 from engine.collection.snapshot import Snapshot
 from engine.encoders.base import Fingerprint
 from engine.encoders.headed import require_encoder
+from engine.encoders.shipped import open_head
 from engine.evaluation import captions, collected, judged, labelled, neighbours, trec
 from engine.evaluation.material import ITEMS, TEXTS, TOPICS, Material, gather, spaces_of
 from engine.evaluation.options import Evaluable, EvaluateOptions, Evaluation, Listener, Quiet
 from engine.evaluation.representations import QuerySet, Representation, represent
 from engine.evaluation.rows import Row
-from engine.heads.model import Head, load_head
+from engine.heads.model import Head
 from indexers.errors import InvalidInput
 
 NOT_ADAPTIVE = ("random", "full")
@@ -58,7 +59,7 @@ def _heads(snapshot: Snapshot, options: EvaluateOptions) -> dict[str, Head]:
     for path in options.heads:
         if path.stem in heads:
             raise InvalidInput(f"two heads are called {path.stem!r}, and would be one line in the tables: rename one")
-        heads[path.stem] = load_head(path)
+        heads[path.stem] = open_head(path)
         require_encoder(heads[path.stem], fingerprint, name=str(path))
     return heads
 

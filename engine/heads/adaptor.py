@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-DEFAULTS = Defaults(steps=1500, batch=512, rate=0.001, hidden=512)
+DEFAULTS = Defaults(steps=1000, batch=256, rate=0.001, hidden=512)
 
 NEAR = 10
 MOST_QUERIES = 32_768

@@ -14,7 +14,8 @@ from engine.collection.manifest import MOST_DIMENSIONS, FileRef, Manifest, Space
 from engine.collection.snapshot import Snapshot
 from engine.encoders.base import Encoder, Fingerprint
 from engine.encoders.headed import MARK, encoder_of_head, headed_fingerprint, require_encoder
-from engine.heads.model import Head, load_head
+from engine.encoders.shipped import open_head
+from engine.heads.model import Head
 from engine.ingest.derive import derived, tail_rows
 from engine.ingest.report import Listener, Silent, Summary
 from engine.ingest.run import MANY_ROWS, RunOptions, available_options, encoder_of, for_space
@@ -62,7 +63,7 @@ def apply_head(
 
     Args:
         root: the collection.
-        path: the head's file; the collection keeps a copy.
+        path: the head's file, or the name of a shipped one; the collection keeps a copy.
         options: how.
         listener: hears about progress.
         load: makes the collection's encoder, whose text tower the plan is measured with; loaded here if None.
@@ -76,7 +77,7 @@ def apply_head(
     """
     started = time.perf_counter()
     how, heard = options or HeadOptions(), listener or Silent()
-    head = load_head(path)
+    head = open_head(path)
     with Snapshot.open(root) as snapshot:
         base = _base(snapshot.manifest, head, str(path))
         if _is_there(snapshot.manifest, base, head, how):

@@ -167,7 +167,7 @@ def accuracy(base: FloatArray, labels: np.ndarray, queries: FloatArray, wanted: 
     return float((labels[found] == wanted).mean())
 
 
-@pytest.mark.parametrize("how", [{}, {"hidden": 16}, {"shared_classifier": True}, {"width": 12}])
+@pytest.mark.parametrize("how", [{}, {"hidden": 0}, {"shared_classifier": True}, {"width": 12, "hidden": 16}])
 def test_a_supervised_head_finds_the_labels_in_a_short_prefix(how: dict[str, Any]) -> None:
     (x, labels), (xq, wanted) = labelled(), labelled(300, 9)
     head = train(Examples(x, labels), options("supervised", steps=200, rate=0.01, **how), encoder={})
