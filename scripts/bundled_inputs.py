@@ -1,4 +1,4 @@
-"""What scripts/build_bundled reads: emoji in several styles, stamps, photographs, and their captions.
+"""What scripts/build_bundled and scripts/build_nested read: emoji in several styles, stamps, photographs, captions.
 
 Not a script of its own. Inputs are fetched with npm, pip and apt-get and checked by their SHA-256.
 """
@@ -14,11 +14,12 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import resvg_py
@@ -120,9 +121,9 @@ class Pictures:
         return Pictures(tuple(self.captions[i] for i in kept), self.features[kept], self.logits[kept])
 
 
-def fetch(folder: Path) -> None:
-    """Bring every input into `folder` and check its hash."""
-    for name, sha256 in INPUTS.items():
+def fetch(folder: Path, inputs: Mapping[str, str]) -> None:
+    """Bring every one of `inputs` (archive → SHA-256) into `folder` and check its hash."""
+    for name, sha256 in inputs.items():
         if not (folder / name).exists():
             subprocess.run(fetch_command(name), cwd=folder, check=True)
         found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
@@ -136,7 +137,7 @@ def fetch_command(name: str) -> list[str]:
     """Return the command of npm, pip or apt-get that fetches an archive into the working directory."""
     if name.endswith(".deb"):
         package, version, _ = name.split("_")
-        return ["apt-get", "download", f"{package}={version}"]
+        return ["apt-get", "download", f"{package}={unquote(version)}"]
     if name.endswith(".whl"):
         package, version = name.split("-")[:2]
         return [sys.executable, "-m", "pip", "download", "--no-deps", f"{package}=={version}"]

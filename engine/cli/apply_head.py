@@ -35,8 +35,9 @@ def command(
 ) -> None:
     """Add a space to a collection: its vectors sent through a HEAD, without encoding a picture again.
 
-    HEAD is a file, or `nested` for the one that comes with the bundled encoder. The collection keeps a copy, and whatever is added later goes through it too. With --use a space
-    that this head made before is searched again by default.
+    HEAD is a file, or `nested`: the one that comes with the bundled encoder. The collection keeps a copy of it, and
+    whatever is added later goes through it too. With --use a space that this head made before is searched again by
+    default.
 
     \b
     Example:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-DEFAULTS = Defaults(steps=1000, batch=512, rate=0.01)
+DEFAULTS = Defaults(steps=600, batch=512, rate=0.01)
 
 NEAR = 10
 OTHERS = 4096
