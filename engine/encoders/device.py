@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from engine.encoders.base import Device
 from indexers.errors import InvalidInput
+from indexers.threads import available_cores
 
 # Fastest first: `auto` takes the first one that is there.
 _PREFERENCE: tuple[Device, ...] = ("cuda", "mps", "cpu")
@@ -67,22 +67,6 @@ def describe_device(device: Device) -> str:
         return "mps (Apple GPU)"
     cores = available_cores()
     return f"cpu ({cores} {'core' if cores == 1 else 'cores'})"
-
-
-def available_cores() -> int:
-    """Count the cores this process may use: NESTVEC_THREADS if set, else the CPU affinity.
-
-    Raises:
-        InvalidInput: NESTVEC_THREADS is not a whole number above zero.
-    """
-    asked = os.environ.get("NESTVEC_THREADS", "").strip()
-    if asked:
-        if not asked.isdecimal() or int(asked) < 1:
-            raise InvalidInput(f"NESTVEC_THREADS: expected a whole number above 0, found {asked!r}")
-        return int(asked)
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def set_torch_threads(count: int) -> None:

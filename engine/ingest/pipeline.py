@@ -24,10 +24,11 @@ from blake3 import blake3
 from numpy.typing import NDArray
 
 from engine.encoders.base import Encoder, require_modality, require_same
-from engine.encoders.device import available_cores, set_torch_threads, torch_threads
+from engine.encoders.device import set_torch_threads, torch_threads
 from engine.encoders.registry import load_encoder
 from engine.ingest.pictures import decode_sized
 from indexers.errors import InvalidInput, PictureError
+from indexers.threads import available_cores
 from indexers.vectors import FloatArray
 
 T = TypeVar("T")
