@@ -50,7 +50,7 @@ def numbers(kind: type[int] | type[float]) -> Callable[[click.Context, click.Par
 @click.option("--steps", type=click.IntRange(1), help="At most so many; early stopping may end it sooner.")
 @click.option("--batch", type=click.IntRange(2), help="Rows a step.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Highest learning rate.")
-@click.option("--patience", type=click.IntRange(1), default=5, show_default=True, help="Looks (of 20) without a gain.")
+@click.option("--patience", type=click.IntRange(1), default=10, show_default=True, help="Looks (of 20) without a gain.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="The same seed, the same head.")
 @click.option("--overwrite", is_flag=True, help="Replace a head that is there already.")
 @options.device

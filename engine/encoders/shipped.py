@@ -52,7 +52,9 @@ class ShippedHead:
 
 
 SHIPPED = {
-    "nested": ShippedHead("bundled_nested.safetensors", "0" * 64, "bundled"),
+    "nested": ShippedHead(
+        "bundled_nested.safetensors", "1bf6dc32492234c7ac444864d27d9b49efd60f7ad6ae4d3da6762d15adc7e077", "bundled"
+    ),
 }
 
 

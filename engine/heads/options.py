@@ -89,7 +89,7 @@ class TrainOptions:
     shared_classifier: bool = False
     fixed: Side | None = None
     shared_tower: bool = False
-    patience: int = 5
+    patience: int = 10
     device: Device = "cpu"
 
 

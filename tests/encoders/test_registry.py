@@ -50,7 +50,8 @@ def test_an_unknown_device_is_refused() -> None:
 
 def test_the_families_are_listed() -> None:
     infos = list_encoders()
-    assert [info.spec.partition(":")[0] for info in infos] == ["bundled", "clip", "resnet", "precomputed"]
+    families = [info.spec.partition(":")[0] for info in infos]
+    assert families == ["bundled", "bundled+head", "clip", "resnet", "precomputed"]
     assert all(info.note for info in infos)
     assert infos[-1].available
     assert infos[0].dim == load_encoder("bundled", device="cpu").dim
@@ -64,4 +65,4 @@ def test_all_models_are_listed_and_their_specs_parse() -> None:
     for family in ("clip:", "resnet:timm:", "resnet:resnet"):
         listed = [spec for spec in specs if spec.startswith(family)]
         assert load_encoder(listed[-1], device="cpu").name == listed[-1]
-    assert len(set(specs[4:])) == len(specs[4:])
+    assert len(set(specs[5:])) == len(specs[5:])
