@@ -19,15 +19,20 @@ PARTIAL = ".partial"
 
 
 def train_head(
-    sources: Sequence[Path],
+    sources: str | Path | Sequence[str | Path],
     options: TrainOptions,
     examples: ExampleOptions | None = None,
     *,
-    output: Path | None = None,
+    output: str | Path | None = None,
     overwrite: bool = False,
     listener: Listener | None = None,
 ) -> Head:
     """Train a head on cached vectors; no picture is encoded.
+
+    Example:
+        >>> import engine
+        >>> options = engine.TrainOptions("rotation", dims=(16, 32, 64))
+        >>> head = engine.train_head("photos.nest", options, output="nested.safetensors")
 
     Args:
         sources: one collection, or files of vectors (.npy, Parquet).
@@ -47,10 +52,12 @@ def train_head(
         HeadError: `output` exists or cannot be written.
     """
     heard, examples = listener or Silent(), examples or ExampleOptions()
-    if output is not None:
-        _check_output(output, overwrite)
+    paths = [Path(sources)] if isinstance(sources, str | Path) else [Path(one) for one in sources]
+    target = None if output is None else Path(output)
+    if target is not None:
+        _check_output(target, overwrite)
     options = replace(options, device=choose_device(options.device))
-    gathered = gather(sources, options.objective, replace(examples, device=options.device), options.seed)
+    gathered = gather(paths, options.objective, replace(examples, device=options.device), options.seed)
     heard.say(f"{len(gathered.examples)} rows of {gathered.fingerprint['model']}, on {options.device}")
     with heard.progress("training", LOOKS) as advance:
 
@@ -63,11 +70,11 @@ def train_head(
             options,
             encoder=gathered.fingerprint,
             described=gathered.described,
-            checkpoint=None if output is None else output.with_name(output.name + PARTIAL),
+            checkpoint=None if target is None else target.with_name(target.name + PARTIAL),
             progress=looked,
         )
-    if output is not None:
-        head.save(output)
+    if target is not None:
+        head.save(target)
     return head
 
 
