@@ -95,7 +95,7 @@ def main() -> None:
     except click.exceptions.Exit as exit_:
         code = exit_.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("nestvec: interrupted; run the same command again to go on from here", err=True)
+        click.echo("nestvec: interrupted; what was finished is kept: run the same command again", err=True)
         code = INTERRUPTED
     except click.ClickException as error:
         error.show()

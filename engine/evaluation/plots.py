@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -89,7 +90,8 @@ def _save(figure: Figure, file: Path) -> None:
     except OSError as error:
         raise SourceError(f"{file} cannot be written: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _panels(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
@@ -39,7 +40,8 @@ def write_parquet(path: Path, rows: Sequence[Row]) -> None:
     except OSError as error:
         raise SourceError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def text_tables(rows: Sequence[Row]) -> Iterator[str]:

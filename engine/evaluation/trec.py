@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
@@ -139,7 +140,8 @@ def write_run(path: Path, run: Run) -> None:
     except OSError as error:
         raise SourceError(f"{path} cannot be written: {error.strerror}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def common(topics: dict[str, str], qrels: Qrels, where: str) -> list[str]:

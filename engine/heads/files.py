@@ -75,6 +75,12 @@ def parse_safetensors(data: bytes, *, name: str) -> tuple[dict[str, Any], dict[s
     if len(data) > MOST_BYTES:
         raise HeadError(f"head {name} is larger than {MOST_BYTES >> 20} MB: it is no head")
     try:
-        return load(data), _split(data)[0].get("__metadata__", {})
-    except (SafetensorError, ValueError, struct.error, RecursionError, KeyError) as error:
+        return load(data), _metadata(data)
+    except (SafetensorError, ValueError, TypeError, struct.error, RecursionError, KeyError) as error:
         raise HeadError(f"head {name} is damaged or no safetensors file ({error}); train or copy it again") from error
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    """Return the strings of the header; null and a missing key are none."""
+    found = _split(data)[0].get("__metadata__") or {}
+    return {str(key): str(value) for key, value in dict(found).items()}

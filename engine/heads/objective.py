@@ -69,6 +69,7 @@ class Objective(Protocol):
 def relative(options: TrainOptions) -> list[float]:
     """Return the weights of the dims, scaled to a mean of 1."""
     given = np.asarray(options.weights or [1.0] * len(options.dims), dtype=np.float64)
+    given = given / given.max()  # whose mean cannot overflow
     return [float(weight) for weight in given / given.mean()]
 
 

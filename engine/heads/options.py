@@ -18,6 +18,8 @@ Device = Literal["cpu", "cuda", "mps"]
 FEWEST_ROWS = 20
 FEWEST_OF_A_CLASS = 2
 MOST_VALIDATION_ROWS = 4096
+# What torch takes as a seed.
+MOST_SEED = 1 << 63
 LABELLED = "supervised"
 PAIRED = "paired"
 
@@ -100,17 +102,29 @@ def check_options(options: TrainOptions, examples: Examples) -> None:
         InvalidInput: an unknown objective, dims that are not ascending or exceed the width, or an
             option that the objective does not have.
     """
+    check_numbers(options)
+    width, dims = options.width or examples.dim, options.dims
+    if dims[-1] > width:
+        raise InvalidInput(f"dims {_list(dims)}: the head gives {width} dimensions, so no prefix can have {dims[-1]}")
+    _check_meant(options, examples.dim)
+
+
+def check_numbers(options: TrainOptions) -> None:
+    """Refuse options that fit no examples at all.
+
+    Raises:
+        InvalidInput: as `check_options`.
+    """
     if options.objective not in OBJECTIVES:
         raise InvalidInput(f"objective {options.objective!r}: expected one of {', '.join(OBJECTIVES)}")
-    width = options.width or examples.dim
     dims = options.dims
     if not dims or list(dims) != sorted(set(dims)) or dims[0] < 1:
         raise InvalidInput(f"dims {_list(dims)}: expected ascending prefix dimensions, such as 16,32,64,128")
-    if dims[-1] > width:
-        raise InvalidInput(f"dims {_list(dims)}: the head gives {width} dimensions, so no prefix can have {dims[-1]}")
-    if options.weights is not None and (len(options.weights) != len(dims) or min(options.weights) <= 0):
+    weights = options.weights
+    if weights is not None and (len(weights) != len(dims) or not all(0 < weight < float("inf") for weight in weights)):
         raise InvalidInput(f"weights: expected {len(dims)} numbers above 0, one for each of dims {_list(dims)}")
-    _check_meant(options, examples.dim)
+    if options.seed < 0:
+        raise InvalidInput(f"seed: expected 0 or more, found {options.seed}")
     numbers = {"steps": options.steps, "batch": options.batch, "rate": options.rate, "width": options.width}
     for name, value in {**numbers, "patience": options.patience}.items():
         if value is not None and not 0 < value < float("inf"):

@@ -18,14 +18,14 @@ from engine.heads.layers import moments, principal_axes
 from engine.heads.losses import neighbourhood
 from engine.heads.model import Tower
 from engine.heads.objective import MOST_BASE, Defaults, draw, kept_shortlist, nearest, relative, sample
-from engine.heads.options import Examples, TrainOptions
+from engine.heads.options import MOST_SEED, Examples, TrainOptions
 from indexers.vectors import FloatArray
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-DEFAULTS = Defaults(steps=600, batch=512, rate=0.01)
+DEFAULTS = Defaults(steps=300, batch=512, rate=0.01)
 
 NEAR = 10
 OTHERS = 4096
@@ -77,7 +77,7 @@ class Rotation:
         """Return the temperature at which a full vector's neighbourhood has the wanted perplexity."""
         import torch
 
-        generator = torch.Generator().manual_seed(self._options.seed)
+        generator = torch.Generator().manual_seed(self._options.seed % MOST_SEED)
         xq, near, mine = self._sides[-1]
         chosen = draw(len(xq), BATCH_OF_A_LOOK, generator).to(xq.device)
         others = draw(len(self._base), min(OTHERS, len(self._base)), generator).to(xq.device)
@@ -156,7 +156,7 @@ class Rotation:
     def _validation_loss(self, basis: Tensor) -> float:
         import torch
 
-        generator = torch.Generator().manual_seed(self._options.seed)
+        generator = torch.Generator().manual_seed(self._options.seed % MOST_SEED)
         with torch.no_grad():
             parts = [
                 self._batch_loss(side, BATCH_OF_A_LOOK, basis, generator) for _ in range(LOOKS) for side in self._held

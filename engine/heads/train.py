@@ -21,7 +21,7 @@ from blake3 import blake3
 from engine.heads.checkpoint import Checkpoint, load_checkpoint
 from engine.heads.model import Head
 from engine.heads.objective import Defaults, Objective
-from engine.heads.options import Examples, TrainOptions, check_examples, check_options, split
+from engine.heads.options import MOST_SEED, Examples, TrainOptions, check_examples, check_options, split
 from indexers.errors import NestvecError
 from indexers.threads import available_cores
 
@@ -137,6 +137,17 @@ def _deterministic(options: TrainOptions) -> Iterator[None]:
         torch.set_num_threads(before[1])
 
 
+@dataclass(frozen=True)
+class State:
+    """A run between two steps; see `checkpoint.Checkpoint`, which is this on disk."""
+
+    step: int
+    best: float
+    best_step: int
+    losses: tuple[tuple[int, float], ...]
+    tensors: dict[str, Tensor]
+
+
 class _Run:
     """The state of a training run: an objective, its optimizer, and the best parameters so far."""
 
@@ -165,6 +176,7 @@ class _Run:
         self._losses: list[tuple[int, float]] = [(0, self.objective.validation_loss())]
         self._best_step, self._best = 0, self._losses[0][1]
         self._kept = self._copy()
+        self._whole: State | None = None
         self._resume()
 
     def _copy(self) -> dict[str, Tensor]:
@@ -181,6 +193,8 @@ class _Run:
                 self._take_step()
                 if self._step % every == 0 or self._step == self._steps:
                     self._look()
+                # Ctrl-C may come in the middle of a step or a look: what is written is what was whole last.
+                self._whole = self._state()
                 if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
                     self._save()
                     saved = time.monotonic()
@@ -200,7 +214,7 @@ class _Run:
         rate = self._rate * min(1.0, (done + 1 / self._steps) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * done))
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        generator = torch.Generator().manual_seed(self._options.seed * 1_000_003 + self._step)
+        generator = torch.Generator().manual_seed((self._options.seed * 1_000_003 + self._step) % MOST_SEED)
         self._optimizer.zero_grad()
         loss = self.objective.loss(generator)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -210,6 +224,8 @@ class _Run:
     def _look(self) -> None:
         loss = self.objective.validation_loss()
         if not math.isfinite(loss):
+            if self._checkpoint is not None:
+                self._checkpoint.unlink(missing_ok=True)  # it would refuse the run with a smaller rate
             raise NestvecError(
                 f"training diverged at step {self._step}: the validation loss is {loss}; try a smaller --rate"
             )
@@ -220,21 +236,33 @@ class _Run:
 
     # -- interruption --------------------------------------------------------------------
 
-    def _save(self) -> None:
-        if self._checkpoint is None or self._step == 0:
-            return
-        named = {"now": self._copy(), "best": self._kept, "first": {}, "second": {}}
+    def _state(self) -> State | None:
+        """Copy all that a checkpoint holds, as it is between two steps."""
+        if self._checkpoint is None:
+            return None
+        named = {f"best.{name}": part for name, part in self._kept.items()}
         for name, part in self.objective.parameters.items():
-            state = self._optimizer.state[part]
-            named["first"][name], named["second"][name] = state["exp_avg"], state["exp_avg_sq"]
-        arrays = {f"{kind}.{name}": part.cpu().numpy() for kind, parts in named.items() for name, part in parts.items()}
-        state = Checkpoint(self._run, self._step, self._best, self._best_step, tuple(self._losses), arrays)
-        state.save(self._checkpoint)
+            moments = self._optimizer.state[part]
+            named[f"now.{name}"] = part.detach().clone()
+            named[f"first.{name}"] = moments["exp_avg"].clone()
+            named[f"second.{name}"] = moments["exp_avg_sq"].clone()
+        return State(self._step, self._best, self._best_step, tuple(self._losses), named)
+
+    def _save(self) -> None:
+        if self._checkpoint is not None and self._whole is not None:
+            one = self._whole
+            arrays = {name: part.cpu().numpy() for name, part in one.tensors.items()}
+            Checkpoint(self._run, one.step, one.best, one.best_step, one.losses, arrays).save(self._checkpoint)
 
     def _resume(self) -> None:
         import torch
 
-        state = None if self._checkpoint is None else load_checkpoint(self._checkpoint, self._run)
+        shapes = {
+            f"{kind}.{name}": tuple(part.shape)
+            for name, part in self.objective.parameters.items()
+            for kind in ("now", "best", "first", "second")
+        }
+        state = None if self._checkpoint is None else load_checkpoint(self._checkpoint, self._run, shapes, self._steps)
         if state is None:
             return
         device = self._options.device
@@ -249,6 +277,7 @@ class _Run:
             }
         self._step, self._best, self._best_step = state.step, state.best, state.best_step
         self._losses = list(state.losses)
+        self._whole = self._state()
 
     @contextlib.contextmanager
     def _restored(self) -> Iterator[None]:

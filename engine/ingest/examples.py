@@ -243,7 +243,7 @@ def _labels(drawn: Drawn, name: str | None) -> tuple[NDArray[np.int64], NDArray[
     if name is None:
         raise InvalidInput("objective supervised needs labels: name their column with --labels")
     values = [row.get(name) for row in drawn.columns]
-    keep = [number for number, value in enumerate(values) if value is not None]
+    keep = [number for number, value in enumerate(values) if value is not None and value != ""]
     if not keep:
         known = ", ".join(sorted(drawn.known)) or "none"
         raise InvalidInput(f"no row has a value in column {name!r}; the columns there are: {known}")
@@ -263,6 +263,8 @@ def _pairs(drawn: Drawn, origin: Origin, options: ExampleOptions) -> tuple[NDArr
             )
         return np.arange(len(drawn.columns)), pairs[np.concatenate(drawn.numbers)]
     texts = [row.get(CAPTION) for row in drawn.columns]
+    if origin.fingerprint["model"].partition(":")[0] == PRECOMPUTED:
+        raise InvalidInput("these vectors were made elsewhere, and captions cannot be encoded: give --pairs FILE")
     keep = [number for number, text in enumerate(texts) if text]
     if not keep:
         raise InvalidInput("objective paired needs captions, or --pairs FILE with a second vector for each row")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from engine.encoders.device import choose_device
 from engine.heads.model import Head
-from engine.heads.options import TrainOptions
+from engine.heads.options import TrainOptions, check_numbers
 from engine.heads.train import LOOKS, Progress, train
 from engine.ingest.examples import ExampleOptions, gather
 from engine.ingest.report import Listener, Silent
@@ -54,6 +54,7 @@ def train_head(
     heard, examples = listener or Silent(), examples or ExampleOptions()
     paths = [Path(sources)] if isinstance(sources, str | Path) else [Path(one) for one in sources]
     target = None if output is None else Path(output)
+    check_numbers(options)
     if target is not None:
         _check_output(target, overwrite)
     options = replace(options, device=choose_device(options.device))
@@ -73,6 +74,8 @@ def train_head(
             checkpoint=None if target is None else target.with_name(target.name + PARTIAL),
             progress=looked,
         )
+    if head.training["best_step"] == 0:
+        heard.say("no step did better on the validation rows than the start: the head is the principal axes alone")
     if target is not None:
         head.save(target)
     return head

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from engine.heads.checkpoint import Checkpoint
+from engine.heads.files import read_safetensors
 from engine.heads.layers import moments, principal_axes
 from engine.heads.model import Head, load_head
 from engine.heads.options import Examples, TrainOptions
@@ -86,7 +89,7 @@ def test_a_run_that_is_interrupted_ends_as_one_that_is_not(objective: str, tmp_p
     assert partial.exists()
     steps: list[int] = []
     head = train(*made, encoder=ENCODER, checkpoint=partial, progress=lambda p: steps.append(p.step))
-    assert steps[0] == 33
+    assert steps[0] == 30  # the look it was interrupted in is made again
     assert not partial.exists()
     assert head.to_bytes() == train(*made, encoder=ENCODER).to_bytes()
 
@@ -109,6 +112,60 @@ def test_a_checkpoint_of_another_run_is_not_gone_on_from(tmp_path: Path) -> None
     partial.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(HeadError, match="damaged"):
         train(examples("rotation"), options("rotation"), encoder=ENCODER, checkpoint=partial)
+
+
+def spoil(path: Path, **changes: Any) -> None:
+    """Write a checkpoint again with other contents and a hash that fits them."""
+    arrays, metadata = read_safetensors(path)
+    said = {**json.loads(metadata["state"]), **{k: v for k, v in changes.items() if k in ("step", "best", "losses")}}
+    arrays |= changes.get("arrays", {})
+    kept = {name: array for name, array in arrays.items() if array is not None}
+    losses = tuple((int(step), float(loss)) for step, loss in said["losses"])
+    Checkpoint(metadata["run"], said["step"], said["best"], said["best_step"], losses, kept).save(path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"step": -5},
+        {"step": 10**9},
+        {"best": float("nan")},
+        {"best": float("-inf")},
+        {"losses": []},
+        {"arrays": {"now.up": None}},
+        {"arrays": {"now.up": np.ones((1, 1), np.float32)}},
+        {"arrays": {"first.up": np.ones((3, 5), np.float32)}},
+        {"arrays": {"best.bias": np.full(DIM, np.nan, np.float32)}},
+        {"arrays": {"now.bias": np.zeros(DIM)}},
+        {"arrays": {"more": np.zeros(1, np.float32)}},
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+    partial = tmp_path / "h.partial"
+    made = examples("adaptor"), options("adaptor", steps=20)
+
+    def interrupt(progress: Progress) -> None:
+        if progress.step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(*made, encoder=ENCODER, checkpoint=partial, progress=interrupt)
+    whole = partial.read_bytes()
+    spoil(partial, **changes)
+    with pytest.raises(HeadError, match="damaged"):
+        train(*made, encoder=ENCODER, checkpoint=partial)
+    flipped = bytearray(whole)
+    flipped[-5] ^= 1
+    partial.write_bytes(flipped)
+    with pytest.raises(HeadError, match="its own hash"):
+        train(*made, encoder=ENCODER, checkpoint=partial)
+    partial.write_bytes(whole)
+    assert train(*made, encoder=ENCODER, checkpoint=partial).to_bytes() == train(*made, encoder=ENCODER).to_bytes()
+
+
+@pytest.mark.parametrize("seed", [2**63, 10**30])
+def test_any_seed_will_do(seed: int) -> None:
+    assert fit("rotation", seed=seed, steps=3).training["options"]["seed"] == seed
 
 
 # -- what each objective promises ------------------------------------------------------------
@@ -248,6 +305,9 @@ def test_on_a_gpu_it_learns_as_much(objective: str) -> None:
         ("supervised", {"dims": (4, 8), "width": 6}, "gives 6 dimensions"),
         ("rotation", {"weights": (1.0,)}, "2 numbers above 0"),
         ("rotation", {"weights": (1.0, 0.0)}, "2 numbers above 0"),
+        ("rotation", {"weights": (1.0, float("nan"))}, "2 numbers above 0"),
+        ("rotation", {"weights": (1.0, float("inf"))}, "2 numbers above 0"),
+        ("rotation", {"seed": -1}, "0 or more"),
         ("rotation", {"width": 12}, "no such choice"),
         ("rotation", {"hidden": 4}, "no such choice"),
         ("rotation", {"shared_classifier": True}, "no such choice"),

@@ -132,7 +132,7 @@ def test_captions_are_pairs_and_queries(tmp_path: Path) -> None:
         ("rotation", ExampleOptions(labels="kind"), InvalidInput, "is for supervised"),
         ("supervised", ExampleOptions(labels="kind", queries="captions"), InvalidInput, "is for rotation"),
         ("adaptor", ExampleOptions(pairs=Path("p.npy")), InvalidInput, "is for paired"),
-        ("paired", ExampleOptions(), InvalidInput, "needs captions"),
+        ("paired", ExampleOptions(), InvalidInput, "give --pairs FILE"),
         ("paired", ExampleOptions(pairs=Path("missing.npy")), SourceError, "missing.npy does not exist"),
         ("rotation", ExampleOptions(queries="captions"), InvalidInput, "no captions"),
         ("rotation", ExampleOptions(queries="missing.txt"), SourceError, "missing.txt"),
