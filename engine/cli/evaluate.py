@@ -64,7 +64,7 @@ def read_dims(_context: click.Context, _parameter: click.Parameter, text: str | 
 @click.option("--labels", metavar="COLUMN", help="Also 1-NN, mAP and adaptive retrieval by this column, or by caption.")
 @click.option("--texts", type=options.FILE, help="A file of text queries, one a line, instead of captions.")
 @click.option("--no-texts", is_flag=True, help="Leave the captions out.")
-@click.option("--head", "heads", multiple=True, type=options.FILE, help="A head to try; may be repeated.")
+@click.option("--head", "heads", multiple=True, type=options.FILE, help="A head to try, or `nested`; may be repeated.")
 @click.option(
     "--space", "spaces", multiple=True, metavar="NAME", help="A space to measure too; all derived by default."
 )
@@ -94,7 +94,7 @@ def command(collection: Path | None, run_file: Path | None, device: str, **given
     asked = Asked(**given)
     _check_shown(shown)
     if run_file is not None:
-        _only_run(collection, asked)
+        _only_run(collection, asked, shown)
         _show(None, _score(run_file, asked), shown, run_file.name)
         return
     if collection is None:
@@ -118,11 +118,15 @@ def _check_shown(shown: Shown) -> None:
             plot_files(path)
 
 
-def _only_run(collection: Path | None, asked: Asked) -> None:
+def _only_run(collection: Path | None, asked: Asked, shown: Shown) -> None:
     if collection is not None or asked.topics is not None or asked.run_out is not None or asked.labels is not None:
         raise click.UsageError("--run is scored by itself: give it with --qrels, and no collection")
     if asked.qrels is None:
         raise click.UsageError("--run needs --qrels")
+    if asked.heads or asked.dims is not None or asked.spaces:
+        raise click.UsageError("--run is scored as it is: --head, --dims and --space would change nothing")
+    if shown.plots:
+        raise click.UsageError("--run has no prefixes: there is nothing for --plot to draw")
 
 
 def _score(run_file: Path, asked: Asked) -> tuple[Row, ...]:

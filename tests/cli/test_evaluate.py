@@ -79,6 +79,8 @@ def test_the_tables(labelled: Path) -> None:
         (("c.nest", "--space", "none"), "no space 'none'"),
         (("--run", "t.csv"), "--run needs --qrels"),
         (("c.nest", "--run", "t.csv", "--qrels", "t.csv"), "--run is scored by itself"),
+        (("--run", "t.csv", "--qrels", "t.csv", "--dims", "8"), "would change nothing"),
+        (("--run", "t.csv", "--qrels", "t.csv", "--plot", "a.png"), "nothing for --plot"),
     ],
 )
 def test_wrong_usage(labelled: Path, arguments: tuple[str, ...], said: str) -> None:
