@@ -144,7 +144,7 @@ def require_modality(encoder: Encoder, modality: Modality) -> None:
             "For text queries index with an encoder that has a text tower, "
             "such as clip:ViT-B-32/laion2b_s34b_b79k or bundled."
             if modality == "text"
-            else "Query with a stored item or with vectors instead."
+            else "Query with the id or path of a stored item, or from Python with vectors."
         )
     )
 
