@@ -11,7 +11,7 @@ from engine.encoders.device import choose_device
 from engine.heads.model import Head
 from engine.heads.options import TrainOptions, check_numbers
 from engine.heads.train import LOOKS, Progress, train
-from engine.ingest.examples import ExampleOptions, gather
+from engine.ingest.examples import ExampleOptions, Gathered, gather
 from engine.ingest.report import Listener, Silent
 from indexers.errors import HeadError
 
@@ -60,25 +60,29 @@ def train_head(
     options = replace(options, device=choose_device(options.device))
     gathered = gather(paths, options.objective, replace(examples, device=options.device), options.seed)
     heard.say(f"{len(gathered.examples)} rows of {gathered.fingerprint['model']}, on {options.device}")
+    head = _train(gathered, options, None if target is None else target.with_name(target.name + PARTIAL), heard)
+    if head.training["best_step"] == 0:
+        heard.say("no step did better on the validation rows than the start: the head is the principal axes alone")
+    if target is not None:
+        head.save(target)
+    return head
+
+
+def _train(gathered: Gathered, options: TrainOptions, checkpoint: Path | None, heard: Listener) -> Head:
     with heard.progress("training", LOOKS) as advance:
 
         def looked(progress: Progress) -> None:
             advance(1)
             heard.say(f"step {progress.step} of {progress.steps}: validation loss {progress.loss:.4f}")
 
-        head = train(
+        return train(
             gathered.examples,
             options,
             encoder=gathered.fingerprint,
             described=gathered.described,
-            checkpoint=None if target is None else target.with_name(target.name + PARTIAL),
+            checkpoint=checkpoint,
             progress=looked,
         )
-    if head.training["best_step"] == 0:
-        heard.say("no step did better on the validation rows than the start: the head is the principal axes alone")
-    if target is not None:
-        head.save(target)
-    return head
 
 
 def _check_output(output: Path, overwrite: bool) -> None:
