@@ -157,13 +157,17 @@ def require_same(expected: Fingerprint, found: Fingerprint, *, where: str) -> No
     """
     if expected == found:
         return
-    ours, theirs = expected.to_json(), found.to_json()
-    differing = "; ".join(f"{key}: {ours[key]} ≠ {theirs[key]}" for key in ours if ours[key] != theirs[key])
     raise EncoderMismatch(
         f"{where} holds vectors of {expected.model} ({expected.digest}), "
-        f"and {found.model} ({found.digest}) was given. They differ in {differing}. "
+        f"and {found.model} ({found.digest}) was given. They differ in {differing(expected, found)}. "
         f"Use the encoder the collection was made with, or make a new collection."
     )
+
+
+def differing(expected: Fingerprint, found: Fingerprint) -> str:
+    """Write out the fields in which two fingerprints differ."""
+    ours, theirs = expected.to_json(), found.to_json()
+    return "; ".join(f"{key}: {ours[key]} ≠ {theirs[key]}" for key in ours if ours[key] != theirs[key])
 
 
 def hash_arrays(arrays: Iterable[tuple[str, NDArray[Any]]]) -> str:

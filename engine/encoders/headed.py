@@ -15,7 +15,7 @@ import numpy as np
 from blake3 import blake3
 from numpy.typing import NDArray
 
-from engine.encoders.base import Device, Encoder, Fingerprint, Modality
+from engine.encoders.base import Device, Encoder, Fingerprint, Modality, differing
 from engine.heads.model import Head
 from indexers.errors import EncoderMismatch, HeadError
 from indexers.vectors import FloatArray
@@ -64,11 +64,10 @@ def require_encoder(head: Head, found: Fingerprint, *, name: str) -> None:
     wanted = encoder_of_head(head, name=name)
     if wanted == found:
         return
-    ours, theirs = wanted.to_json(), found.to_json()
-    differing = "; ".join(f"{key}: {ours[key]} ≠ {theirs[key]}" for key in ours if ours[key] != theirs[key])
     raise EncoderMismatch(
         f"head {name} belongs to {wanted.model} ({wanted.digest}), and would be given vectors of {found.model} "
-        f"({found.digest}). They differ in {differing}. Use it with the encoder it was trained for, or train another."
+        f"({found.digest}). They differ in {differing(wanted, found)}. "
+        "Use it with the encoder it was trained for, or train another."
     )
 
 
