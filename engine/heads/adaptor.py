@@ -16,7 +16,7 @@ from engine.heads.layers import apply, export, moments, principal_axes, start
 from engine.heads.losses import kept_similarity
 from engine.heads.model import Tower
 from engine.heads.objective import MOST_BASE, Defaults, draw, kept_shortlist, nearest, relative, sample
-from engine.heads.options import Examples, TrainOptions
+from engine.heads.options import Examples, Settled
 
 if TYPE_CHECKING:
     import torch
@@ -41,14 +41,13 @@ class Adaptor:
         options: dims, weights, width, hidden, seed, device.
     """
 
-    def __init__(self, train: Examples, held: Examples, options: TrainOptions) -> None:
+    def __init__(self, train: Examples, held: Examples, options: Settled) -> None:
         import torch
 
         self._options = options
         self._weights = relative(options)
         axes = principal_axes(moments(train.x))
-        hidden = DEFAULTS.hidden if options.hidden is None else options.hidden
-        arrays = start(axes, options.width or train.dim, hidden, options.seed)
+        arrays = start(axes, options.width or train.dim, options.hidden, options.seed)
         put = options.device
         parts = {name: torch.from_numpy(part.copy()).to(put) for name, part in arrays.items()}
         self._skip = parts["weight"]
@@ -71,7 +70,7 @@ class Adaptor:
 
     def loss(self, generator: torch.Generator) -> Tensor:
         """Return the loss of a batch."""
-        chosen = draw(len(self._near), self._options.batch or DEFAULTS.batch, generator).to(self._base.device)
+        chosen = draw(len(self._near), self._options.batch, generator).to(self._base.device)
         return self._loss(self._base[chosen], self._near[chosen])
 
     def _loss(self, x: Tensor, near: Tensor) -> Tensor:

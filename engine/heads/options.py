@@ -95,6 +95,16 @@ class TrainOptions:
     device: Device = "cpu"
 
 
+@dataclass(frozen=True)
+class Settled(TrainOptions):
+    """Options in which the objective's own numbers stand where none were given: what the header of a head tells."""
+
+    steps: int = 0
+    batch: int = 0
+    rate: float = 0.0
+    hidden: int = 0
+
+
 def check_options(options: TrainOptions, examples: Examples) -> None:
     """Refuse options that cannot be carried out on these examples, before anything is computed.
 

@@ -16,7 +16,7 @@ from engine.heads.layers import apply, export, moments, principal_axes, start
 from engine.heads.losses import info_nce, prefix
 from engine.heads.model import Side, Tower
 from engine.heads.objective import Defaults, draw, nearest, relative
-from engine.heads.options import Examples, TrainOptions
+from engine.heads.options import Examples, Settled
 from indexers.vectors import FloatArray
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Paired:
         options: dims, weights, width, hidden, the fixed or shared tower, seed, device.
     """
 
-    def __init__(self, train: Examples, held: Examples, options: TrainOptions) -> None:
+    def __init__(self, train: Examples, held: Examples, options: Settled) -> None:
         import torch
 
         if train.pairs is None or held.pairs is None:
@@ -48,13 +48,12 @@ class Paired:
         self._options = options
         self._weights = relative(options)
         width = options.width or train.dim
-        hidden = DEFAULTS.hidden if options.hidden is None else options.hidden
         # Both towers begin as one rotation: what could be compared before can be compared from the first step.
         axes = principal_axes(moments(train.x) + moments(train.pairs))
         arrays: dict[str, FloatArray] = {}
         for side in ("items",) if options.shared_tower else SIDES:
             if side != options.fixed:
-                begin = start(np.eye(train.dim) if options.fixed else axes, width, hidden, options.seed)
+                begin = start(np.eye(train.dim) if options.fixed else axes, width, options.hidden, options.seed)
                 arrays |= {f"{side}.{name}": part for name, part in begin.items()}
         arrays["log_scales"] = np.full(len(options.dims), -math.log(TEMPERATURE), dtype=np.float32)
         put = options.device
@@ -85,7 +84,7 @@ class Paired:
     def loss(self, generator: torch.Generator) -> Tensor:
         """Return the loss of a batch."""
         views = self._train
-        chosen = draw(len(views[0]), self._options.batch or DEFAULTS.batch, generator).to(views[0].device)
+        chosen = draw(len(views[0]), self._options.batch, generator).to(views[0].device)
         return self._loss(*(view[chosen] for view in views))
 
     def _loss(self, x: Tensor, pairs: Tensor, x_group: Tensor, pair_group: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from engine.heads.layers import moments, principal_axes
 from engine.heads.losses import neighbourhood
 from engine.heads.model import Tower
 from engine.heads.objective import MOST_BASE, Defaults, draw, kept_shortlist, nearest, relative, sample
-from engine.heads.options import MOST_SEED, Examples, TrainOptions
+from engine.heads.options import MOST_SEED, Examples, Settled
 from indexers.vectors import FloatArray
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Rotation:
         options: dims, weights, seed, device.
     """
 
-    def __init__(self, train: Examples, held: Examples, options: TrainOptions) -> None:
+    def __init__(self, train: Examples, held: Examples, options: Settled) -> None:
         import torch
 
         self._options = options
@@ -124,7 +124,7 @@ class Rotation:
         """Return the neighbourhood loss of a batch, half of it queries where there are some."""
         import torch
 
-        size = (self._options.batch or DEFAULTS.batch) // len(self._sides)
+        size = self._options.batch // len(self._sides)
         basis = torch.linalg.qr(self._free)[0]
         parts = [self._batch_loss(side, size, basis, generator) for side in self._sides]
         return torch.stack(parts).mean()

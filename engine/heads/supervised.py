@@ -17,7 +17,7 @@ from engine.heads.layers import apply, export, moments, principal_axes, start
 from engine.heads.losses import matryoshka_cross_entropy, prefix
 from engine.heads.model import Tower
 from engine.heads.objective import Defaults, draw, nearest, relative, sample
-from engine.heads.options import Examples, TrainOptions
+from engine.heads.options import Examples, Settled
 
 if TYPE_CHECKING:
     import torch
@@ -39,7 +39,7 @@ class Supervised:
         options: dims, weights, width, hidden, shared classifier, seed, device.
     """
 
-    def __init__(self, train: Examples, held: Examples, options: TrainOptions) -> None:
+    def __init__(self, train: Examples, held: Examples, options: Settled) -> None:
         import torch
 
         if train.labels is None or held.labels is None:
@@ -48,8 +48,7 @@ class Supervised:
         self._weights = relative(options)
         width = options.width or train.dim
         axes = principal_axes(moments(train.x))
-        hidden = DEFAULTS.hidden if options.hidden is None else options.hidden
-        parts = start(axes, width, hidden, options.seed)
+        parts = start(axes, width, options.hidden, options.seed)
         classes = int(max(train.labels.max(), held.labels.max())) + 1
         rng = np.random.default_rng([options.seed, 6])
         sizes = [width] if options.shared_classifier else list(options.dims)
@@ -76,7 +75,7 @@ class Supervised:
     def loss(self, generator: torch.Generator) -> Tensor:
         """Return the loss of a batch."""
         x, labels = self._train
-        chosen = draw(len(x), self._options.batch or DEFAULTS.batch, generator).to(x.device)
+        chosen = draw(len(x), self._options.batch, generator).to(x.device)
         return self._loss(x[chosen], labels[chosen])
 
     def _loss(self, x: Tensor, labels: Tensor) -> Tensor:

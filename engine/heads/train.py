@@ -11,7 +11,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from blake3 import blake3
 from engine.heads.checkpoint import Checkpoint, load_checkpoint
 from engine.heads.model import Head
 from engine.heads.objective import Defaults, Objective
-from engine.heads.options import MOST_SEED, Examples, TrainOptions, check_examples, check_options, split
+from engine.heads.options import MOST_SEED, Examples, Settled, TrainOptions, check_examples, check_options, split
 from indexers.errors import NestvecError
 from indexers.threads import available_cores
 
@@ -162,13 +162,13 @@ class _Run:
         import torch
 
         make, defaults = _module(options.objective)
-        self._options = _complete(options, defaults)
+        self._options = _settled(options, defaults)
         self._run, self._checkpoint, self._progress = run, checkpoint, progress
         self._rows = len(parts[0]), len(parts[1])
         self.objective: Objective = make(*parts, self._options)
         self._figures = {"before": self.objective.figures()}
-        self._steps = self._options.steps or defaults.steps
-        self._rate = self._options.rate or defaults.rate
+        self._steps = self._options.steps
+        self._rate = self._options.rate
         self._optimizer = torch.optim.AdamW(
             self.objective.parameters.values(), lr=self._rate, betas=BETAS, weight_decay=defaults.decay
         )
@@ -320,12 +320,8 @@ class _Run:
         return Head(self._options.objective, dim, width, self._options.dims, items, queries, dict(encoder), training)
 
 
-def _complete(options: TrainOptions, defaults: Defaults) -> TrainOptions:
-    """Fill in the objective's own numbers, so that the head's header tells them."""
-    return replace(
-        options,
-        steps=options.steps or defaults.steps,
-        batch=options.batch or defaults.batch,
-        rate=options.rate or defaults.rate,
-        hidden=defaults.hidden if options.hidden is None else options.hidden,
-    )
+def _settled(options: TrainOptions, defaults: Defaults) -> Settled:
+    """Fill in the objective's own numbers."""
+    given = {field.name: getattr(options, field.name) for field in fields(options)}
+    own = {name: getattr(defaults, name) for name in ("steps", "batch", "rate", "hidden") if given[name] is None}
+    return Settled(**{**given, **own})
