@@ -50,6 +50,15 @@ def _faiss(facts: dict[str, str], problems: list[str]) -> None:
             f"pip uninstall {' '.join(packages)}, then install one of them"
         )
     _try("indexes on", _faiss_device, facts, problems)
+    _try("exact search", _exact_search, facts, problems)
+
+
+def _exact_search() -> str:
+    from indexers.pruned import is_available
+
+    if is_available():
+        return "by pruning, compiled"
+    return "by scanning everything: nestvec was installed without a C compiler, and without the scan that prunes"
 
 
 def _faiss_device() -> str:

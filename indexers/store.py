@@ -105,6 +105,11 @@ class VectorStore:
         """Full dimension D."""
         return int(self.rows.shape[1])
 
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a stored row."""
+        return int(self.rows.shape[1] * self.rows.itemsize)
+
     def search(self, xq: FloatArray, k: int, selector: Any | None = None) -> Neighbors:
         """Scan every row: the exact answer over the stored values.
 

@@ -12,7 +12,9 @@ import pytest
 from numpy.typing import NDArray
 
 from engine.api import Collection
-from indexers.base import Neighbors
+from engine.ingest.derive import BuildOptions, build_indexes
+from engine.ingest.report import Silent
+from indexers.base import IndexSpec, Neighbors
 from indexers.vectors import FloatArray, IdArray
 
 Scores = NDArray[np.float64]
@@ -130,12 +132,18 @@ def make_collection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeCo
         dtype: str = "float32",
         tail: FloatArray | None = None,
         deleted: Sequence[int] = (),
+        pruned: bool = False,
     ) -> Collection:
         root = tmp_path_factory.mktemp("collection") / "c.nest"
         collection = Collection.create(root, encoder="precomputed", dim=xb.shape[1], dtype=dtype)
         opened.append(collection)
         collection.add_vectors(xb, names=[f"row-{i}" for i in range(len(xb))])
-        collection.build(specs)
+        if pruned:
+            wanted = None if specs is None else [IndexSpec.parse(spec) for spec in specs]
+            build_indexes(root, "main", BuildOptions(wanted, prune_from=1), Silent())
+            collection.refresh()
+        else:
+            collection.build(specs)
         if tail is not None:
             collection.add_vectors(tail, names=[f"tail-{i}" for i in range(len(tail))])
         if len(deleted):

@@ -142,6 +142,7 @@ def derive(
     lookup: Covering,
     vectors: Covering,
     indexes: tuple[IndexEntry, ...],
+    pruned: Covering | None,
     plans: tuple[PlanEntry, ...],
 ) -> Change:
     """Put derived files in place of older ones; newer ones, which cover more shards, stand.
@@ -152,11 +153,13 @@ def derive(
         lookup: covers as many shards, as the others do.
         vectors: the rerank vectors.
         indexes: prefix indexes.
+        pruned: the index for exact search, if there is one.
         plans: default plan first.
     """
+    made = (lookup, vectors, *(entry.covering for entry in indexes), *([pruned] if pruned else []))
 
     def change(base: Manifest) -> Manifest:
-        for covering in (lookup, vectors, *(entry.covering for entry in indexes)):
+        for covering in made:
             if covering.shards_digest != base.shards_digest(covering.shards):
                 raise CommitConflict("the collection was compacted while its indexes were built; run this again")
         # A space that was removed may have come back under its name with another head.
@@ -165,7 +168,7 @@ def derive(
         newer = base.space(space).vectors
         if newer is not None and newer.shards > vectors.shards:
             return base
-        entry = replace(base.space(space), vectors=vectors, indexes=indexes, plans=plans)
+        entry = replace(base.space(space), vectors=vectors, indexes=indexes, pruned=pruned, plans=plans)
         # Another space may have been built on more shards meanwhile, and the lookup with it.
         longer = base.lookup if base.lookup and base.lookup.shards > lookup.shards else lookup
         return replace(base, lookup=longer, spaces={**base.spaces, space: entry})

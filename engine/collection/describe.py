@@ -50,6 +50,7 @@ def _space(manifest: Manifest, space: Space) -> dict[str, Any]:
         "untrained_prefixes": not space.fingerprint.get("trained_dims"),
         "vectors": _file(space.vectors.file) if space.vectors else None,
         "indexes": [{"spec": entry.spec, **_file(entry.covering.file)} for entry in space.indexes],
+        "pruned": _file(space.pruned.file) if space.pruned else None,
         "unindexed": manifest.rows - indexed,
         "plans": [asdict(plan) for plan in space.plans],
     }

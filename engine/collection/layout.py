@@ -12,6 +12,7 @@
       spaces/<name>/encoder/<hash>.json          fingerprint and canaries of the encoder
       spaces/<name>/vectors/<hash>.npy           the same vectors for reranking (derived)
       spaces/<name>/indexes/<hash>.faiss         one per prefix dimension and family (derived)
+      spaces/<name>/indexes/<hash>.pruned        for exact search (derived)
       spaces/<name>/heads/<hash>.safetensors     the head that makes a space from its base
 
 A file is named by the first 32 hex digits of its own BLAKE3 hash. Files that no version
@@ -43,7 +44,7 @@ TEMPORARY = ".tmp-"
 _VERSION = re.compile(r"[0-9]{10}\.json")
 _FILE = re.compile(
     r"(items|lookup|deletes|failures|spaces/[a-z0-9_-]{1,64}/(embeddings|encoder|vectors|indexes|heads))"
-    r"/(?P<stem>[0-9a-f]{32})\.(parquet|arrow|json|npy|faiss|safetensors)"
+    r"/(?P<stem>[0-9a-f]{32})\.(parquet|arrow|json|npy|faiss|pruned|safetensors)"
 )
 _HASH = re.compile(r"[0-9a-f]{64}")
 _SPACE = re.compile(r"[a-z0-9_-]{1,64}")

@@ -100,6 +100,7 @@ class Space:
         plans: default plan first.
         base: name of the space it is derived from; None where an encoder made its vectors.
         head: what it is derived with, applied to the base's stored vectors; None like `base`.
+        pruned: the index that makes exact search fast; None where there are few rows.
     """
 
     encoder: str
@@ -113,6 +114,7 @@ class Space:
     plans: tuple[PlanEntry, ...] = ()
     base: str | None = None
     head: FileRef | None = None
+    pruned: Covering | None = None
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,7 @@ class Manifest:
         for space in self.spaces.values():
             found += [space.canaries, *space.embeddings, space.vectors.file if space.vectors else None]
             found += [*(entry.covering.file for entry in space.indexes), space.head]
+            found.append(space.pruned.file if space.pruned else None)
         return [ref for ref in found if ref is not None]
 
     def to_json(self) -> str:
@@ -193,7 +196,7 @@ class Manifest:
         if self.default == layout.DEFAULT_SPACE:
             del fields["default"]
         for space in fields["spaces"].values():
-            for optional in [name for name in ("base", "head") if space[name] is None]:
+            for optional in [name for name in ("base", "head", "pruned") if space[name] is None]:
                 del space[optional]
         body = json.dumps(fields, separators=(",", ":"), ensure_ascii=True)
         return f'{{"blake3":"{blake3(body.encode()).hexdigest()}","body":{body}}}\n'
@@ -284,6 +287,7 @@ def _space(data: Mapping[str, Any]) -> Space:
         ),
         base=None if data.get("base") is None else str(data["base"]),
         head=None if data.get("head") is None else _file(data["head"]),
+        pruned=None if data.get("pruned") is None else _covering(data["pruned"]),
     )
 
 
@@ -304,7 +308,7 @@ def check(manifest: Manifest, name: str) -> None:
         rows = [ref.rows for ref in space.embeddings]
         if rows != [ref.rows for ref in manifest.items]:
             raise CorruptCollection(f"{name}: the vectors of space {key!r} do not lie row for row beside the items")
-        coverings += [space.vectors] if space.vectors else []
+        coverings += [one for one in (space.vectors, space.pruned) if one]
         coverings += [entry.covering for entry in space.indexes]
         _check_base(manifest, key, name)
     for covering in coverings:

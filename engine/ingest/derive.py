@@ -26,6 +26,7 @@ from indexers.base import IndexSpec
 from indexers.build import BuildDevice, build, training_rows
 from indexers.errors import CommitConflict, CorruptCollection
 from indexers.files import write_index
+from indexers.pruned import is_available, write_pruned
 from indexers.registry import default_specs, resolve, resolve_all
 from indexers.store import Blocks, VectorStore, check_dtype
 from indexers.vectors import FloatArray
@@ -36,6 +37,10 @@ SEED = 0
 # rebuild; past it, the next run folds them in.
 TAIL_ROWS = 4096
 TAIL_SHARE = 0.05
+
+# A scan of fewer vectors takes a millisecond or two: there is little to win, and D bytes a row to spare.
+PRUNE_FROM = 20_000
+PRUNED_SAMPLE = 65_536
 
 
 def tail_rows(manifest: Manifest, space: str) -> int:
@@ -73,11 +78,13 @@ class BuildOptions:
         texts: unit float32 [nt, D], queries of the kind that will be asked, used for training and
             for measuring the plan; None where there is no text tower.
         device: where to build.
+        prune_from: with so many rows or more there is an index for exact search too.
     """
 
     specs: Sequence[IndexSpec] | None = None
     texts: FloatArray | None = None
     device: BuildDevice = "auto"
+    prune_from: int = PRUNE_FROM
 
 
 def build_indexes(root: Path, space: str, options: BuildOptions, listener: Listener) -> Manifest:
@@ -117,6 +124,10 @@ def derived(
         listener.say(f"building {spec}")
         file = _write_index(snapshot, space, spec, store, options)
         indexes.append(IndexEntry(changes.cover(manifest, file, shards), str(spec)))
+    pruned = None
+    if len(store) >= options.prune_from and is_available():
+        listener.say("building the index for exact search")
+        pruned = changes.cover(manifest, _write_pruned(snapshot, space, store, options), shards)
     made = partial(
         changes.derive,
         space,
@@ -124,6 +135,7 @@ def derived(
         lookup=lookup,
         vectors=vectors,
         indexes=tuple(indexes),
+        pruned=pruned,
     )
     plans = _measure(Snapshot(root, made(plans=())(manifest), -1), space, options.texts, listener)
     return made(plans=plans)
@@ -227,6 +239,14 @@ def _write_index(snapshot: Snapshot, space: str, spec: IndexSpec, store: VectorS
     index = build(spec, Blocks(store.rows), sample, device=options.device)
     with new_file(snapshot.root, layout.space_folder(space, layout.INDEXES), ".faiss") as new:
         write_index(index, new.temporary)
+        new.rows = len(store)
+    return written(new)
+
+
+def _write_pruned(snapshot: Snapshot, space: str, store: VectorStore, options: BuildOptions) -> FileRef:
+    rows = np.sort(np.random.default_rng(SEED).choice(len(store), min(len(store), PRUNED_SAMPLE), replace=False))
+    with new_file(snapshot.root, layout.space_folder(space, layout.INDEXES), ".pruned") as new:
+        write_pruned(new.temporary, Blocks(store.rows), len(store), store.gather(rows), options.texts)
         new.rows = len(store)
     return written(new)
 

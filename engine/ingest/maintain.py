@@ -131,7 +131,7 @@ def _rewrite(snapshot: Snapshot) -> Manifest:
     spaces = {}
     for name, entry in manifest.spaces.items():
         embeddings = tuple(_embeddings(snapshot, name, group, live) for group in groups)
-        spaces[name] = replace(entry, embeddings=embeddings, vectors=None, indexes=(), plans=())
+        spaces[name] = replace(entry, embeddings=embeddings, vectors=None, indexes=(), pruned=None, plans=())
     return replace(manifest, items=items, deletes=None, lookup=None, spaces=spaces)
 
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import faiss
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.collection import layout
 from engine.collection.manifest import IndexEntry
@@ -25,6 +26,7 @@ from indexers.base import MISSING, FaissIndex, Indexer, IndexSpec, Neighbors, po
 from indexers.errors import CorruptCollection, InvalidInput, InvalidSpec, InvalidVectors
 from indexers.files import read_index
 from indexers.plan import EXACT, SearchPlan, Stage
+from indexers.pruned import Found, PrunedIndex, is_available
 from indexers.registry import family
 from indexers.store import VectorStore, check_dtype
 from indexers.threads import on_one_thread
@@ -32,6 +34,9 @@ from indexers.vectors import FloatArray, IdArray, as_matrix, normalize
 
 WIDEN = 4
 """How much more a search looks at when it came back with too few answers."""
+
+FLOOR_MARGIN = 1e-4
+"""By how much FAISS' sum of D products may lie above ours."""
 
 MOST_WAYS = 256
 """Plans and values of k that are kept ready; a server that is asked with any k must not grow for ever."""
@@ -80,11 +85,13 @@ class Searcher:
         covering = self.entry.vectors
         self.indexed_shards = covering.shards if covering else 0
         self.store = self._open_store()
+        self.pruned = self._open_pruned()
         self.tail = self._open_tail(space)
         self.rows = len(self.store) + len(self.tail)
         self.deleted = snapshot.deleted
         self.live = self.rows - len(self.deleted)
-        self._selectors = self._make_selectors()
+        self._masks = self._make_masks()
+        self._selectors = [None if mask is None else faiss.IDSelectorBitmap(mask) for mask in self._masks]
         self._coarse: dict[str, Coarse] = {}
         self._ways: dict[tuple[SearchPlan | None, int, int | None], Way] = {}
         self._loading = threading.Lock()
@@ -101,19 +108,25 @@ class Searcher:
             )
         return store
 
+    def _open_pruned(self) -> PrunedIndex | None:
+        """Open the index for exact search, if there is one beside these vectors and code to read it with."""
+        covering = self.entry.pruned
+        if covering is None or covering.shards != self.indexed_shards or not is_available():
+            return None
+        return PrunedIndex(self._snapshot.open_covering(covering), len(self.store), self.dim)
+
     def _open_tail(self, space: str) -> VectorStore:
         blocks = [stored for _, stored in self._snapshot.stored_vectors(space, first=self.indexed_shards)]
         empty = np.empty((0, self.dim), dtype=check_dtype(self.entry.dtype))
         return VectorStore(np.ascontiguousarray(np.concatenate([empty, *blocks])))
 
-    def _make_selectors(self) -> tuple[Any, Any]:
-        """Make the FAISS selectors of live rows in the store and in the tail; None where all live."""
+    def _make_masks(self) -> tuple[NDArray[np.uint8] | None, NDArray[np.uint8] | None]:
+        """Make the bitmaps of live rows in the store and in the tail; None where all live."""
         n = len(self.store)
         parts = self.deleted[self.deleted < n], self.deleted[self.deleted >= n] - n
         sizes = n, len(self.tail)
         store, tail = (
-            faiss.IDSelectorBitmap(positions_mask(size, part)) if len(part) else None
-            for size, part in zip(sizes, parts, strict=True)
+            positions_mask(size, part) if len(part) else None for size, part in zip(sizes, parts, strict=True)
         )
         return store, tail
 
@@ -283,10 +296,30 @@ class Searcher:
 
     def _search_store(self, xq: FloatArray, k: int, way: Way) -> Neighbors:
         if way.coarse is None:
+            if self.pruned is not None and way.dim == self.dim:
+                return self.search_pruned(self.pruned, xq, k).neighbors
             return self._scan(self.store, 0, xq, k, way.dim)
         if way.refine is not None:
             return Neighbors(*way.coarse.refined.search(xq, k, params=way.refine))
         return self._funnel(xq, k, way, way.coarse)
+
+    def search_pruned(self, pruned: PrunedIndex, xq: FloatArray, k: int) -> Found:
+        """Search the store exactly; the default plan, where it is another, tells what score there is to reach.
+
+        Args:
+            pruned: the index.
+            xq: unit float32 [nq, D].
+            k: answers a query, ≥ 1.
+        """
+        live = len(self.store) - int(np.searchsorted(self.deleted, len(self.store)))
+        wanted = min(k, live)
+        floors = None
+        way = self._way(wanted, None, None) if wanted else None
+        if way is not None and way.coarse is not None:
+            scores = self._search_store(xq, wanted, way).scores[:, -1]
+            # FAISS adds up in another order. A missing answer scores −inf or lower: there is no floor then.
+            floors = scores - np.float32(FLOOR_MARGIN)
+        return pruned.search(self.store, xq, k, floors=floors, allowed=self._masks[0])
 
     def _scan(self, store: VectorStore, which: int, xq: FloatArray, k: int, dim: int) -> Neighbors:
         """Score every live row of the store (0) or the tail (1)."""

@@ -136,7 +136,13 @@ def test_indexes_of_a_space_that_came_back_with_another_head_are_refused(nested:
     assert entry.vectors is not None
     assert lookup is not None
     late = changes.derive(
-        "nested", embeddings=entry.embeddings, lookup=lookup, vectors=entry.vectors, indexes=entry.indexes, plans=()
+        "nested",
+        embeddings=entry.embeddings,
+        lookup=lookup,
+        vectors=entry.vectors,
+        indexes=entry.indexes,
+        pruned=None,
+        plans=(),
     )
     remove_space(nested, "nested")
     with pytest.raises(CommitConflict, match="was removed while its indexes were built"):
@@ -153,7 +159,7 @@ def test_the_lookup_of_a_longer_build_stands(nested: Path, tmp_path: Path) -> No
     assert entry.vectors is not None
     assert lookup is not None
     late = changes.derive(
-        "nested", embeddings=entry.embeddings, lookup=lookup, vectors=entry.vectors, indexes=(), plans=()
+        "nested", embeddings=entry.embeddings, lookup=lookup, vectors=entry.vectors, indexes=(), pruned=None, plans=()
     )
     add_elsewhere(nested, tmp_path)
     with Collection.open(nested) as opened:

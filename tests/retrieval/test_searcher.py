@@ -30,7 +30,7 @@ FULL = [
     "flat@7 | 9999@20 | 9999@48",
     "sq@16 | 9999@16 | 9999@33 | 9999@48",
 ]
-STATES = ("indexed", "tail", "deleted", "tail and deleted")
+STATES = ("indexed", "tail", "deleted", "tail and deleted", "deleted, not pruned")
 
 
 def data() -> Data:
@@ -49,11 +49,16 @@ def collection(request: pytest.FixtureRequest, make_collection: MakeCollection) 
     xb = data().xb
     tail = xb[N:] if "tail" in state else None
     deleted = [*dead_rows(), *((N + 1, N + TAIL - 1) if tail is not None else ())] if "deleted" in state else ()
-    return make_collection(xb[:N], SPECS, dtype=dtype, tail=tail, deleted=deleted)
+    pruned = "not pruned" not in state
+    return make_collection(xb[:N], SPECS, dtype=dtype, tail=tail, deleted=deleted, pruned=pruned)
 
 
 def queries() -> np.ndarray:
     return np.concatenate([data().xq[:8], data().xt[:8]])
+
+
+def test_the_state_is_what_it_says(collection: Collection, request: pytest.FixtureRequest) -> None:
+    assert (collection.searcher.pruned is None) == ("not pruned" in request.node.callspec.id)
 
 
 # -- exactness -------------------------------------------------------------------------------

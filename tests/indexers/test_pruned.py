@@ -1,0 +1,246 @@
+"""Exact search by pruning: the oracle's answers, whatever the rows, and fewer bytes where they have structure."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from indexers.base import MISSING, Neighbors, positions_mask
+from indexers.errors import CorruptCollection
+from indexers.exact import exact_search
+from indexers.pruned import WIDTH, Found, Layout, PrunedIndex, is_available, write_pruned
+from indexers.store import Blocks, VectorStore
+from indexers.vectors import FloatArray
+from tests.conftest import structured, unit
+
+pytestmark = pytest.mark.skipif(not is_available(), reason="nestvec was installed without a C compiler")
+prune = pytest.importorskip("indexers._prune").prune
+
+
+def opened(
+    folder: Path, xb: FloatArray, xt: FloatArray | None = None, queries: FloatArray | None = None
+) -> tuple[PrunedIndex, VectorStore]:
+    """Write and open the index of some rows."""
+    path, store = folder / "x.pruned", VectorStore(xb)
+    blocks = Blocks(xb)
+    sample = np.concatenate(list(blocks)) if xt is None else xt
+    write_pruned(path, blocks, len(xb), sample, queries)
+    return PrunedIndex(path, *xb.shape), store
+
+
+def assert_exact(found: Found, xb: FloatArray, xq: FloatArray, k: int, dead: np.ndarray | None = None) -> None:
+    """Compare ids and scores with the oracle; rows that tie may stand for each other."""
+    alive = np.arange(len(xb)) if dead is None else np.setdiff1d(np.arange(len(xb)), dead)
+    truth = exact_search(np.asarray(xb, np.float32)[alive], xq, k, ids=alive)
+    np.testing.assert_allclose(found.neighbors.scores, truth.scores, rtol=0, atol=2e-6)
+    assert ((found.neighbors.ids == MISSING) == (truth.ids == MISSING)).all()
+    own = np.einsum("qd,qkd->qk", xq, np.asarray(xb, np.float32)[found.neighbors.ids])
+    there = truth.ids != MISSING
+    np.testing.assert_allclose(own[there], truth.scores[there], rtol=0, atol=2e-6)
+    for row in found.neighbors.ids.tolist():
+        kept = [i for i in row if i != MISSING]
+        assert len(set(kept)) == len(kept)
+        assert set(kept) <= set(alive.tolist())
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("dim", [1, 2, 63, 64, 65, 130, 384])
+def test_answers_are_those_of_a_scan(tmp_path: Path, dim: int, dtype: type) -> None:
+    data = structured(3000, dim, seed=dim)
+    xb = data.xb.astype(dtype)
+    index, store = opened(tmp_path, xb)
+    xq = np.concatenate([data.xq, data.xt])
+    for k in (1, 10, 3000):
+        assert_exact(index.search(store, xq, k), xb, xq, k)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 2047, 2048, 2049, 5000])
+def test_any_number_of_rows(tmp_path: Path, n: int) -> None:
+    data = structured(max(n, 20), 40, seed=n)
+    xb = data.xb[:n]
+    index, store = opened(tmp_path, xb)
+    k = min(10, n)
+    assert_exact(index.search(store, data.xq, k), xb, data.xq, k)
+
+
+def test_a_batch_is_answered_as_one_by_one(tmp_path: Path) -> None:
+    data = structured(4000, 100, seed=3, nq=200)
+    index, store = opened(tmp_path, data.xb)
+    batch = index.search(store, data.xq, 5)
+    assert_exact(batch, data.xb, data.xq, 5)
+    for i in (0, 63, 64, 150, 199):
+        one = index.search(store, data.xq[i : i + 1], 5)
+        np.testing.assert_array_equal(one.neighbors.ids[0], batch.neighbors.ids[i])
+
+
+@pytest.mark.parametrize("known", [0.0, 1e-4, 0.3])
+def test_a_floor_changes_no_answer_and_saves_work(tmp_path: Path, known: float) -> None:
+    data = structured(6000, 256, seed=5)
+    index, store = opened(tmp_path, data.xb)
+    plain = index.search(store, data.xq, 10)
+    floors = plain.neighbors.scores[:, -1] - np.float32(known)
+    with_floor = index.search(store, data.xq, 10, floors=floors)
+    assert_exact(with_floor, data.xb, data.xq, 10)
+    assert (with_floor.bytes_read <= plain.bytes_read).all()
+
+
+def test_rows_that_may_not_be_answered(tmp_path: Path) -> None:
+    data = structured(5000, 96, seed=8)
+    dead = np.unique(np.argsort(-(data.xq @ data.xb.T), axis=1)[:, :40])
+    index, store = opened(tmp_path, data.xb)
+    found = index.search(store, data.xq, 10, allowed=positions_mask(5000, dead))
+    assert_exact(found, data.xb, data.xq, 10, dead)
+
+
+def test_fewer_rows_than_asked_for(tmp_path: Path) -> None:
+    data = structured(100, 96, seed=8)
+    dead = np.arange(5, 100)
+    index, store = opened(tmp_path, data.xb)
+    found = index.search(store, data.xq, 10, allowed=positions_mask(100, dead))
+    assert_exact(found, data.xb, data.xq, 10, dead)
+    assert (found.neighbors.ids[:, 5:] == MISSING).all()
+
+
+def test_rows_that_are_all_the_same(tmp_path: Path) -> None:
+    xb = np.tile(structured(20, 70, seed=1).xb[:1], (300, 1))
+    index, store = opened(tmp_path, xb)
+    found = index.search(store, xb[:1], 4)
+    np.testing.assert_array_equal(found.neighbors.ids, [[0, 1, 2, 3]])
+    np.testing.assert_allclose(found.neighbors.scores, 1, atol=1e-6)
+
+
+def test_rows_unlike_the_sample(tmp_path: Path) -> None:
+    """Axes and scales come from rows of another kind: slower, and still exact."""
+    data, other = structured(3000, 150, seed=1), structured(40, 150, seed=99)
+    narrow = unit(other.xb[:1] + 0.01 * other.xb[:30])
+    index, store = opened(tmp_path, data.xb, xt=narrow)
+    assert_exact(index.search(store, data.xq, 10), data.xb, data.xq, 10)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_anything(tmp_path: Path, data: st.DataObject) -> None:
+    """Few values, so that scores tie; outliers; samples of any size; floors that are true."""
+    n, dim = data.draw(st.integers(1, 60)), data.draw(st.integers(1, 140))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    spread = data.draw(st.sampled_from([0.0, 0.3, 3.0]))
+    x = rng.integers(-1, 2, (n, dim)) * np.exp(spread * rng.normal(size=dim))
+    x[:, 0] += 1e-3
+    xb, xq = unit(x.astype(np.float32)), unit(rng.normal(size=(5, dim)).astype(np.float32))
+    size = data.draw(st.integers(1, n))
+    index, store = opened(tmp_path, xb, xt=xb[:size], queries=xq if data.draw(st.booleans()) else None)
+    k = data.draw(st.integers(1, n))
+    truth: Neighbors = exact_search(xb, xq, k)
+    floors = truth.scores[:, -1] - np.float32(data.draw(st.sampled_from([1e-5, 0.1, 3.0])))
+    assert_exact(index.search(store, xq, k, floors=floors), xb, xq, k)
+
+
+def test_structure_saves_bytes_and_the_rest_is_never_more_than_the_codes(tmp_path: Path) -> None:
+    data = structured(20_000, 384, seed=2)
+    index, store = opened(tmp_path, data.xb)
+    all_codes = 20_000 * 6 * (WIDTH + 1)
+    read = index.search(store, data.xq, 10).bytes_read
+    assert np.median(read) < all_codes / 2
+    noise = unit(np.random.default_rng(0).normal(size=(2500, 384)).astype(np.float32))
+    index, store = opened(tmp_path, noise)
+    xq = unit(np.random.default_rng(1).normal(size=(5, 384)).astype(np.float32))
+    found = index.search(store, xq, 10)
+    assert_exact(found, noise, xq, 10)
+    assert (found.bytes_read <= 2500 * (6 * (WIDTH + 1) + 4 * 384)).all()
+
+
+# -- the file ----------------------------------------------------------------------------------
+
+
+def test_the_layout_of_the_file(tmp_path: Path) -> None:
+    """What a later version must still find where it is."""
+    parts = Layout(1000, 100).parts
+    assert {name: part.offset for name, part in parts.items()} == {
+        "mean": 64,
+        "axes": 512,
+        "scales": 40_512,
+        "norms": 40_576,
+        "codes": 42_624,
+    }
+    assert Layout(1000, 100).size == 42_624 + 2 * 1000 * 64
+    assert Layout(1000, 100).header == b"nestprn\x01" + struct.pack("<QQ", 1000, 100)
+
+
+def test_two_builds_give_the_same_bytes(tmp_path: Path) -> None:
+    data = structured(500, 80, seed=4)
+    for name in ("a", "b"):
+        write_pruned(tmp_path / name, Blocks(data.xb), 500, data.xb[:100])
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize("harm", ["cut", "longer", "magic", "rows", "empty"])
+def test_another_file_is_refused(tmp_path: Path, harm: str) -> None:
+    data = structured(200, 30, seed=4)
+    path = tmp_path / "x.pruned"
+    write_pruned(path, Blocks(data.xb), 200, data.xb)
+    whole = path.read_bytes()
+    changed = {
+        "cut": whole[:-1],
+        "longer": whole + b"\0",
+        "magic": b"X" + whole[1:],
+        "rows": whole[:8] + struct.pack("<Q", 201) + whole[16:],
+        "empty": b"",
+    }
+    path.write_bytes(changed[harm])
+    with pytest.raises(CorruptCollection, match=r"is not the pruned index of 200 rows × 30"):
+        PrunedIndex(path, 200, 30)
+
+
+# -- the compiled scan -------------------------------------------------------------------------
+
+S, N = 2, 10
+
+
+def arguments() -> list[object]:
+    return [
+        np.zeros((S, N, WIDTH), np.int8),
+        np.zeros((S, N), np.uint8),
+        N,
+        np.zeros((1, S, WIDTH), np.int16),
+        np.zeros((1, S, 3), np.float32),
+        np.zeros(1, np.float32),
+        3,
+        b"",
+    ]
+
+
+def test_the_scan_lists_rows_in_order() -> None:
+    (rows, scanned), *others = prune(*arguments())
+    assert not others
+    assert np.frombuffer(rows, np.int64).tolist() == list(range(N))
+    assert scanned == S * N
+
+
+@pytest.mark.parametrize("at", [0, 1, 3, 4, 5, 7])
+@pytest.mark.parametrize("by", [-1, 1])
+def test_the_scan_refuses_sizes_that_do_not_fit(at: int, by: int) -> None:
+    wrong = arguments()
+    raw = np.frombuffer(np.asarray(wrong[at]).tobytes() if at != 7 else b"\0\0", np.uint8)
+    wrong[at] = raw[:by].tobytes() if by < 0 else raw.tobytes() + b"\0"
+    with pytest.raises(ValueError, match="do not fit together"):
+        prune(*wrong)
+
+
+@pytest.mark.parametrize(("at", "value"), [(2, 0), (2, -1), (2, 2**62), (6, 0), (6, -5), (6, N + 1), (6, 2**62)])
+def test_the_scan_refuses_numbers_that_cannot_be(at: int, value: int) -> None:
+    wrong = arguments()
+    wrong[at] = value
+    with pytest.raises(ValueError, match="do not fit together"):
+        prune(*wrong)
+
+
+def test_the_scan_refuses_what_does_not_lie_in_one_piece() -> None:
+    wrong = arguments()
+    wrong[0] = np.zeros((S, N, 2 * WIDTH), np.int8)[:, :, ::2]
+    with pytest.raises((ValueError, BufferError)):
+        prune(*wrong)
