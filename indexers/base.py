@@ -145,27 +145,37 @@ class Indexer(Protocol):
         ...
 
 
+AXES = "axes"
+"""The parameter that every family has: 1 for a prefix of principal axes and not of the vector's own numbers."""
+
+
 def check_params(spec: IndexSpec, defaults: Mapping[str, int], *, least: Mapping[str, int]) -> dict[str, int]:
     """Merge a spec's parameters over a family's defaults.
 
     Args:
         spec: what was asked for.
-        defaults: every parameter the family has, with the value for "left out".
+        defaults: every parameter of the family's own, with the value for "left out".
         least: the smallest value each may take (1 where not named).
 
     Returns:
-        every parameter with its value.
+        every parameter with its value; `axes` only where it is 1.
 
     Raises:
         InvalidSpec: a parameter the family does not have, or below its least value.
     """
     for name, value in spec.params:
+        if name == AXES:
+            if value > 1:
+                raise InvalidSpec(f"{spec}: {AXES} is 0 or 1")
+            continue
         if name not in defaults:
-            known = ", ".join(defaults) or "none"
-            raise InvalidSpec(f"{spec}: {spec.family} has no parameter {name!r}; it has {known}")
+            raise InvalidSpec(f"{spec}: {spec.family} has no parameter {name!r}; it has {', '.join((*defaults, AXES))}")
         if value < least.get(name, 1):
             raise InvalidSpec(f"{spec}: {name} must be at least {least.get(name, 1)}, found {value}")
-    return {**defaults, **dict(spec.params)}
+    found = {**defaults, **dict(spec.params)}
+    if not found.get(AXES):
+        found.pop(AXES, None)
+    return found
 
 
 def positions_mask(n: int, excluded: NDArray[np.int64]) -> NDArray[np.uint8]:

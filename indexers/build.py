@@ -13,9 +13,9 @@ import numpy as np
 from indexers import gpu
 from indexers.base import FaissIndex, IndexSpec
 from indexers.errors import InvalidSpec, InvalidVectors
-from indexers.prefix import rotation, wrap
+from indexers.prefix import Front, trained_front, wrap
 from indexers.registry import family
-from indexers.vectors import FloatArray, truncate
+from indexers.vectors import FloatArray
 
 _log = logging.getLogger("nestvec")
 
@@ -69,13 +69,13 @@ def build(
 
 
 def _build(spec: IndexSpec, blocks: Iterable[FloatArray], xt: FloatArray, *, on_gpu: bool) -> FaissIndex:
-    full_dim = xt.shape[1]
-    inner = _trained(spec, xt, on_gpu=on_gpu)
+    front = trained_front(spec, xt)
+    inner = _trained(front, xt, on_gpu=on_gpu)
     filled = inner
     if on_gpu and spec.family in gpu.ON_DEVICE:
         filled = gpu.to_gpu(inner)
-    add(filled, spec, blocks, full_dim)
-    return wrap(gpu.to_cpu(filled) if filled is not inner else inner, spec, full_dim)
+    add(filled, front, blocks)
+    return wrap(gpu.to_cpu(filled) if filled is not inner else inner, front)
 
 
 def _use_gpu(device: BuildDevice) -> bool:
@@ -84,8 +84,9 @@ def _use_gpu(device: BuildDevice) -> bool:
     return device != "cpu" and gpu.gpu_count() > 0
 
 
-def _trained(spec: IndexSpec, xt: FloatArray, *, on_gpu: bool) -> FaissIndex:
+def _trained(front: Front, xt: FloatArray, *, on_gpu: bool) -> FaissIndex:
     """Make the inner d-dimensional index and train it on prefixes of `xt`."""
+    spec = front.spec
     inner = family(spec.family).create(spec)
     if inner.is_trained:
         return inner
@@ -93,7 +94,7 @@ def _trained(spec: IndexSpec, xt: FloatArray, *, on_gpu: bool) -> FaissIndex:
     if len(xt) < nlist:
         raise InvalidVectors(f"{spec}: {nlist} cells need at least as many training rows, found {len(xt)}")
     _allow_small_clusters(inner)
-    prefixes = _prefixes(xt, spec)
+    prefixes = front(xt)
     if 0 < len(xt) < CODE_CENTROIDS:
         # A product code refuses to learn its 16 values from fewer rows; repeated ones add nothing.
         prefixes = np.resize(prefixes, (CODE_CENTROIDS, spec.dim))
@@ -111,24 +112,19 @@ def _allow_small_clusters(inner: FaissIndex) -> None:
         inner.pq.cp.min_points_per_centroid = 1
 
 
-def _prefixes(x: FloatArray, spec: IndexSpec) -> FloatArray:
-    prefixes = truncate(x, spec.dim)
-    matrix = rotation(spec)
-    rotated: FloatArray = prefixes if matrix is None else matrix.apply(prefixes)
-    return rotated
-
-
-def add(inner: FaissIndex, spec: IndexSpec, blocks: Iterable[FloatArray], full_dim: int) -> None:
+def add(inner: FaissIndex, front: Front, blocks: Iterable[FloatArray]) -> None:
     """Add full vectors [rows, D] to an unwrapped index as prefixes.
 
     Raises:
-        InvalidVectors: a block of other than `full_dim` dimensions.
+        InvalidVectors: a block of other dimensions than the front takes.
     """
     for block in blocks:
-        if block.shape[1] != full_dim:
-            raise InvalidVectors(f"{spec}: expected blocks of {full_dim} dimensions, found {block.shape[1]}")
+        if block.shape[1] != front.full_dim:
+            raise InvalidVectors(
+                f"{front.spec}: expected blocks of {front.full_dim} dimensions, found {block.shape[1]}"
+            )
         if len(block):
-            inner.add(_prefixes(block, spec))
+            inner.add(front(block))
 
 
 def sample_blocks(blocks: Iterable[FloatArray], n: int, size: int, seed: int) -> FloatArray:

@@ -20,7 +20,7 @@ import faiss
 
 from indexers.base import FaissIndex, IndexSpec
 from indexers.errors import CorruptCollection
-from indexers.prefix import steps
+from indexers.prefix import blank_front
 from indexers.registry import family
 
 LOOP_LIMIT = 100_000_000
@@ -93,7 +93,7 @@ def _check_kind(index: FaissIndex, spec: IndexSpec, full_dim: int, rows: int, pa
     a search reads memory that is not its own.
     """
     chain, inner = _unwrap(index)
-    wanted = [*map(_step, steps(spec, full_dim, drawn=False)), *_parts(family(spec.family).create(spec))]
+    wanted = [*map(_step, blank_front(spec, full_dim).steps(drawn=False)), *_parts(family(spec.family).create(spec))]
     found = [*map(_step, chain), *_parts(inner)]
     if found != wanted:
         raise _unreadable(path, f"{spec} is made of {wanted}, found {found}")
@@ -120,7 +120,8 @@ def _unwrap(index: FaissIndex) -> tuple[list[FaissIndex], FaissIndex]:
 def _step(step: FaissIndex) -> tuple[object, ...]:
     """Describe a transform: class, dimensions, and what else could lead astray."""
     picks = faiss.vector_to_array(step.map).tolist() if isinstance(step, faiss.RemapDimensionsTransform) else None
-    return type(step).__name__, step.d_in, step.d_out, picks, getattr(step, "norm", None)
+    numbers = (getattr(step, name, None) for name in ("norm", "have_bias"))
+    return type(step).__name__, step.d_in, step.d_out, picks, *numbers
 
 
 def _parts(index: FaissIndex) -> list[tuple[object, ...]]:

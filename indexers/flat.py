@@ -16,9 +16,8 @@ class Flat:
     probe_name = None
 
     def resolve(self, spec: IndexSpec, n: int) -> IndexSpec:
-        """See `Indexer.resolve`; there are no parameters."""
-        check_params(spec, {}, least={})
-        return spec
+        """See `Indexer.resolve`; there are no parameters of its own."""
+        return IndexSpec(self.family, spec.dim, tuple(check_params(spec, {}, least={}).items()))
 
     def create(self, spec: IndexSpec) -> FaissIndex:
         """See `Indexer.create`."""

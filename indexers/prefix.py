@@ -1,55 +1,104 @@
-"""From a d-dimensional index to one that takes full vectors: cut, renormalise, rotate in C++."""
+"""From a d-dimensional index to one that takes full vectors: cut, renormalise, rotate in C++.
+
+A prefix is a vector's own first d numbers, or with `axes=1` its first d principal axes: for vectors that nobody
+trained to be cut, and that no head has turned. Either way it is renormalised (`vectors.truncate`).
+"""
 
 from __future__ import annotations
 
-import faiss
+from dataclasses import dataclass
 
-from indexers.base import FaissIndex, IndexSpec
+import faiss
+import numpy as np
+
+from indexers.axes import moments, principal_axes, turned_within
+from indexers.base import AXES, FaissIndex, IndexSpec
+from indexers.vectors import FloatArray, truncate
 
 ROTATION_SEED = 20_22
+ROTATE = "rotate"
 
 
-def rotation(spec: IndexSpec, *, drawn: bool = True) -> FaissIndex | None:
-    """Return the random rotation a resolved spec asks for inside its prefix, or None.
+def _flag(spec: IndexSpec, name: str) -> bool:
+    return bool(dict(spec.params).get(name))
 
-    Args:
+
+@dataclass(frozen=True)
+class Front:
+    """What a full vector goes through before the index of a resolved spec.
+
+    Attributes:
         spec: resolved.
-        drawn: whether to draw it too, which takes d³ steps; without, it only says what it would be.
+        full_dim: dimension D of the vectors.
+        axes: float32 [d, D], rows orthonormal; None where the vector's own prefix is taken.
     """
-    if not dict(spec.params).get("rotate"):
-        return None
-    matrix = faiss.RandomRotationMatrix(spec.dim, spec.dim)
-    if drawn:
-        matrix.init(ROTATION_SEED)
+
+    spec: IndexSpec
+    full_dim: int
+    axes: FloatArray | None = None
+
+    def __call__(self, x: FloatArray) -> FloatArray:
+        """Return what the index holds of rows [n, D]: float32 [n, d]."""
+        if self.axes is not None:
+            # A row with nothing along these axes stays zero: it is as far from any query as it can be.
+            turned = x @ self.axes.T
+            norms = np.linalg.norm(turned, axis=1, keepdims=True)
+            return np.ascontiguousarray(turned / np.maximum(norms, np.finfo(np.float32).tiny))
+        prefixes = truncate(x, self.spec.dim)
+        matrix = self._rotation(drawn=True)
+        rotated: FloatArray = prefixes if matrix is None else matrix.apply(prefixes)
+        return rotated
+
+    def _rotation(self, *, drawn: bool) -> FaissIndex | None:
+        """Return the random rotation the spec asks for inside its prefix, or None; drawing it takes d³ steps."""
+        if self.axes is not None or not _flag(self.spec, ROTATE):
+            return None
+        matrix = faiss.RandomRotationMatrix(self.spec.dim, self.spec.dim)
+        if drawn:
+            matrix.init(ROTATION_SEED)
+        return matrix
+
+    def steps(self, *, drawn: bool = True) -> list[FaissIndex]:
+        """Return the same as FAISS transforms, in order; not drawn they say only what they would be."""
+        d, found = self.spec.dim, []
+        if self.axes is not None:
+            found = [_linear(self.axes), faiss.NormalizationTransform(d, 2.0)]
+        elif d < self.full_dim:
+            found = [faiss.RemapDimensionsTransform(self.full_dim, d, False), faiss.NormalizationTransform(d, 2.0)]
+        if (matrix := self._rotation(drawn=drawn)) is not None:
+            found.append(matrix)
+        return found
+
+
+def trained_front(spec: IndexSpec, xt: FloatArray) -> Front:
+    """Return the front of a resolved spec; principal axes are those of the sample, float32 [nt, D]."""
+    if not _flag(spec, AXES):
+        return Front(spec, xt.shape[1])
+    axes = principal_axes(moments(xt))[:, : spec.dim]
+    if _flag(spec, ROTATE):
+        axes = turned_within(axes, spec.dim, ROTATION_SEED)
+    return Front(spec, xt.shape[1], np.ascontiguousarray(axes.T, dtype=np.float32))
+
+
+def blank_front(spec: IndexSpec, full_dim: int) -> Front:
+    """Return a front of the same shape with no numbers in it, to compare a file with."""
+    return Front(spec, full_dim, np.zeros((spec.dim, full_dim), np.float32) if _flag(spec, AXES) else None)
+
+
+def _linear(axes: FloatArray) -> FaissIndex:
+    matrix = faiss.LinearTransform(axes.shape[1], axes.shape[0], False)
+    faiss.copy_array_to_vector(np.ascontiguousarray(axes).ravel(), matrix.A)
+    matrix.is_trained = True
     return matrix
 
 
-def steps(spec: IndexSpec, full_dim: int, *, drawn: bool = True) -> list[FaissIndex]:
-    """Return what a query goes through before the index of a resolved spec, in order; see `wrap`."""
-    found = []
-    if spec.dim < full_dim:
-        found += [
-            faiss.RemapDimensionsTransform(full_dim, spec.dim, False),
-            faiss.NormalizationTransform(spec.dim, 2.0),
-        ]
-    if (matrix := rotation(spec, drawn=drawn)) is not None:
-        found.append(matrix)
-    return found
-
-
-def wrap(inner: FaissIndex, spec: IndexSpec, full_dim: int) -> FaissIndex:
-    """Put `vectors.truncate` (and the spec's rotation) in front of an index.
-
-    Args:
-        inner: a trained index over [n, d].
-        spec: its resolved spec.
-        full_dim: dimension D of the vectors that will be searched with.
+def wrap(inner: FaissIndex, front: Front) -> FaissIndex:
+    """Put a front before a trained index over [n, d].
 
     Returns:
-        a faiss.IndexPreTransform over [n, D], or `inner` itself when nothing is needed. It owns
-        `inner`.
+        a faiss.IndexPreTransform over [n, D], or `inner` itself when nothing is needed. It owns `inner`.
     """
-    chain = steps(spec, full_dim)
+    chain = front.steps()
     if not chain:
         return inner
     outer = faiss.IndexPreTransform(inner)

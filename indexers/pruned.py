@@ -33,6 +33,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from indexers.axes import ROWS_AT_ONCE, moments, principal_axes, turned_within
 from indexers.base import MISSING, Neighbors
 from indexers.errors import CorruptCollection
 from indexers.store import VectorStore
@@ -52,7 +53,6 @@ MAGIC = b"nestprn\x01"
 HEADER = struct.Struct("<8sQQ")
 ALIGNED = 64
 QUERIES_AT_ONCE = 64
-ROWS_AT_ONCE = 4096
 # Lengths are computed in float32, from at most some thousand terms: they are taken a little longer than found.
 ROUNDING = 1.0001
 # Stored vectors are of unit length but for rounding.
@@ -158,29 +158,13 @@ def _axes(xt: FloatArray, mean: FloatArray, queries: FloatArray | None) -> Float
     query, and no row varies along it. (On vectors made to be like CLIP's, 60,000 × 768, a text query read 2.1 of 12
     segments a row with the axes of the rows alone, 1.8 with the rows as queries too, 1.1 with texts.)
     """
-    dim = xt.shape[1]
     asked = [xt] if queries is None or not len(queries) else [xt, queries]
-    moments = 2 * _moments(xt, mean)
+    wanted = 2 * moments(xt, mean)
     for one in asked:
-        moments += _moments(one, np.zeros_like(mean)) / len(asked)
-    axes = np.linalg.eigh(moments)[1][:, ::-1]
+        wanted += moments(one) / len(asked)
     # Turned at random inside each segment, so that no number of it needs more range than another.
-    rng = np.random.default_rng(SEED)
-    for start in range(0, dim, WIDTH):
-        part = axes[:, start : start + WIDTH]
-        width = part.shape[1]
-        axes[:, start : start + WIDTH] = part @ np.linalg.qr(rng.normal(size=(width, width)))[0]
+    axes = turned_within(principal_axes(wanted), WIDTH, SEED)
     return np.ascontiguousarray(axes, dtype=np.float32)
-
-
-def _moments(x: FloatArray, mean: FloatArray) -> NDArray[np.float64]:
-    """Return second moments about `mean`, of trace 1 (or none), accumulated in double precision."""
-    moments = np.zeros((x.shape[1], x.shape[1]))
-    for start in range(0, len(x), ROWS_AT_ONCE):
-        part = x[start : start + ROWS_AT_ONCE] - mean
-        moments += part.T @ part
-    trace = float(np.trace(moments))
-    return moments / trace if trace > 0 else moments
 
 
 def _segmented(y: FloatArray, layout: Layout) -> FloatArray:

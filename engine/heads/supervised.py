@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 DEFAULTS = Defaults(steps=3000, batch=512, rate=0.003, hidden=512, decay=0.3)
 
 SCALE = 16.0
-MOST_FIGURES = 2048
-MOST_BASE = 32_768
+MOST_BASE = 16_384
+TIE_BREAK = 1e-3
 
 
 class Supervised:
@@ -89,27 +89,36 @@ class Supervised:
         )
 
     def validation_loss(self) -> float:
-        """Return the loss on the held-out rows."""
+        """Return how often the nearest training row is of another class, over held-out rows and dims.
+
+        Not the cross-entropy: that rises again long before the neighbours stop getting better, as classifiers
+        grow too sure. (On WordNet's 45 classes a head of 8 dimensions reached 63.7 % by it, 66.3 % by this.) It only
+        parts heads that are otherwise the same, as on few rows.
+        """
         import torch
 
         with torch.no_grad():
-            return float(self._loss(*self._held))
+            entropy = float(self._loss(*self._held))
+        accuracy = self._accuracy()
+        return 1 - sum(accuracy.values()) / len(accuracy) + TIE_BREAK * entropy
 
     def figures(self) -> dict[str, float]:
         """Return 1-NN accuracy of held-out rows among (a sample of) the training rows, at every dim."""
+        return {f"1-nn@{d}": round(share, 4) for d, share in self._accuracy().items()}
+
+    def _accuracy(self) -> dict[int, float]:
         import torch
 
         x, labels = self._train
         rows = torch.from_numpy(sample(len(x), MOST_BASE, [self._options.seed, 7])).to(x.device)
-        xq, wanted = (part[:MOST_FIGURES] for part in self._held)
-        figures = {}
+        xq, wanted = self._held
+        found = {}
         with torch.no_grad():
             base, queries = apply(self._tower(), x[rows]), apply(self._tower(), xq)
             for d in self._options.dims:
-                found = nearest(prefix(queries, d), prefix(base, d), 1)[:, 0]
-                right = (labels[rows][found] == wanted).float()
-                figures[f"1-nn@{d}"] = round(float(right.mean()), 4)
-        return figures
+                near = nearest(prefix(queries, d), prefix(base, d), 1)[:, 0]
+                found[d] = float((labels[rows][near] == wanted).float().mean())
+        return found
 
     def towers(self) -> tuple[Tower, Tower]:
         """Return the tower, for both sides; the classifiers were only there to train it."""

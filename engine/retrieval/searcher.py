@@ -22,7 +22,7 @@ from engine.collection import layout
 from engine.collection.manifest import IndexEntry
 from engine.collection.snapshot import Snapshot
 from engine.retrieval.rerank import best, rerank, scan_prefix
-from indexers.base import MISSING, FaissIndex, Indexer, IndexSpec, Neighbors, positions_mask
+from indexers.base import AXES, MISSING, FaissIndex, Indexer, IndexSpec, Neighbors, positions_mask
 from indexers.errors import CorruptCollection, InvalidInput, InvalidSpec, InvalidVectors
 from indexers.files import read_index
 from indexers.plan import EXACT, SearchPlan, Stage
@@ -219,7 +219,7 @@ class Searcher:
 
     def _prefix_plan(self, dim: int) -> SearchPlan:
         """Plan a search that stops at a prefix: the longest index within it, reranked at it."""
-        below = [spec for spec in self.specs.values() if spec.dim <= dim]
+        below = [spec for spec in self.specs.values() if spec.dim <= dim and AXES not in dict(spec.params)]
         if not below:
             return SearchPlan(EXACT)
         shortlist = self.default_plan.stages[0].shortlist if self.default_plan.stages else 100

@@ -69,9 +69,9 @@ def test_parse_params_quotes_the_whole() -> None:
 def test_check_params_names_what_is_wrong() -> None:
     spec = IndexSpec("ivf-pq", 8, (("m", 4),))
     assert check_params(spec, {"m": 1, "nlist": 7}, least={}) == {"m": 4, "nlist": 7}
-    with pytest.raises(InvalidSpec, match="has no parameter 'm'; it has nlist"):
+    with pytest.raises(InvalidSpec, match="has no parameter 'm'; it has nlist, axes"):
         check_params(spec, {"nlist": 7}, least={})
-    with pytest.raises(InvalidSpec, match="has no parameter 'm'; it has none"):
+    with pytest.raises(InvalidSpec, match="has no parameter 'm'; it has axes"):
         check_params(spec, {}, least={})
     with pytest.raises(InvalidSpec, match="m must be at least 5, found 4"):
         check_params(spec, {"m": 1}, least={"m": 5})

@@ -12,9 +12,10 @@ import pytest
 
 from indexers.base import FaissIndex, IndexSpec, Neighbors, positions_mask
 from indexers.build import build, sample_blocks, training_rows
+from indexers.errors import InvalidSpec
 from indexers.exact import exact_search
 from indexers.files import read_index, write_index
-from indexers.prefix import wrap
+from indexers.prefix import Front, wrap
 from indexers.registry import FAMILIES, family, resolve
 from indexers.vectors import FloatArray, truncate
 from tests.conftest import Data, assert_answers, prefix_scores, recall_of, structured
@@ -145,7 +146,7 @@ def test_more_answers_than_rows_are_padded_with_missing(built: Built, text: str)
 def test_the_transform_in_cpp_is_truncate(D: int, d: int) -> None:
     """A query goes through C++, base rows through NumPy: they must become the same prefix."""
     spec = IndexSpec("flat", d)
-    chain = wrap(family("flat").create(spec), spec, D)
+    chain = wrap(family("flat").create(spec), Front(spec, D))
     queries = np.concatenate([data(D).xq, data(D).xt])
     # No weight in the prefix at all, very little, and all of it.
     queries[0, :d] = 0
@@ -165,7 +166,63 @@ def _applied(chain: FaissIndex, x: FloatArray, d: int) -> FloatArray:
 def test_a_rotation_inside_the_prefix_changes_no_score(built: Built) -> None:
     """It only spreads variance over codes; flat codes behind it would score the same."""
     spec = spec_of("ivf-pq", 16, 48)
-    turned = wrap(faiss.IndexFlatIP(16), spec, 48)
+    turned = wrap(faiss.IndexFlatIP(16), Front(spec, 48))
     turned.add(data(48).xb)
     scores, ids = turned.search(data(48).xq, 10)
     assert_answers(Neighbors(scores, ids), prefix_scores(data(48).xb, data(48).xq, 16), 10)
+
+
+# -- principal axes ----------------------------------------------------------------------------
+
+TURNED = ("flat:axes=1", "sq:axes=1", "ivf-flat:axes=1", "ivf-pq:axes=1", "ivf-pq:axes=1,rotate=0", "hnsw:axes=1")
+
+
+def on_axes(x: FloatArray, D: int, d: int) -> FloatArray:
+    """Prefixes of the principal axes, by a decomposition that the index does not use."""
+    axes = np.linalg.svd(data(D).xb.astype(np.float64))[2][:d]
+    turned = x @ axes.T
+    return (turned / np.linalg.norm(turned, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.mark.parametrize(("D", "d"), [(48, 7), (48, 16), (48, 48), (31, 5)])
+@pytest.mark.parametrize("kind", ["xq", "xt"])
+@pytest.mark.parametrize("text", TURNED)
+def test_axes_are_a_prefix_of_the_turned_rows(built: Built, text: str, kind: str, D: int, d: int) -> None:
+    xq = on_axes(getattr(data(D), kind), D, d)
+    truth = prefix_scores(on_axes(data(D).xb, D, d), xq, d)
+    found = search(*built(text, D, d), getattr(data(D), kind), 100)
+    if text.partition(":")[0] in ("flat", "ivf-flat"):
+        assert_answers(Neighbors(found.scores[:, :10], found.ids[:, :10]), truth, 10, atol=5e-6)
+    elif d >= FLOOR_FROM:
+        assert recall_of(found.ids, truth, 10) >= FLOOR
+
+
+def test_axes_find_what_a_prefix_of_turned_rows_misses() -> None:
+    """Rows whose numbers come in no order: the reason for axes."""
+    D, d = 48, 12
+    shuffle = np.linalg.qr(np.random.default_rng(5).normal(size=(D, D)))[0].astype(np.float32)
+    xb, xq = (np.ascontiguousarray(x @ shuffle) for x in (data(D).xb, data(D).xq))
+    shares = {}
+    for text in ("flat", "flat:axes=1"):
+        spec = spec_of(text, d, D)
+        found = search(spec, build(spec, [xb], xb, device="cpu"), xq, 30)
+        shares[text] = recall_of(found.ids, prefix_scores(xb, xq, D), 10)
+    assert shares["flat:axes=1"] > shares["flat"] + 0.2
+
+
+def test_a_row_with_nothing_along_the_axes_is_kept() -> None:
+    xb = np.zeros((40, 8), np.float32)
+    xb[:39, 0], xb[39, 7] = 1, 1
+    spec = spec_of("flat:axes=1", 2, 8)
+    _, ids = search(spec, build(spec, [xb], xb[:39], device="cpu"), xb[:1], 40)
+    assert set(ids[0].tolist()) == set(range(40))
+
+
+@pytest.mark.parametrize("family_name", sorted(FAMILIES))
+def test_axes_stand_in_a_spec_only_where_they_are_wanted(family_name: str) -> None:
+    plain = spec_of(f"{family_name}:axes=0", 16, 48)
+    assert plain == spec_of(family_name, 16, 48)
+    assert "axes" not in str(plain)
+    assert "axes=1" in str(spec_of(f"{family_name}:axes=1", 16, 48))
+    with pytest.raises(InvalidSpec, match="axes is 0 or 1"):
+        spec_of(f"{family_name}:axes=2", 16, 48)

@@ -15,7 +15,7 @@ from indexers.base import FaissIndex, IndexSpec
 from indexers.build import build
 from indexers.errors import CorruptCollection
 from indexers.files import FOOTER, MAGIC, read_index, write_index
-from indexers.prefix import wrap
+from indexers.prefix import Front, wrap
 from indexers.registry import FAMILIES, family, resolve
 from tests.conftest import structured
 
@@ -163,7 +163,7 @@ def test_rows_that_do_not_exist(tmp_path: Path) -> None:
         ids = np.arange(N)
         ids[-1] = wrong
         inner.add_with_ids(np.ascontiguousarray(xb[:, :8]), ids)
-        write_index(wrap(inner, spec, D), tmp_path / "i.faiss")
+        write_index(wrap(inner, Front(spec, D)), tmp_path / "i.faiss")
         with pytest.raises(CorruptCollection, match="rows that do not exist"):
             read(tmp_path / "i.faiss", "ivf-flat@8")
 
