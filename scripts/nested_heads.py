@@ -25,7 +25,7 @@ DIMS = (16, 32, 64, 96, 128, 256)
 LINEAR = {"seed": SEED, "steps": 150, "weights": (1, 1, 1, 4, 1, 2, 4)}
 PAIRED = TrainOptions("paired", (*DIMS, 384), rate=3e-4, **LINEAR)
 SUPERVISED = TrainOptions("supervised", (*DIMS, 384), rate=3e-4, **LINEAR)
-ROTATION = TrainOptions("rotation", DIMS, seed=SEED, steps=100, batch=256)
+ROTATION = TrainOptions("rotation", DIMS, seed=SEED)
 
 
 @dataclass(frozen=True)

@@ -199,7 +199,7 @@ def test_axes_are_a_prefix_of_the_turned_rows(built: Built, text: str, kind: str
 
 def test_axes_find_what_a_prefix_of_turned_rows_misses() -> None:
     """Rows whose numbers come in no order: the reason for axes."""
-    D, d = 48, 12
+    D, d = 48, 8
     shuffle = np.linalg.qr(np.random.default_rng(5).normal(size=(D, D)))[0].astype(np.float32)
     xb, xq = (np.ascontiguousarray(x @ shuffle) for x in (data(D).xb, data(D).xq))
     shares = {}
@@ -207,7 +207,7 @@ def test_axes_find_what_a_prefix_of_turned_rows_misses() -> None:
         spec = spec_of(text, d, D)
         found = search(spec, build(spec, [xb], xb, device="cpu"), xq, 30)
         shares[text] = recall_of(found.ids, prefix_scores(xb, xq, D), 10)
-    assert shares["flat:axes=1"] > shares["flat"] + 0.2
+    assert shares["flat:axes=1"] > shares["flat"] + 0.1
 
 
 def test_a_row_with_nothing_along_the_axes_is_kept() -> None:

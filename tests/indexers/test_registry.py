@@ -44,7 +44,7 @@ def test_specs_are_completed(text: str, complete: str) -> None:
     [
         ("flat@65", "only 64 dimensions"),
         ("foo@8", "no index family 'foo'"),
-        ("flat@8:nlist=1", "has no parameter 'nlist'; it has none"),
+        ("flat@8:nlist=1", "has no parameter 'nlist'; it has axes"),
         ("sq@8:bits=5", "bits must be one of 4, 6, 8, 16"),
         ("sq@8:bits=0", "at least 1"),
         ("ivf-flat@8:nprobe=4", "no parameter 'nprobe'"),
