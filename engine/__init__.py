@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from engine.heads.options import TrainOptions
     from engine.ingest.examples import ExampleOptions
     from engine.ingest.train import train_head
+    from engine.ingest.tune import TuneOptions
 
 # Where each public name lies: it is imported when it is first used, and `nestvec --help` needs none of them.
 _HOME = {
@@ -32,6 +33,7 @@ _HOME = {
     "ExampleOptions": "engine.ingest.examples",
     "Head": "engine.heads.model",
     "TrainOptions": "engine.heads.options",
+    "TuneOptions": "engine.ingest.tune",
     "evaluate": "engine.evaluation.evaluate",
     "load_head": "engine.heads.model",
     "train_head": "engine.ingest.train",
@@ -44,6 +46,7 @@ __all__ = [
     "ExampleOptions",
     "Head",
     "TrainOptions",
+    "TuneOptions",
     "evaluate",
     "load_head",
     "train_head",

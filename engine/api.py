@@ -15,10 +15,12 @@ from engine.collection import layout
 from engine.collection.changes import require_space
 from engine.collection.paths import shown
 from engine.collection.snapshot import Snapshot
+from engine.collection.tuned import Tuning
 from engine.ingest import arrays, heads, maintain, run
 from engine.ingest.pictures import DEFAULT_MAX_PIXELS
 from engine.ingest.report import Listener, Silent, Summary
 from engine.ingest.run import RunOptions
+from engine.ingest.tune import TuneOptions, tune_space
 from engine.opened import Opened
 from engine.queries import picture_query, plan_asked_for, text_queries
 from engine.retrieval.explain import Explanation, explain
@@ -189,6 +191,25 @@ class Collection(Opened):
         self._wanted = None if self._wanted == name else self._wanted
         return self._changed(summary)
 
+    def tune(self, options: TuneOptions | None = None, listener: Listener | None = None) -> Tuning:
+        """Find the fastest plan that keeps a recall, on this data and for its queries, and search by it from now on.
+
+        Example:
+            >>> tuning = collection.tune(TuneOptions(recall=0.95))
+            >>> tuning.fresh  # recall on queries no choice was made with, and half of its 95 % interval
+            {'items': (0.962, 0.006)}
+
+        Args:
+            options: recall, k, what is to be fast, queries of your own.
+            listener: hears about progress.
+
+        Raises:
+            InvalidInput: see `ingest.tune.tune_space`.
+        """
+        _, found = tune_space(self.root, self.space_name, options or TuneOptions(), self._main, listener or Silent())
+        self.refresh()
+        return found
+
     def use(self, name: str) -> Summary:
         """Make a space the one that is searched where none is named, here and for everybody who opens it."""
         return self._changed(heads.use_space(self.root, name))
@@ -210,6 +231,7 @@ class Collection(Opened):
         plan: str | SearchPlan | None = None,
         dim: int | None = None,
         exact: bool = False,
+        recall: float | None = None,
     ) -> Any:
         """Find the items that match texts or vectors best.
 
@@ -219,7 +241,8 @@ class Collection(Opened):
             k: answers a query.
             plan: how; the collection's default if None.
             dim: stop at this prefix.
-            exact: scan everything instead.
+            exact: find precisely the best, whatever it takes.
+            recall: search by the fastest plan of the tuned curve that keeps this recall.
 
         Returns:
             Answers for one text or a 1-D vector, a list of Answers for several.
@@ -229,7 +252,7 @@ class Collection(Opened):
             InvalidVectors: vectors of another dimension, or with NaN.
         """
         if isinstance(query, str):
-            return self.search([query], k, plan=plan, dim=dim, exact=exact)[0]
+            return self.search([query], k, plan=plan, dim=dim, exact=exact, recall=recall)[0]
         if isinstance(query, list | tuple) and not query:
             return []
         pair = self._pair()
@@ -239,7 +262,7 @@ class Collection(Opened):
         else:
             xq = np.asarray(query)
             names = [None] * (1 if xq.ndim == 1 else len(xq))
-        answers = answer_all(*pair, xq, names, k, plan_asked_for(plan, exact), dim)
+        answers = answer_all(*pair, xq, names, k, plan_asked_for(pair[1], k, plan, exact, recall), dim)
         return answers[0] if not texts and xq.ndim == 1 else answers
 
     def encode_texts(self, texts: Sequence[str]) -> FloatArray:
@@ -259,6 +282,7 @@ class Collection(Opened):
         plan: str | SearchPlan | None = None,
         dim: int | None = None,
         exact: bool = False,
+        recall: float | None = None,
         include_self: bool = False,
     ) -> Any:
         """Find the items most like a picture.
@@ -268,7 +292,8 @@ class Collection(Opened):
             k: answers a query.
             plan: how; the collection's default if None.
             dim: stop at this prefix.
-            exact: scan everything instead.
+            exact: find precisely the best, whatever it takes.
+            recall: search by the fastest plan of the tuned curve that keeps this recall.
             include_self: whether an indexed item is among its own answers.
 
         Returns:
@@ -285,7 +310,7 @@ class Collection(Opened):
         xq = np.stack([vector for _, vector in found]) if found else np.empty((0, searcher.dim), np.float32)
         names = [one if isinstance(one, int) else shown(str(one)) for one in wanted]
         leave_out = [None if include_self else position for position, _ in found]
-        answers = answer_all(*pair, xq, names, k, plan_asked_for(plan, exact), dim, leave_out)
+        answers = answer_all(*pair, xq, names, k, plan_asked_for(searcher, k, plan, exact, recall), dim, leave_out)
         return answers[0] if one_item else answers
 
     def _resolve(self, item: str | Path | int, snapshot: Snapshot, searcher: Searcher) -> tuple[int | None, FloatArray]:
@@ -316,13 +341,13 @@ class Collection(Opened):
         snapshot, searcher = self._pair()
         if isinstance(query, str):
             query = text_queries(self._encoder_for(snapshot, searcher.space), [query])
-        return explain(searcher, searcher.check_queries(query), k, plan_asked_for(plan, False))
+        return explain(searcher, searcher.check_queries(query), k, plan_asked_for(searcher, k, plan))
 
     def explain_item(self, item: str | Path | int, k: int = 10, *, plan: str | SearchPlan | None = None) -> Explanation:
         """Do as `explain` for the likeness of an item or picture file."""
         snapshot, searcher = self._pair()
         _, vector = self._resolve(item, snapshot, searcher)
-        return explain(searcher, searcher.check_queries(vector), k, plan_asked_for(plan, False))
+        return explain(searcher, searcher.check_queries(vector), k, plan_asked_for(searcher, k, plan))
 
 
 def _paths(sources: Paths) -> list[Path]:

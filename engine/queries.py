@@ -8,6 +8,7 @@ from pathlib import Path
 from engine.collection.paths import shown
 from engine.encoders.base import Encoder, require_modality
 from engine.ingest.pictures import decode_picture
+from engine.retrieval.searcher import Searcher
 from indexers.errors import InvalidInput, PictureError
 from indexers.plan import EXACT, SearchPlan
 from indexers.vectors import FloatArray
@@ -45,15 +46,23 @@ def picture_query(encoder: Encoder, path: Path, *, max_pixels: int) -> FloatArra
     return vector
 
 
-def plan_asked_for(plan: str | SearchPlan | None, exact: bool) -> SearchPlan | None:
-    """Return the plan somebody wants; None for the collection's own.
+def plan_asked_for(
+    searcher: Searcher,
+    k: int,
+    plan: str | SearchPlan | None,
+    exact: bool = False,
+    recall: float | None = None,
+) -> SearchPlan | None:
+    """Return the plan somebody wants: written out, exact, or by the recall it keeps; None for the collection's own.
 
     Raises:
-        InvalidInput: a plan and `exact` at once.
+        InvalidInput: more than one of them at once, or a recall of a collection that was not tuned.
         InvalidSpec: it does not parse.
     """
+    if sum((plan is not None, exact, recall is not None)) > 1:
+        raise InvalidInput("a plan, exact and recall exclude each other: each of them says how to search")
+    if recall is not None:
+        return searcher.plan_for_recall(recall, k)
     if exact:
-        if plan is not None:
-            raise InvalidInput("exact=True and a plan exclude each other")
         return SearchPlan(EXACT)
     return SearchPlan.parse(plan) if isinstance(plan, str) else plan

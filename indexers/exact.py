@@ -6,6 +6,7 @@ It shares no code with the indexes it judges.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from indexers.base import MISSING, Neighbors
 from indexers.vectors import FloatArray, IdArray
@@ -42,8 +43,10 @@ def exact_search(
     return Neighbors(scores, rows)
 
 
-def recall(found: IdArray, truth: Neighbors, *, scores: FloatArray | None = None, tol: float = 1e-6) -> float:
-    """Return recall@k: the share of true answers that were found.
+def shares_found(
+    found: IdArray, truth: Neighbors, *, scores: FloatArray | None = None, tol: float = 1e-6
+) -> NDArray[np.float64]:
+    """Return, for each query, the share of its true answers that were found.
 
     Args:
         found: int64 [nq, k'], k' ≥ k of `truth`.
@@ -53,13 +56,30 @@ def recall(found: IdArray, truth: Neighbors, *, scores: FloatArray | None = None
         tol: how close two scores must be to tie.
 
     Returns:
+        float64 [nq] in [0, 1]; 1 where there is nothing to find.
+    """
+    counted, wanted = _counts(found, truth, scores, tol)
+    return np.where(wanted > 0, counted / np.maximum(wanted, 1), 1.0)
+
+
+def recall(found: IdArray, truth: Neighbors, *, scores: FloatArray | None = None, tol: float = 1e-6) -> float:
+    """Return recall@k: the share of true answers that were found, over all queries; see `shares_found`.
+
+    Returns:
         a share in [0, 1]; 1.0 when there is nothing to find.
     """
+    counted, wanted = _counts(found, truth, scores, tol)
+    total = int(wanted.sum())
+    return float(counted.sum() / total) if total else 1.0
+
+
+def _counts(
+    found: IdArray, truth: Neighbors, scores: FloatArray | None, tol: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     hits = (found[:, :, None] == truth.ids[:, None, :]) & (truth.ids != MISSING)[:, None, :]
     counted = hits.any(axis=2)
     if scores is not None:
         kth = np.where(truth.ids != MISSING, truth.scores, np.inf).min(axis=1, initial=np.inf)
         counted |= (found != MISSING) & (scores >= kth[:, None] - tol)
     wanted = (truth.ids != MISSING).sum(axis=1)
-    total = int(wanted.sum())
-    return float(np.minimum(counted.sum(axis=1), wanted).sum() / total) if total else 1.0
+    return np.minimum(counted.sum(axis=1), wanted), wanted

@@ -15,7 +15,7 @@ from engine.api import Collection
 
 def test_the_package_offers_these_names() -> None:
     assert engine.__all__ == [
-        *("Answers", "Collection", "EvaluateOptions", "ExampleOptions", "Head", "TrainOptions"),
+        *("Answers", "Collection", "EvaluateOptions", "ExampleOptions", "Head", "TrainOptions", "TuneOptions"),
         *("evaluate", "load_head", "train_head"),
     ]
     for name in engine.__all__:
@@ -35,7 +35,7 @@ def test_a_collection_offers_these_methods() -> None:
         *("open", "create", "close", "refresh"),
         *("snapshot", "version", "space", "space_name", "encoder", "searcher"),
         *("index", "add", "add_vectors", "build", "remove", "compact"),
-        *("apply_head", "remove_space", "use"),
+        *("apply_head", "remove_space", "use", "tune"),
         *("search", "similar", "encode_texts", "encode_picture", "explain", "explain_item"),
     }
 

@@ -20,6 +20,7 @@ VERBS = {
     "apply-head": "Add a space: a collection's vectors sent through a head.",
     "remove": "Take items out of a collection.",
     "compact": "Rewrite a collection without what was removed.",
+    "tune": "Find the fastest plan that keeps a recall.",
     "explain": "Show what a search does, stage by stage.",
     "evaluate": "Measure what a prefix costs and what a head bought.",
     "info": "Say what is in a collection.",

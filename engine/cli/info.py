@@ -59,7 +59,16 @@ def print_info(found: dict[str, Any]) -> None:
         for plan in space["plans"]:
             recall = ", ".join(f"{kind} {value:.3f}" for kind, value in plan["recall"].items())
             click.echo(f"plan       {plan['plan']}   recall@{plan['k']}: {recall} ({plan['queries']} queries each)")
+        if space["tuning"]:
+            _print_tuning(space["tuning"])
     click.echo(f"on disk    {human_bytes(found['bytes'])}")
+
+
+def _print_tuning(tuning: dict[str, Any]) -> None:
+    fresh = ", ".join(f"{kind} {mean:.3f} ± {half:.3f}" for kind, (mean, half) in tuning["fresh"].items())
+    click.echo(f"tuned      for recall@{tuning['k']} {tuning['target']:g}; on fresh queries: {fresh}")
+    if tuning["advice"]:
+        click.echo(f"           run `nestvec tune` again: {tuning['advice']}")
 
 
 def _size(part: dict[str, Any] | None) -> str:

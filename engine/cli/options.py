@@ -44,6 +44,7 @@ class Answering:
     dim: int | None
     plan: str | None
     exact: bool
+    recall: float | None
     html: Path | None
     space: str | None
     device: str
@@ -72,7 +73,8 @@ _ANSWERING = (
     click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Answers a query."),
     click.option("--dim", type=click.IntRange(1), help="Answer by the first DIM numbers alone."),
     click.option("--plan", help="How to search, e.g. 'ivf-pq@64:nprobe=32 | 100@512'; see explain."),
-    click.option("--exact", is_flag=True, help="Scan every vector instead of using an index."),
+    click.option("--exact", is_flag=True, help="Find precisely the best, whatever it takes."),
+    click.option("--recall", type=float, help="Search by the fastest plan that keeps this recall; see tune."),
     click.option("--html", type=FILE, help="Write a contact sheet of the answers to this file."),
     space,
     device,

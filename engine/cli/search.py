@@ -46,7 +46,7 @@ def command(
         raise click.UsageError("give texts, --queries or --vectors")
     with Collection.open(collection, device=how.device, space=how.space) as opened:
         asked = load_vectors(vectors) if vectors else wanted
-        answers = opened.search(asked, how.k, plan=how.plan, dim=how.dim, exact=how.exact)
+        answers = opened.search(asked, how.k, plan=how.plan, dim=how.dim, exact=how.exact, recall=how.recall)
         present(answers, how)
 
 

@@ -29,6 +29,12 @@ def command(collection: Path, items: tuple[str, ...], include_self: bool, how: o
 
     with Collection.open(collection, device=how.device, space=how.space) as opened:
         answers = opened.similar(
-            list(items), how.k, plan=how.plan, dim=how.dim, exact=how.exact, include_self=include_self
+            list(items),
+            how.k,
+            plan=how.plan,
+            dim=how.dim,
+            exact=how.exact,
+            recall=how.recall,
+            include_self=include_self,
         )
         present(answers, how)

@@ -13,8 +13,9 @@ import pyarrow as pa
 
 from engine.collection import derived, layout
 from engine.collection.commit import Change as Change
-from engine.collection.manifest import Covering, FileRef, IndexEntry, Manifest, PlanEntry, Source, Space
+from engine.collection.manifest import Covering, FileRef, IndexEntry, Manifest, Source, Space
 from engine.collection.shards import FAILURE_SCHEMA, TOMBSTONE_SCHEMA, read_items, read_table, write_table
+from engine.collection.tuned import PlanEntry, Tuning
 from indexers.errors import CommitConflict, InvalidInput
 
 Tombstone = tuple[str, int]
@@ -144,6 +145,7 @@ def derive(
     indexes: tuple[IndexEntry, ...],
     pruned: Covering | None,
     plans: tuple[PlanEntry, ...],
+    tuning: Tuning | None = None,
 ) -> Change:
     """Put derived files in place of older ones; newer ones, which cover more shards, stand.
 
@@ -155,6 +157,7 @@ def derive(
         indexes: prefix indexes.
         pruned: the index for exact search, if there is one.
         plans: default plan first.
+        tuning: how they were found, if they were tuned.
     """
     made = (lookup, vectors, *(entry.covering for entry in indexes), *([pruned] if pruned else []))
 
@@ -168,10 +171,31 @@ def derive(
         newer = base.space(space).vectors
         if newer is not None and newer.shards > vectors.shards:
             return base
-        entry = replace(base.space(space), vectors=vectors, indexes=indexes, pruned=pruned, plans=plans)
+        parts = replace(base.space(space), vectors=vectors, indexes=indexes, pruned=pruned)
+        entry = replace(parts, plans=plans, tuning=tuning)
         # Another space may have been built on more shards meanwhile, and the lookup with it.
         longer = base.lookup if base.lookup and base.lookup.shards > lookup.shards else lookup
         return replace(base, lookup=longer, spaces={**base.spaces, space: entry})
+
+    return change
+
+
+def tuned(space: str, prepared_on: Space, indexes: tuple[IndexEntry, ...], plan: PlanEntry, tuning: Tuning) -> Change:
+    """Put a tuned index and its plan in place of a space's indexes.
+
+    Args:
+        space: whose.
+        prepared_on: the space as it was tuned: its vectors must still be the same. Rows added since stay uncovered.
+        indexes: those the plans need.
+        plan: the default plan.
+        tuning: how it was found.
+    """
+
+    def change(base: Manifest) -> Manifest:
+        if space not in base.spaces or base.space(space).vectors != prepared_on.vectors:
+            raise CommitConflict(f"space {space!r} was built anew while it was tuned; run tune again")
+        entry = replace(base.space(space), indexes=indexes, plans=(plan,), tuning=tuning)
+        return replace(base, spaces={**base.spaces, space: entry})
 
     return change
 

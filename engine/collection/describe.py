@@ -9,7 +9,11 @@ from typing import Any
 from engine.collection.manifest import FileRef, Manifest, Space
 from engine.collection.shards import read_table
 from engine.collection.snapshot import Snapshot
+from engine.collection.tuned import Tuning
 from engine.encoders.headed import MARK
+
+GROWN = 1.5
+SHIFTED = 0.01
 
 
 def describe(root: Path) -> dict[str, Any]:
@@ -53,7 +57,20 @@ def _space(manifest: Manifest, space: Space) -> dict[str, Any]:
         "pruned": _file(space.pruned.file) if space.pruned else None,
         "unindexed": manifest.rows - indexed,
         "plans": [asdict(plan) for plan in space.plans],
+        "tuning": None if space.tuning is None else {**asdict(space.tuning), "advice": advice(manifest, space.tuning)},
     }
+
+
+def advice(manifest: Manifest, tuning: Tuning) -> str | None:
+    """Say why a space should be tuned again, or None."""
+    live = manifest.rows - (manifest.deletes.rows if manifest.deletes else 0)
+    if live > GROWN * tuning.rows:
+        return f"it was tuned on {tuning.rows:,} items, and there are {live:,} now"
+    if live * GROWN < tuning.rows:
+        return f"it was tuned on {tuning.rows:,} items, and {live:,} are left"
+    if tuning.now is not None and (lost := min(tuning.now.values())) < tuning.target - SHIFTED:
+        return f"its plan finds {lost:.3f} of what there is now, {tuning.target:g} was asked for"
+    return None
 
 
 def _objective(space: Space) -> str | None:

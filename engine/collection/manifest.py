@@ -11,10 +11,10 @@ from typing import Any
 from blake3 import blake3
 
 from engine.collection import layout
+from engine.collection.tuned import PlanEntry, Tuning, read_plan, read_tuning
 from engine.encoders.base import Fingerprint
 from indexers.base import IndexSpec
 from indexers.errors import CorruptCollection, UnsupportedFormat
-from indexers.plan import SearchPlan
 from indexers.store import check_dtype
 
 # Bounds on what a version may declare: sums of row numbers stay within 64 bits.
@@ -68,23 +68,6 @@ class IndexEntry:
 
 
 @dataclass(frozen=True)
-class PlanEntry:
-    """A stored plan and what was measured of it.
-
-    Attributes:
-        plan: written out.
-        k: answers it was measured for.
-        recall: measured recall@k by query set, e.g. {"items": 0.97}.
-        queries: queries in each set.
-    """
-
-    plan: str
-    k: int
-    recall: dict[str, float]
-    queries: int
-
-
-@dataclass(frozen=True)
 class Space:
     """The vectors of one encoder over the collection's items.
 
@@ -101,6 +84,7 @@ class Space:
         base: name of the space it is derived from; None where an encoder made its vectors.
         head: what it is derived with, applied to the base's stored vectors; None like `base`.
         pruned: the index that makes exact search fast; None where there are few rows.
+        tuning: how the default plan was found; None where the build chose it.
     """
 
     encoder: str
@@ -115,6 +99,7 @@ class Space:
     base: str | None = None
     head: FileRef | None = None
     pruned: Covering | None = None
+    tuning: Tuning | None = None
 
 
 @dataclass(frozen=True)
@@ -196,7 +181,7 @@ class Manifest:
         if self.default == layout.DEFAULT_SPACE:
             del fields["default"]
         for space in fields["spaces"].values():
-            for optional in [name for name in ("base", "head", "pruned") if space[name] is None]:
+            for optional in [name for name in ("base", "head", "pruned", "tuning") if space[name] is None]:
                 del space[optional]
         body = json.dumps(fields, separators=(",", ":"), ensure_ascii=True)
         return f'{{"blake3":"{blake3(body.encode()).hexdigest()}","body":{body}}}\n'
@@ -265,8 +250,6 @@ def _space(data: Mapping[str, Any]) -> Space:
     Fingerprint.from_json(data["fingerprint"])
     for text in [e["spec"] for e in data["indexes"]]:
         IndexSpec.parse(text)
-    for text in [p["plan"] for p in data["plans"]]:
-        SearchPlan.parse(text)
     return Space(
         encoder=str(data["encoder"]),
         fingerprint=dict(data["fingerprint"]),
@@ -276,18 +259,11 @@ def _space(data: Mapping[str, Any]) -> Space:
         embeddings=tuple(_file(ref) for ref in data["embeddings"]),
         vectors=_covering(data["vectors"]) if data["vectors"] else None,
         indexes=tuple(IndexEntry(_covering(e["covering"]), str(e["spec"])) for e in data["indexes"]),
-        plans=tuple(
-            PlanEntry(
-                str(p["plan"]),
-                int(p["k"]),
-                {str(name): float(value) for name, value in p["recall"].items()},
-                int(p["queries"]),
-            )
-            for p in data["plans"]
-        ),
+        plans=tuple(read_plan(one) for one in data["plans"]),
         base=None if data.get("base") is None else str(data["base"]),
         head=None if data.get("head") is None else _file(data["head"]),
         pruned=None if data.get("pruned") is None else _covering(data["pruned"]),
+        tuning=None if data.get("tuning") is None else read_tuning(data["tuning"]),
     )
 
 

@@ -72,11 +72,12 @@ def draw_plots(paths: Sequence[Path], rows: Sequence[Row], *, title: str = "") -
     files = [file for path in paths for file in plot_files(path)]
     figure = _figure(rows, title)
     for file in files:
-        _save(figure, file)
+        save(figure, file)
     return files
 
 
-def _save(figure: Figure, file: Path) -> None:
+def save(figure: Figure, file: Path) -> None:
+    """Write a figure in the kind its ending says; the same figure gives the same bytes."""
     import matplotlib
 
     kind = file.suffix.lower().removeprefix(".")

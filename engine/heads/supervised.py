@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-DEFAULTS = Defaults(steps=3000, batch=512, rate=0.003, hidden=512, decay=0.3)
+DEFAULTS = Defaults(steps=4500, batch=512, rate=0.003, hidden=512, decay=0.3)
 
 SCALE = 16.0
 MOST_BASE = 16_384

@@ -16,11 +16,12 @@ import numpy as np
 from engine.collection import changes, layout
 from engine.collection.commit import commit, new_file, written
 from engine.collection.lookup import union_schema, write_lookup
-from engine.collection.manifest import FileRef, IndexEntry, Manifest, PlanEntry, Space
+from engine.collection.manifest import FileRef, IndexEntry, Manifest, Space
 from engine.collection.shards import read_items
 from engine.collection.snapshot import Snapshot
+from engine.collection.tuned import PlanEntry, Tuning
 from engine.ingest.report import Listener
-from engine.retrieval.calibrate import calibrate, query_sets
+from engine.retrieval.calibrate import calibrate, is_for, measured_again, query_sets
 from engine.retrieval.searcher import Searcher
 from indexers.base import IndexSpec
 from indexers.build import BuildDevice, build, training_rows
@@ -137,8 +138,9 @@ def derived(
         indexes=tuple(indexes),
         pruned=pruned,
     )
-    plans = _measure(Snapshot(root, made(plans=())(manifest), -1), space, options.texts, listener)
-    return made(plans=plans)
+    draft = Snapshot(root, made(plans=())(manifest), -1)
+    plans, tuning = _measure(draft, space, options.texts, listener, manifest.space(space).tuning)
+    return made(plans=plans, tuning=tuning)
 
 
 def derived_family(
@@ -159,14 +161,21 @@ def derived_family(
     return changes.chain(*found)
 
 
-def _measure(draft: Snapshot, space: str, texts: FloatArray | None, listener: Listener) -> tuple[PlanEntry, ...]:
+def _measure(
+    draft: Snapshot, space: str, texts: FloatArray | None, listener: Listener, tuning: Tuning | None
+) -> tuple[tuple[PlanEntry, ...], Tuning | None]:
+    """Choose the default plan: of a tuned curve whose index is still there, the point that keeps the recall now."""
     searcher = Searcher(draft, space)
     if not searcher.live:
-        return ()
-    plans = calibrate(searcher, query_sets(searcher, texts, SEED))
-    recall = ", ".join(f"{name} {value:.3f}" for name, value in plans[0].recall.items())
-    listener.say(f"plan {plans[0].plan} (recall@{plans[0].k}: {recall})")
-    return plans
+        return (), None
+    queries = query_sets(searcher, texts, SEED)
+    if tuning is not None and is_for(tuning, searcher):
+        plan, tuning = measured_again(searcher, queries, tuning)
+    else:
+        plan, tuning = calibrate(searcher, queries), None
+    recall = ", ".join(f"{name} {value:.3f}" for name, value in plan.recall.items())
+    listener.say(f"plan {plan.plan} (recall@{plan.k}: {recall})")
+    return (plan,), tuning
 
 
 def _resolved(specs: Sequence[IndexSpec] | None, manifest: Manifest, space: str) -> list[IndexSpec]:

@@ -28,24 +28,25 @@ NOUNS = (
 ).split("|")
 
 
-def text_sample(encoder: Encoder, snapshot: Snapshot) -> FloatArray | None:
+def text_sample(encoder: Encoder, snapshot: Snapshot, size: int = SAMPLE) -> FloatArray | None:
     """Encode a sample of captions, filled up with prompts.
 
     Args:
         encoder: the collection's.
         snapshot: the version whose captions are drawn from.
+        size: texts wanted; there may be fewer.
 
     Returns:
-        unit float32 [SAMPLE, D], or None where the encoder has no text tower.
+        unit float32 [size, D], or None where the encoder has no text tower.
     """
     if "text" not in encoder.modalities:
         return None
     rng = np.random.default_rng(SEED)
     captions = sorted(_captions(snapshot))
-    half = SAMPLE // 2
+    half = size // 2
     drawn = [captions[i] for i in rng.permutation(len(captions))[:half]]
     prompts = [template.format(noun) for noun in NOUNS for template in TEMPLATES]
-    drawn += [prompts[i] for i in rng.permutation(len(prompts))[: SAMPLE - len(drawn)]]
+    drawn += [prompts[i] for i in rng.permutation(len(prompts))[: size - len(drawn)]]
     return encoder.encode_texts(drawn)
 
 

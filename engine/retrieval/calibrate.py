@@ -1,19 +1,19 @@
 """Choose the default plan by measuring it: the cheapest that finds what was there to be found.
 
-Cost is what a plan makes the machine read, in bytes a query: the codes of the cells it visits,
-the centroids it compares, the vectors it reranks. That is a model, and so the choice is the same on
-every machine; recall is measured, on queries of each kind that is expected.
+Cost is what a plan makes the machine read (`cost`): a model, and so the choice is the same on every machine;
+recall is measured, on queries of each kind that is expected. `tune` searches wider, by the clock.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from engine.collection.manifest import PlanEntry
+from engine.collection.tuned import PlanEntry, Tuning
+from engine.retrieval.cost import coarse_bytes, rerank_bytes
 from engine.retrieval.searcher import Searcher
 from indexers.base import IndexSpec, Neighbors
 from indexers.exact import recall
@@ -31,9 +31,6 @@ NEARNESS = 0.25
 SHORTLISTS = (50, 100, 200, 400, 800)
 PROBE_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 EF_SEARCH = (32, 64, 128, 256, 512)
-
-# A row fetched at random costs about what three read in order do.
-RANDOM_ACCESS = 3.0
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ def query_sets(searcher: Searcher, texts: FloatArray | None, seed: int = 0) -> d
     return {ITEMS: items, "mixed": normalize(NEARNESS * items + math.sqrt(1 - NEARNESS**2) * noise)}
 
 
-def calibrate(searcher: Searcher, queries: Mapping[str, FloatArray]) -> tuple[PlanEntry, ...]:
+def calibrate(searcher: Searcher, queries: Mapping[str, FloatArray]) -> PlanEntry:
     """Measure plans from the cheapest up and return the first that keeps the target.
 
     Args:
@@ -88,44 +85,68 @@ def calibrate(searcher: Searcher, queries: Mapping[str, FloatArray]) -> tuple[Pl
             continue
         measured = {name: _recall(searcher, name, queries[name], truths[name], candidate.plan) for name in queries}
         if min(measured.values()) >= TARGET:
-            return (PlanEntry(str(candidate.plan), K, measured, sizes),)
+            return PlanEntry(str(candidate.plan), K, measured, sizes)
         # Too few cells cannot be made good by more candidates; a short prefix that is scanned can.
         if candidate.plan.probe and min(measured.values()) < TARGET / 2:
             hopeless.add(probes)
-    return (PlanEntry(EXACT, K, dict.fromkeys(queries, 1.0), sizes),)
+    return PlanEntry(EXACT, K, dict.fromkeys(queries, 1.0), sizes)
 
 
-def _recall(searcher: Searcher, name: str, xq: FloatArray, truth: Neighbors, plan: SearchPlan) -> float:
-    found = searcher.search(xq, K + 1, plan)
+def is_for(tuning: Tuning, searcher: Searcher) -> bool:
+    """Whether the index of a tuned curve is among those of a collection."""
+    plans = [SearchPlan.parse(point.plan) for point in tuning.curve]
+    return all(plan.index == EXACT or plan.index in searcher.specs for plan in plans)
+
+
+def measured_again(searcher: Searcher, queries: Mapping[str, FloatArray], tuning: Tuning) -> tuple[PlanEntry, Tuning]:
+    """Measure a tuned curve on rows that were built anew, and choose the fastest plan that keeps the recall now.
+
+    Args:
+        searcher: over the collection, whose indexes are those of the curve.
+        queries: unit float32 [nq, D] by name.
+        tuning: of some time before.
+
+    Returns:
+        the default plan, and the tuning with recalls of today; its times are those of then.
+    """
+    k = tuning.k
+    truths = {name: searcher.search(xq, k + 1, SearchPlan(EXACT)) for name, xq in queries.items()}
+    sizes = len(next(iter(queries.values())))
+    wanted = SearchPlan.parse(searcher.entry.plans[0].plan) if searcher.entry.plans else None
+    curve, now = [], None
+    for point in tuning.curve:
+        plan = SearchPlan.parse(point.plan)
+        recall = {name: _recall(searcher, name, queries[name], truths[name], plan, k) for name in queries}
+        curve.append(replace(point, recall=recall))
+        now = recall if plan == wanted else now
+    kept = next((one for one in curve if min(one.recall.values()) >= tuning.target), curve[-1])
+    return PlanEntry(kept.plan, k, kept.recall, sizes), replace(tuning, curve=tuple(curve), now=now or kept.recall)
+
+
+def _recall(searcher: Searcher, name: str, xq: FloatArray, truth: Neighbors, plan: SearchPlan, k: int = K) -> float:
+    found = searcher.search(xq, k + 1, plan)
     # An item finds itself, which says nothing: its first answer is left out on both sides.
-    part = slice(1, K + 1) if name == ITEMS else slice(0, K)
+    part = slice(1, k + 1) if name == ITEMS else slice(0, k)
     wanted = Neighbors(truth.scores[:, part], truth.ids[:, part])
     return round(recall(found.ids[:, part], wanted, scores=found.scores[:, part]), 4)
 
 
 def candidates(searcher: Searcher) -> Iterator[Candidate]:
     """Yield the plans worth measuring: those that read less than half of what an exact scan reads."""
-    row = searcher.dim * searcher.store.rows.itemsize
-    exact = len(searcher.store) * row
+    n, row = len(searcher.store), searcher.store.row_bytes
     for spec in searcher.specs.values():
-        for probe, coarse in _probes(spec, len(searcher.store)):
+        for probe in _probes(spec):
             for shortlist in SHORTLISTS:
-                cost = coarse + shortlist * row * RANDOM_ACCESS
-                if cost < exact / 2 and shortlist < len(searcher.store):
-                    yield Candidate(SearchPlan(spec.key, probe, (Stage(searcher.dim, shortlist),)), cost)
+                plan = SearchPlan(spec.key, probe, (Stage(searcher.dim, shortlist),))
+                cost = coarse_bytes(spec, probe, n) + rerank_bytes(plan, searcher.store.rows.itemsize)
+                if cost < n * row / 2 and shortlist < n:
+                    yield Candidate(plan, cost)
 
 
-def _probes(spec: IndexSpec, n: int) -> Iterator[tuple[int, float]]:
-    """Yield probe values of an index with the bytes its coarse search reads."""
-    indexer = family(spec.family)
-    bytes_per_item = indexer.bytes_per_item(spec)
-    if indexer.probe_name == "nprobe":
+def _probes(spec: IndexSpec) -> Sequence[int]:
+    """Return probe values of an index."""
+    name = family(spec.family).probe_name
+    if name == "nprobe":
         nlist = dict(spec.params)["nlist"]
-        for nprobe in sorted({max(1, round(nlist * share)) for share in PROBE_SHARES}):
-            yield nprobe, nlist * spec.dim * 4 + n * nprobe / nlist * bytes_per_item
-    elif indexer.probe_name == "efSearch":
-        links = dict(spec.params)["m"]
-        for ef in EF_SEARCH:
-            yield ef, ef * links * bytes_per_item * RANDOM_ACCESS
-    else:
-        yield 0, n * bytes_per_item
+        return sorted({max(1, round(nlist * share)) for share in PROBE_SHARES})
+    return EF_SEARCH if name == "efSearch" else (0,)

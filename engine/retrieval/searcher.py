@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from engine.collection import layout
 from engine.collection.manifest import IndexEntry
 from engine.collection.snapshot import Snapshot
-from engine.retrieval.rerank import best, rerank, scan_prefix
-from indexers.base import AXES, MISSING, FaissIndex, Indexer, IndexSpec, Neighbors, positions_mask
+from engine.retrieval.coarse import Coarse, base_parameters, coarse_over, refine_parameters, through_stages
+from engine.retrieval.rerank import best, scan_prefix
+from indexers.base import AXES, MISSING, Indexer, IndexSpec, Neighbors, positions_mask
 from indexers.errors import CorruptCollection, InvalidInput, InvalidSpec, InvalidVectors
 from indexers.files import read_index
 from indexers.plan import EXACT, SearchPlan, Stage
@@ -40,14 +41,6 @@ FLOOR_MARGIN = 1e-4
 
 MOST_WAYS = 256
 """Plans and values of k that are kept ready; a server that is asked with any k must not grow for ever."""
-
-
-class Coarse(NamedTuple):
-    """A loaded prefix index."""
-
-    spec: IndexSpec
-    index: FaissIndex
-    refined: FaissIndex
 
 
 class Way(NamedTuple):
@@ -130,6 +123,11 @@ class Searcher:
         )
         return store, tail
 
+    @property
+    def selector(self) -> Any | None:
+        """The FAISS selector of live rows of the store; None where all live."""
+        return self._selectors[0]
+
     # -- indexes -------------------------------------------------------------------------
 
     @cached_property
@@ -155,7 +153,7 @@ class Searcher:
         spec = self.specs[key]
         path = self._snapshot.open_covering(self._entries[key].covering)
         index = read_index(path, spec=spec, full_dim=self.dim, rows=len(self.store))
-        return Coarse(spec, index, faiss.IndexRefine(index, self.store.index))
+        return coarse_over(spec, index, self.store)
 
     # -- plans ---------------------------------------------------------------------------
 
@@ -175,23 +173,12 @@ class Searcher:
     def _prepare(self, plan: SearchPlan, k: int, dim: int) -> Way:
         if plan.index == EXACT or plan.stages[0].shortlist >= len(self.store):
             return Way(plan, dim, None, None, None)
-        coarse, base = self._base_parameters(plan)
+        coarse = self.coarse(plan.index)
+        base = base_parameters(coarse, plan.probe, self._selectors[0])
         refine = None
         if len(plan.stages) == 1 and dim == self.dim:
-            # FAISS computes its shortlist as int(k · k_factor); the half keeps rounding away.
-            factor = (plan.stages[0].shortlist + 0.5) / k
-            refine = faiss.IndexRefineSearchParameters(k_factor=factor, base_index_params=base)
+            refine = refine_parameters(base, plan.stages[0].shortlist, k)
         return Way(plan, dim, coarse, base, refine)
-
-    def _base_parameters(self, plan: SearchPlan) -> tuple[Coarse, Any]:
-        """Return the index of a plan with its FAISS parameters."""
-        coarse = self.coarse(plan.index)
-        indexer = family(coarse.spec.family)
-        probe = plan.probe or indexer.default_probe(coarse.spec)
-        base = indexer.search_parameters(probe, self._selectors[0])
-        if isinstance(coarse.index, faiss.IndexPreTransform):
-            base = faiss.SearchParametersPreTransform(index_params=base)
-        return coarse, base
 
     def _last_dim(self, plan: SearchPlan, dim: int | None) -> int:
         last = plan.stages[-1].dim if plan.stages else None
@@ -207,15 +194,32 @@ class Searcher:
         probes with the square root: the k nearest rows spread over more cells the more they are.
         """
         plan = self.default_plan if dim == self.dim else self._prefix_plan(dim)
+        return self._scaled(plan, k, self.entry.plans[0].k if self.entry.plans else k)
+
+    def _scaled(self, plan: SearchPlan, k: int, measured: int) -> SearchPlan:
+        """Return a plan that was measured for `measured` answers as it should be for k."""
         if plan.index == EXACT:
             return plan
-        measured = self.entry.plans[0].k if self.entry.plans else k
         factor = max(1, math.ceil(k / measured))
         spec, indexer = self._spec(plan)
         probe = plan.probe or indexer.default_probe(spec)
         most = indexer.most_probes(spec, len(self.store))
         probe = min(math.ceil(probe * math.sqrt(factor)), most)
         return replace(plan, probe=probe).widened(k, factor)
+
+    def plan_for_recall(self, recall: float, k: int) -> SearchPlan:
+        """Return the fastest plan of the tuned curve that keeps a recall on every kind of query, for `k` answers.
+
+        Raises:
+            InvalidInput: the space was not tuned, or the recall is not between 0 and 1.
+        """
+        tuning = self.entry.tuning
+        if tuning is None:
+            raise InvalidInput(f"space {self.space!r} was not tuned: run `nestvec tune` first, or name a plan")
+        if not 0 < recall <= 1:
+            raise InvalidInput(f"recall: expected more than 0 and at most 1, found {recall}")
+        kept = (point.plan for point in tuning.curve if min(point.recall.values()) >= recall)
+        return self._scaled(SearchPlan.parse(next(kept, EXACT)), k, tuning.k)
 
     def _prefix_plan(self, dim: int) -> SearchPlan:
         """Plan a search that stops at a prefix: the longest index within it, reranked at it."""
@@ -335,19 +339,15 @@ class Searcher:
 
         Where fewer rows were found the row number is −1, and the score means nothing.
         """
-        coarse, base = self._base_parameters(plan)
-        return self._shortlist(xq, plan, coarse, base)
+        coarse = self.coarse(plan.index)
+        return self._shortlist(xq, plan, coarse, base_parameters(coarse, plan.probe, self._selectors[0]))
 
     def _shortlist(self, xq: FloatArray, plan: SearchPlan, coarse: Coarse, base: Any) -> Neighbors:
         wanted = min(plan.stages[0].shortlist, len(self.store))
         return Neighbors(*coarse.index.search(xq, wanted, params=base))
 
     def _funnel(self, xq: FloatArray, k: int, way: Way, coarse: Coarse) -> Neighbors:
-        found = self._shortlist(xq, way.plan, coarse, way.base)
-        keeps = [*(stage.shortlist for stage in way.plan.stages[1:]), k]
-        for stage, keep in zip(way.plan.stages, keeps, strict=True):
-            found = rerank(self.store, xq, found.ids, stage.dim, keep)
-        return found
+        return through_stages(self.store, xq, self._shortlist(xq, way.plan, coarse, way.base), way.plan, k)
 
     def _with_tail(self, found: Neighbors, xq: FloatArray, k: int, dim: int) -> Neighbors:
         new = self._scan(self.tail, 1, xq, min(k, len(self.tail)), dim)

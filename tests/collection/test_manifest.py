@@ -18,11 +18,11 @@ from engine.collection.manifest import (
     FileRef,
     IndexEntry,
     Manifest,
-    PlanEntry,
     Source,
     Space,
     from_json,
 )
+from engine.collection.tuned import PlanEntry
 from engine.encoders.precomputed import PrecomputedEncoder
 from indexers.errors import CorruptCollection, UnsupportedFormat
 

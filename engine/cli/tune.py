@@ -1,0 +1,126 @@
+"""`nestvec tune`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from engine.cli import options
+from engine.cli.output import Terminal, human_bytes, print_json, say
+
+if TYPE_CHECKING:
+    from engine.collection.tuned import CurvePoint, Tuning
+
+SIZE = re.compile(r"(?P<number>[0-9]{1,12}(?:\.[0-9]{1,3})?)\s*(?P<unit>[kKMGT]?)(?P<binary>i?)B?")
+POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+
+
+def read_bytes(_context: click.Context, _parameter: click.Parameter, text: str | None) -> int | None:
+    """Read `2GiB`, `500MB` or a number of bytes."""
+    if text is None:
+        return None
+    match = SIZE.fullmatch(text.strip())
+    if match is None:
+        raise click.BadParameter(f"expected a size like 2GiB or 500MB, found {text!r}")
+    return int(float(match["number"]) * (1024 if match["binary"] else 1000) ** POWERS[match["unit"].upper()])
+
+
+@click.command()
+@options.collection
+@click.option("--recall", type=float, default=0.95, show_default=True, help="Share of the true answers to find.")
+@click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Answers a query.")
+@click.option("--queries", type=options.FILE, help="Queries to serve too: a .npy of vectors, or texts, one a line.")
+@click.option("--memory", callback=read_bytes, metavar="SIZE", help="Most the index may take, such as 2GiB.")
+@click.option(
+    "--latency",
+    type=click.Choice(["batch", "single"]),
+    default="batch",
+    show_default=True,
+    help="What is to be fast: many queries at once, or one.",
+)
+@click.option("--plot", "plots", multiple=True, type=options.FILE, help="Draw the curve to FILE.png, FILE.svg or both.")
+@options.space
+@options.device
+@options.as_json
+def command(
+    collection: Path,
+    recall: float,
+    k: int,
+    queries: Path | None,
+    memory: int | None,
+    latency: str,
+    plots: tuple[Path, ...],
+    space: str | None,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Find the fastest plan that keeps a recall, and search by it from now on.
+
+    Items stand for similarity lookups; captions and plain prompts for text queries, where the encoder has a text
+    tower; --queries adds a kind of your own. Recall is measured against exact answers, and again on queries that no
+    choice was made with. `search --recall` picks another point of the curve.
+
+    \b
+    Example:
+        nestvec tune photos.nest --recall 0.95
+        nestvec tune photos.nest --recall 0.99 --latency single --queries searched.txt --plot curve.png
+    """
+    from engine.api import Collection
+    from engine.ingest.tune import TuneOptions
+
+    if plots:
+        from engine.evaluation.plots import plot_files, require_matplotlib
+
+        require_matplotlib()
+        for path in plots:
+            plot_files(path)
+    wanted = TuneOptions(recall, k, latency, memory, None if queries is None else read_queries(queries))
+    with Collection.open(collection, device=device, space=space) as opened:
+        tuning = opened.tune(wanted, Terminal())
+        plan = opened.space.plans[0].plan
+    if as_json:
+        print_json({"plan": plan, **asdict(tuning)})
+    else:
+        print_tuning(plan, tuning)
+    if plots:
+        from engine.evaluation.pareto import draw_curve
+
+        for file in draw_curve(plots, tuning, plan, title=collection.name):
+            say(f"wrote {file}")
+
+
+def read_queries(path: Path) -> Any:
+    """Read vectors from a `.npy`, or texts from anything else.
+
+    Raises:
+        InvalidInput, InvalidVectors, SourceError: it cannot be read.
+    """
+    if path.suffix.lower() == ".npy":
+        from engine.cli.search import load_vectors
+
+        return load_vectors(path)
+    from engine.evaluation.trec import read_texts
+
+    return read_texts(path)
+
+
+def print_tuning(plan: str, tuning: Tuning) -> None:
+    """Print the curve with the chosen plan marked, and what validation found."""
+    kinds = list(tuning.fresh)
+    head = "".join(f"{kind:>10}" for kind in kinds)
+    click.echo(f"{'plan':<44}{head}   µs a query ({tuning.latency})")
+    for point in tuning.curve:
+        line = _line(point, kinds)
+        click.echo(click.style(line, bold=True) + "  ←" if point.plan == plan else line)
+    fresh = ", ".join(f"{kind} {mean:.3f} ± {half:.3f}" for kind, (mean, half) in tuning.fresh.items())
+    click.echo(f"recall@{tuning.k} on fresh queries: {fresh} (95 % interval)")
+    click.echo(f"the index takes {human_bytes(tuning.memory)}")
+
+
+def _line(point: CurvePoint, kinds: list[str]) -> str:
+    shares = "".join(f"{point.recall[kind]:10.3f}" for kind in kinds)
+    return f"{point.plan:<44}{shares}{point.microseconds:13.1f}"

@@ -1,0 +1,101 @@
+"""Plans as a version keeps them, with what was measured of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from indexers.plan import SearchPlan
+
+
+@dataclass(frozen=True)
+class PlanEntry:
+    """A stored plan and what was measured of it.
+
+    Attributes:
+        plan: written out.
+        k: answers it was measured for.
+        recall: measured recall@k by query set, e.g. {"items": 0.97}.
+        queries: queries in each set.
+    """
+
+    plan: str
+    k: int
+    recall: dict[str, float]
+    queries: int
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """A plan and what it was measured to give on the rows it was tuned on.
+
+    Attributes:
+        plan: written out.
+        recall: measured recall@k by query set.
+        microseconds: wall-clock a query.
+        read: modelled bytes a query.
+    """
+
+    plan: str
+    recall: dict[str, float]
+    microseconds: float
+    read: int
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What `tune` found, and on what.
+
+    Attributes:
+        target: recall@k that was asked for, on every query set.
+        k: answers a query.
+        latency: what was timed, "single" or "batch" queries.
+        rows: live rows then.
+        memory: bytes the index takes.
+        curve: the best plans of the index, from fast and rough to slow and good.
+        fresh: recall on queries no choice was made with, and half of its 95 % interval, by query set.
+        queries: fresh queries by set.
+        now: recall of the default plan at the last build since, by query set; None if there was none.
+    """
+
+    target: float
+    k: int
+    latency: str
+    rows: int
+    memory: int
+    curve: tuple[CurvePoint, ...]
+    fresh: dict[str, tuple[float, float]]
+    queries: dict[str, int]
+    now: dict[str, float] | None = None
+
+
+def read_plan(data: Mapping[str, Any]) -> PlanEntry:
+    """Read what `PlanEntry` writes; whatever is wrong raises ValueError, TypeError or KeyError."""
+    SearchPlan.parse(data["plan"])
+    return PlanEntry(str(data["plan"]), int(data["k"]), _shares(data["recall"]), int(data["queries"]))
+
+
+def read_tuning(data: Mapping[str, Any]) -> Tuning:
+    """Read what `Tuning` writes; whatever is wrong raises ValueError, TypeError or KeyError."""
+    curve = tuple(
+        CurvePoint(str(p["plan"]), _shares(p["recall"]), float(p["microseconds"]), int(p["read"]))
+        for p in data["curve"]
+    )
+    for point in curve:
+        SearchPlan.parse(point.plan)
+    return Tuning(
+        target=float(data["target"]),
+        k=int(data["k"]),
+        latency=str(data["latency"]),
+        rows=int(data["rows"]),
+        memory=int(data["memory"]),
+        curve=curve,
+        fresh={str(name): (float(value), float(half)) for name, (value, half) in data["fresh"].items()},
+        queries={str(name): int(number) for name, number in data["queries"].items()},
+        now=None if data.get("now") is None else _shares(data["now"]),
+    )
+
+
+def _shares(data: Mapping[str, Any]) -> dict[str, float]:
+    return {str(name): float(value) for name, value in data.items()}

@@ -1,0 +1,208 @@
+"""Tune a space: gather queries of each kind, find the fastest plan that keeps a recall, and store it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.collection import changes, layout
+from engine.collection.commit import commit, new_file, written
+from engine.collection.derived import map_queries
+from engine.collection.manifest import IndexEntry, Manifest
+from engine.collection.snapshot import Snapshot
+from engine.collection.tuned import CurvePoint, PlanEntry, Tuning
+from engine.encoders.base import Encoder
+from engine.ingest import run
+from engine.ingest.derive import tail_rows
+from engine.ingest.prompts import text_sample
+from engine.ingest.report import Listener
+from engine.retrieval.calibrate import ITEMS
+from engine.retrieval.cost import index_bytes
+from engine.retrieval.curve import Point
+from engine.retrieval.judge import BATCH, INTERVAL, LATENCIES, Judge, Queries, make_judge
+from engine.retrieval.searcher import Searcher
+from engine.retrieval.tune import Outcome, Wish, check_wish, tune
+from indexers.errors import InvalidInput
+from indexers.files import write_index
+from indexers.plan import EXACT, SearchPlan
+from indexers.vectors import FloatArray, as_matrix, normalize
+
+SEED = 0
+TO_CHOOSE, TO_VALIDATE = 500, 1000
+TEXTS = 1000
+# Fewer rows than this are scanned in no time, and are too few to tell plans apart.
+FEWEST_ROWS = 1000
+FEWEST_QUERIES = 40
+RULE_OF_THREE = 3.0
+
+
+@dataclass(frozen=True)
+class TuneOptions:
+    """What `tune` is asked for.
+
+    Attributes:
+        recall: recall@k to keep on every kind of query, more than 0 and at most 1.
+        k: answers a query.
+        latency: what is to be fast: "batch", many queries at once on all threads, or "single", one on one thread.
+        memory: most bytes the index may take; None for any.
+        queries: real [m, D], vectors of the space that is tuned, as another kind of query: half of them choose, half
+            validate. Or texts, which are encoded.
+    """
+
+    recall: float = 0.95
+    k: int = 10
+    latency: str = BATCH
+    memory: int | None = None
+    queries: FloatArray | Sequence[str] | None = None
+
+
+def tune_space(
+    root: Path, space: str, options: TuneOptions, load: Callable[[], Encoder], listener: Listener
+) -> tuple[Manifest, Tuning]:
+    """Tune a space of the newest version, and commit plan, curve and index.
+
+    Args:
+        root: the collection.
+        space: whose vectors.
+        options: what is wanted.
+        load: loads the collection's encoder, for text queries.
+        listener: hears about progress.
+
+    Returns:
+        the new version, and what is stored in it.
+
+    Raises:
+        InvalidInput: options that cannot be meant, or too few rows or queries.
+        CommitConflict: the collection was changed meanwhile in a way the index does not fit.
+    """
+    wish = Wish(options.recall, options.k, options.latency, options.memory)
+    check_wish(wish)
+    if options.latency not in LATENCIES:
+        raise InvalidInput(f"latency: expected {' or '.join(LATENCIES)}, found {options.latency!r}")
+    _index_everything(root, space, load, listener)
+    with Snapshot.open(root) as snapshot:
+        searcher = Searcher(snapshot, space)
+        if searcher.live < FEWEST_ROWS:
+            raise InvalidInput(
+                f"{root} has {searcher.live} items: below {FEWEST_ROWS} an exact scan is fast, and nothing is tuned"
+            )
+        texts = _texts(snapshot, space, load)
+        chosen, fresh = _split(_sets(searcher, texts, _own_queries(snapshot, space, options, load)))
+        judge, validated = (make_judge(part, options.k, _exactly(searcher)) for part in (chosen, fresh))
+        listener.say("queries: " + ", ".join(f"{len(one.xq)} {name}" for name, one in chosen.items()))
+        found = tune(searcher, wish, judge, validated, texts, listener.say)
+        change, tuning = _stored(snapshot, space, searcher, options, found, validated)
+    return commit(root, change, operation="tune"), tuning
+
+
+def _exactly(searcher: Searcher) -> Callable[[FloatArray, int], Any]:
+    return lambda xq, k: searcher.search(xq, k, SearchPlan(EXACT))
+
+
+def _index_everything(root: Path, space: str, load: Callable[[], Encoder], listener: Listener) -> None:
+    """Build first where there are rows that no index covers: an index is chosen for all rows."""
+    with Snapshot.open(root) as snapshot:
+        left = tail_rows(snapshot.manifest, space)
+    if left:
+        listener.say(f"{left:,} items are not indexed yet: building first")
+        run.build(root, load(), run.RunOptions(), listener, space=space)
+
+
+# -- queries ---------------------------------------------------------------------------------
+
+
+def _texts(snapshot: Snapshot, space: str, load: Callable[[], Encoder]) -> FloatArray | None:
+    """Encode captions and plain prompts into a space; None where there is no text tower."""
+    if "text" not in snapshot.manifest.space().fingerprint.get("modalities", ("text",)):
+        return None
+    made = text_sample(load(), snapshot, TEXTS)
+    return None if made is None else map_queries(snapshot.root, snapshot.manifest, space, made)
+
+
+def _own_queries(
+    snapshot: Snapshot, space: str, options: TuneOptions, load: Callable[[], Encoder]
+) -> FloatArray | None:
+    given = options.queries
+    if given is None:
+        return None
+    dim = snapshot.manifest.space(space).dim
+    if isinstance(given, list | tuple) and given and all(isinstance(one, str) for one in given):
+        encoder = load()
+        if "text" not in encoder.modalities:
+            raise InvalidInput(f"the queries are texts, and {encoder.fingerprint.model} takes no texts: give vectors")
+        made = encoder.encode_texts(list(given))
+        return normalize(map_queries(snapshot.root, snapshot.manifest, space, made))
+    return normalize(as_matrix(given, name="queries", dim=dim), name="queries")
+
+
+def _sets(searcher: Searcher, texts: FloatArray | None, own: FloatArray | None) -> dict[str, Queries]:
+    """Return queries by kind, in random order."""
+    rng = np.random.default_rng(SEED)
+    live = np.setdiff1d(np.arange(len(searcher.store)), searcher.deleted)
+    rows = rng.choice(live, min(TO_CHOOSE + TO_VALIDATE, len(live) // 2), replace=False)
+    found = {ITEMS: Queries(searcher.check_queries(searcher.vectors(rows)), rows)}
+    for name, vectors in (("texts", texts), ("queries", own)):
+        if vectors is not None:
+            found[name] = Queries(np.ascontiguousarray(vectors[rng.permutation(len(vectors))]))
+    return found
+
+
+def _split(sets: Mapping[str, Queries]) -> tuple[dict[str, Queries], dict[str, Queries]]:
+    """Split each kind into those a plan is chosen with, a third to a half, and fresh ones."""
+    chosen, fresh = {}, {}
+    for name, one in sets.items():
+        if len(one.xq) < FEWEST_QUERIES:
+            raise InvalidInput(f"{name}: expected at least {FEWEST_QUERIES} queries to tune with, found {len(one.xq)}")
+        half = min(TO_CHOOSE, len(one.xq) // 2)
+        chosen[name] = one.part(0, half)
+        fresh[name] = one.part(half, half + TO_VALIDATE)
+    return chosen, fresh
+
+
+# -- storing ---------------------------------------------------------------------------------
+
+
+def _stored(
+    snapshot: Snapshot, space: str, searcher: Searcher, options: TuneOptions, found: Outcome, fresh: Judge
+) -> tuple[changes.Change, Tuning]:
+    """Write the winning index and return the change that makes it and its plan the space's own."""
+    entry = snapshot.manifest.space(space)
+    indexes: tuple[IndexEntry, ...] = ()
+    if found.tried is not None:
+        with new_file(snapshot.root, layout.space_folder(space, layout.INDEXES), ".faiss") as new:
+            write_index(found.tried.index, new.temporary)
+            new.rows = len(searcher.store)
+        covering = changes.cover(snapshot.manifest, written(new), searcher.indexed_shards)
+        indexes = (IndexEntry(covering, str(found.tried.spec)),)
+    tuning = Tuning(
+        target=options.recall,
+        k=options.k,
+        latency=options.latency,
+        rows=searcher.live,
+        memory=0 if found.tried is None else index_bytes(found.tried.spec, len(searcher.store)),
+        curve=tuple(_point(point) for point in found.front),
+        fresh={
+            name: (round(mean, 4), round(_half_interval(error, len(fresh.sets[name].xq)), 4))
+            for name, (mean, error) in found.fresh.items()
+        },
+        queries={name: len(one.xq) for name, one in fresh.sets.items()},
+    )
+    plan = PlanEntry(str(found.chosen.plan), options.k, _point(found.chosen).recall, TO_CHOOSE)
+    return changes.tuned(space, entry, indexes, plan, tuning), tuning
+
+
+def _half_interval(error: float, queries: int) -> float:
+    """Return half a 95 % interval of a recall: by the normal law, and no less than the rule of three.
+
+    Where every one of n queries found everything there is no spread to go by; still 3 in n may miss something.
+    """
+    return max(INTERVAL * error, RULE_OF_THREE / queries)
+
+
+def _point(point: Point) -> CurvePoint:
+    recall = {name: round(mean, 4) for name, (mean, _) in point.recall.items()}
+    return CurvePoint(str(point.plan), recall, round(point.microseconds, 1), point.read)

@@ -1,0 +1,78 @@
+"""How long a shortlist a prefix needs, found without any index: what no index over that prefix can do better than."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from engine.retrieval.judge import Judge
+from indexers.axes import moments, principal_axes
+from indexers.vectors import FloatArray, IdArray, truncate
+
+SHORTLISTS = (20, 30, 50, 75, 100, 150, 200, 300, 400, 600, 800)
+SMALLEST = 16
+# A bound is met by exact scores of a prefix; its index has codes of a few bits and visits a part of the rows.
+HEADROOM = 0.3
+
+
+def ladder(full_dim: int) -> tuple[int, ...]:
+    """Return prefix dimensions to try: 16, 24, 32, 48, 64, … and the full dimension."""
+    found, d = set(), SMALLEST
+    while d < full_dim:
+        found |= {d, 3 * d // 2}
+        d *= 2
+    return (*sorted(d for d in found if d < full_dim), full_dim)
+
+
+def needed_shortlists(xb: FloatArray, judge: Judge, target: float, *, axes: bool) -> dict[int, int]:
+    """Return, by prefix dimension, the shortest of `SHORTLISTS` that can reach a recall on every kind of query.
+
+    Args:
+        xb: unit float32 [n, D], rows the judge's answers are among.
+        judge: queries with exact answers.
+        target: recall wanted.
+        axes: whether prefixes are of the principal axes, and not the vectors' own.
+
+    Returns:
+        {d: shortlist}; a dimension at which none is long enough is left out.
+    """
+    aim = target + HEADROOM * (1 - target)
+    turned = principal_axes(moments(xb)).astype(np.float32) if axes else None
+    base = xb if turned is None else xb @ turned
+    asked = {name: one.xq if turned is None else one.xq @ turned for name, one in judge.sets.items()}
+    found = {}
+    for d in ladder(xb.shape[1]):
+        prefix = truncate(base, d)
+        shares = np.min([_shares(prefix, truncate(asked[name], d), judge, name) for name in judge.sets], axis=0)
+        enough = np.flatnonzero(shares >= aim)
+        if len(enough):
+            found[d] = SHORTLISTS[enough[0]]
+    return found
+
+
+def _shares(base: FloatArray, xq: FloatArray, judge: Judge, name: str) -> FloatArray:
+    """Return recall by length of shortlist, for one kind of query."""
+    ranks = np.concatenate(list(_ranks(base, xq, judge.truth[name].ids)))
+    # A query that is a row comes first itself.
+    room = np.array(SHORTLISTS) + judge.sets[name].own
+    shares: FloatArray = (ranks[:, None] < room).mean(axis=0)
+    return shares
+
+
+def _ranks(base: FloatArray, xq: FloatArray, truth: IdArray) -> Iterator[IdArray]:
+    """Yield, query by query, at which place each true answer comes by a prefix."""
+    for query, wanted in zip(xq, truth, strict=True):
+        scores = base @ query
+        yield (scores > scores[wanted[wanted >= 0], None]).sum(axis=1)
+
+
+def best_of(own: Mapping[int, int], axes: Mapping[int, int]) -> dict[int, tuple[int, bool]]:
+    """Return {d: (shortlist, axes or not)}: the vectors' own prefix where it needs no longer a shortlist."""
+    found = {}
+    for d in sorted({*own, *axes}):
+        if d in own and own[d] <= axes.get(d, own[d]):
+            found[d] = own[d], False
+        else:
+            found[d] = axes[d], True
+    return found

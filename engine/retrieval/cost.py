@@ -1,0 +1,39 @@
+"""What a plan makes the machine read, in bytes a query: a model, the same on every machine."""
+
+from __future__ import annotations
+
+from indexers.base import IndexSpec
+from indexers.plan import SearchPlan
+from indexers.registry import family
+
+RANDOM_ACCESS = 3.0
+"""A row fetched at random costs about what three read in order do."""
+
+
+def coarse_bytes(spec: IndexSpec, probe: int, n: int) -> float:
+    """Return what the coarse search reads: centroids and the codes of the cells it visits, or the nodes of a graph.
+
+    Args:
+        spec: resolved.
+        probe: `nprobe`, `efSearch`, or 0 where there is nothing to set.
+        n: rows.
+    """
+    indexer = family(spec.family)
+    bytes_per_item = indexer.bytes_per_item(spec)
+    if indexer.probe_name == "nprobe":
+        nlist = dict(spec.params)["nlist"]
+        return nlist * spec.dim * 4 + n * min(probe / nlist, 1.0) * bytes_per_item
+    if indexer.probe_name == "efSearch":
+        return probe * dict(spec.params)["m"] * bytes_per_item * RANDOM_ACCESS
+    return n * bytes_per_item
+
+
+def rerank_bytes(plan: SearchPlan, number_bytes: int) -> float:
+    """Return what the reranks read, counted as if it lay in order."""
+    return sum(stage.shortlist * stage.dim * number_bytes * RANDOM_ACCESS for stage in plan.stages)
+
+
+def index_bytes(spec: IndexSpec, n: int) -> int:
+    """Return what an index of n rows takes in memory."""
+    cells = dict(spec.params).get("nlist", 0) * spec.dim * 4
+    return int(n * family(spec.family).bytes_per_item(spec)) + cells

@@ -1,0 +1,335 @@
+"""Find the fastest plan that keeps a recall on this data, for these queries.
+
+In stages, each cheaper per candidate than the one it spares:
+
+1. bounds: how long a shortlist each prefix needs, exactly, on a sample (`bounds`); no index is built;
+2. arms: for every prefix that can do it, an index of each family, in order of modelled cost (`cost`);
+3. halving: the cheapest arms are built on a sample of the rows and measured by the clock, and the best of them on
+   all rows: recall on a sample flatters;
+4. validation: the fastest plan that keeps the recall must keep it on queries no choice was made with, or the next is
+   taken.
+
+The choice of a prefix by what it is good for is that of adaptive retrieval (Kusupati et al. 2022) and AdANNS
+(Rege et al. 2023); halving is Jamieson & Talwalkar (2016).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.retrieval.bounds import SHORTLISTS, best_of, needed_shortlists
+from engine.retrieval.coarse import coarse_over
+from engine.retrieval.cost import coarse_bytes, index_bytes, rerank_bytes
+from engine.retrieval.curve import (
+    Field,
+    Point,
+    choose,
+    measure,
+    measure_exact,
+    pareto,
+    plans,
+    recalls_of,
+    searches,
+    worth_timing,
+)
+from engine.retrieval.judge import Judge, Queries, make_judge
+from engine.retrieval.searcher import Searcher
+from indexers.base import AXES, FaissIndex, IndexSpec, Neighbors
+from indexers.build import build, training_rows
+from indexers.errors import InvalidInput
+from indexers.exact import exact_search
+from indexers.plan import EXACT, SearchPlan, Stage
+from indexers.registry import family, resolve
+from indexers.store import Blocks, VectorStore
+from indexers.vectors import FloatArray, normalize
+
+SEED = 0
+BOUND_ROWS, BOUND_QUERIES = 50_000, 100
+SAMPLE_ROWS, SAMPLE_QUERIES = 50_000, 200
+GRID_QUERIES = 200
+ARMS, FINALISTS = 6, 2
+# A graph is the one family whose build is slower than everything else together.
+GRAPH_DIMS = 1
+MOST_TIMED = 16
+TYPICAL_SHARE = 0.08
+TOLERANCE = 0.01
+CODE_WIDTHS = (2, 4)
+# Below so many rows cells are not worth their centroids.
+FEWEST_FOR_CELLS = 5_000
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a plan must do.
+
+    Attributes:
+        recall: recall@k wanted on every kind of query, between 0 and 1.
+        k: answers a query.
+        latency: what is to be fast, "batch" or "single" queries.
+        memory: most bytes the index may take; None for any.
+    """
+
+    recall: float
+    k: int
+    latency: str
+    memory: int | None = None
+
+
+@dataclass(frozen=True)
+class Arm:
+    """An index that may do: its spec, the shortlist its prefix needs, and modelled bytes a query."""
+
+    spec: IndexSpec
+    shortlist: int
+    cost: float
+
+
+@dataclass(frozen=True)
+class Tried:
+    """An index with its measured plans, from fast to good; the last is an exact scan.
+
+    Attributes:
+        spec: resolved for all rows.
+        index: over full vectors, built on all rows.
+        front: its plans.
+    """
+
+    spec: IndexSpec
+    index: FaissIndex
+    front: list[Point]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was found.
+
+    Attributes:
+        tried: the winning index; None where an exact scan is the best there is.
+        chosen: its plan.
+        front: plans from fast to good, ending with the exact scan.
+        fresh: recall and standard error of the plan on queries no choice was made with.
+        kept: whether it kept the recall there, within a hundredth.
+        seconds: wall-clock of all this.
+    """
+
+    tried: Tried | None
+    chosen: Point
+    front: list[Point]
+    fresh: Mapping[str, tuple[float, float]]
+    kept: bool
+    seconds: float
+
+
+def tune(searcher: Searcher, wish: Wish, judge: Judge, fresh: Judge, texts: FloatArray | None, say: Say) -> Outcome:
+    """Find a plan for a collection whose rows are all in its store.
+
+    Args:
+        searcher: over the collection.
+        wish: what is wanted.
+        judge: queries to choose with.
+        fresh: others, of the same kinds, to validate with.
+        texts: unit float32 [nt, D], mixed into the training of cells where there are text queries.
+        say: hears about progress.
+    """
+    started = time.perf_counter()
+    tuner = _Tuner(searcher, wish, judge, texts, say)
+    exact = measure_exact(
+        {name: tuner.exactly(judge.wanted(name)) for name in judge.sets},
+        judge.first(GRID_QUERIES),
+        wish.latency,
+        len(searcher.store) * searcher.store.row_bytes,
+    )
+    say(f"an exact scan takes {exact.microseconds:.0f} µs a query")
+    arms = tuner.halved(tuner.arms(tuner.bounds()))
+    tried = [tuner.on_all_rows(arm, exact) for arm in arms]
+    best = min(tried, key=lambda one: _time_at(one.front, wish.recall), default=None)
+    front = [exact] if best is None else best.front
+    chosen, found, kept = _validated(tuner, best, front, fresh)
+    return Outcome(best, chosen, front, found, kept, time.perf_counter() - started)
+
+
+def _time_at(front: Sequence[Point], target: float) -> float:
+    point = choose(front, target)
+    return float("inf") if point is None else point.microseconds
+
+
+def _validated(
+    tuner: _Tuner, best: Tried | None, front: Sequence[Point], fresh: Judge
+) -> tuple[Point, dict[str, tuple[float, float]], bool]:
+    """Return the fastest point that keeps the recall on fresh queries too; the last, a scan, always does."""
+    wish = tuner.wish
+    able = [point for point in front if point.keeps(wish.recall)]
+    for point in able:
+        if point.plan.index == EXACT or best is None:
+            break
+        made = searches(tuner.field(best.spec, best.index), point.plan, fresh)
+        found = {name: fresh.recall(name, search) for name, search in made.items()}
+        least = min(mean for mean, _ in found.values())
+        tuner.say(f"{point.plan}: {least:.3f} on fresh queries")
+        if least >= wish.recall - TOLERANCE:
+            return point, found, True
+    return front[-1], dict.fromkeys(fresh.sets, (1.0, 0.0)), True
+
+
+class _Tuner:
+    """What the stages share: the collection, the wish, and a sample of rows with its own exact answers."""
+
+    def __init__(self, searcher: Searcher, wish: Wish, judge: Judge, texts: FloatArray | None, say: Say) -> None:
+        self.wish, self.say = wish, say
+        self._searcher, self._judge, self._texts = searcher, judge, texts
+        self._n, self._dim = len(searcher.store), searcher.dim
+        self._is_whole = self._n <= SAMPLE_ROWS and not len(searcher.deleted)
+        self._sample = searcher.store if self._is_whole else self._sampled()
+
+    def _sampled(self) -> VectorStore:
+        """Draw live rows, none of which is a query: there a query is not its own answer."""
+        asked = [one.rows for one in self._judge.sets.values() if one.rows is not None]
+        pool = np.setdiff1d(np.arange(self._n), np.concatenate([self._searcher.deleted, *asked]))
+        rng = np.random.default_rng([SEED, 1])
+        rows = np.sort(rng.choice(pool, min(SAMPLE_ROWS, len(pool)), replace=False))
+        return VectorStore(np.ascontiguousarray(self._searcher.store.rows[rows]))
+
+    def exactly(self, k: int) -> Callable[[FloatArray], Neighbors]:
+        """Return an exact search over all live rows."""
+        return lambda xq: self._searcher.search(xq, k, SearchPlan(EXACT))
+
+    def _judge_on_sample(self, queries: int) -> Judge:
+        """Return a judge whose answers are rows of the sample."""
+        some = self._judge.first(queries)
+        if self._is_whole:
+            return some
+        rows = np.concatenate(list(Blocks(self._sample.rows)))
+        asked = {name: Queries(one.xq) for name, one in some.sets.items()}
+        return make_judge(asked, self.wish.k, lambda xq, k: exact_search(rows, xq, k))
+
+    # -- 1. bounds -----------------------------------------------------------------------
+
+    def bounds(self) -> dict[int, tuple[int, bool]]:
+        """Return {d: (shortlist, principal axes or the vectors' own)} of the prefixes that can keep the recall."""
+        rows = np.concatenate(list(Blocks(self._sample.rows)))
+        judge = self._judge_on_sample(BOUND_QUERIES)
+        own = needed_shortlists(rows, judge, self.wish.recall, axes=False)
+        turned = needed_shortlists(rows, judge, self.wish.recall, axes=True)
+        found = best_of(own, turned)
+        told = ", ".join(f"{d} → {shortlist}{' (axes)' if on else ''}" for d, (shortlist, on) in found.items())
+        self.say(f"shortlists that can do it, by prefix: {told or 'none'}")
+        return found
+
+    # -- 2. arms -------------------------------------------------------------------------
+
+    def arms(self, needed: Mapping[int, tuple[int, bool]]) -> list[Arm]:
+        """Return the indexes worth trying, the cheapest by model first."""
+        found = [
+            Arm(spec, shortlist, self._cost(spec, shortlist))
+            for d, (shortlist, axes) in needed.items()
+            for spec in self._specs(d, axes)
+            if shortlist < self._n
+        ]
+        if self.wish.memory is not None:
+            found = [arm for arm in found if index_bytes(arm.spec, self._n) <= self.wish.memory]
+            if not found:
+                self.say(f"no index fits into {self.wish.memory:,} bytes")
+        found.sort(key=lambda arm: arm.cost)
+        graphs = [arm for arm in found if arm.spec.family == "hnsw"][:GRAPH_DIMS]
+        return [*[arm for arm in found if arm.spec.family != "hnsw"][: ARMS - len(graphs)], *graphs]
+
+    def _specs(self, d: int, axes: bool) -> Iterator[IndexSpec]:
+        """Yield resolved specs over a prefix."""
+        on = ((AXES, 1),) if axes else ()
+        wanted: list[tuple[str, tuple[tuple[str, int], ...]]] = [("sq", ())] if self._n < 4 * FEWEST_FOR_CELLS else []
+        if self._n >= FEWEST_FOR_CELLS:
+            wanted += [("ivf-pq", (("m", d // width),)) for width in CODE_WIDTHS if d % width == 0]
+            wanted.append(("hnsw", ()))
+        for name, params in wanted:
+            yield resolve(IndexSpec(name, d, tuple(sorted((*on, *params)))), self._n, self._dim)
+
+    def _cost(self, spec: IndexSpec, shortlist: int) -> float:
+        indexer = family(spec.family)
+        # A graph must keep as many candidates as are reranked.
+        probe = round(TYPICAL_SHARE * dict(spec.params).get("nlist", 0)) or max(
+            indexer.default_probe(spec), 2 * shortlist
+        )
+        plan = SearchPlan(spec.key, 0, (Stage(self._dim, shortlist),))
+        return coarse_bytes(spec, probe, self._n) + rerank_bytes(plan, self._searcher.store.rows.itemsize)
+
+    # -- 3. halving ----------------------------------------------------------------------
+
+    def halved(self, arms: Sequence[Arm]) -> list[Arm]:
+        """Return the arms that are the fastest on a sample of the rows."""
+        if self._is_whole or len(arms) <= FINALISTS:
+            return list(arms)[: ARMS if self._is_whole else FINALISTS]
+        judge = self._judge_on_sample(SAMPLE_QUERIES)
+        taken = {}
+        for arm in arms:
+            spec = resolve(_smaller(arm.spec), len(self._sample), self._dim)
+            index = self._built(spec, self._sample)
+            field = Field(coarse_over(spec, index, self._sample), self._sample)
+            front = self._front(field, arm.shortlist, judge)
+            taken[arm] = _time_at(front, self.wish.recall)
+            self.say(f"{spec} on {len(self._sample):,} rows: {taken[arm]:.0f} µs a query")
+        return sorted(arms, key=lambda arm: taken[arm])[:FINALISTS]
+
+    def on_all_rows(self, arm: Arm, exact: Point) -> Tried:
+        """Build an arm on all rows and measure its plans."""
+        self.say(f"building {arm.spec} on {self._n:,} rows")
+        index = self._built(arm.spec, self._searcher.store)
+        front = self._front(self.field(arm.spec, index), arm.shortlist, self._judge)
+        tried = Tried(arm.spec, index, pareto([*front, exact]))
+        at = choose(tried.front, self.wish.recall)
+        self.say(
+            "too few are found" if at is None else f"{at.plan}: {at.least:.3f} at {at.microseconds:.0f} µs a query"
+        )
+        return tried
+
+    def field(self, spec: IndexSpec, index: FaissIndex) -> Field:
+        """Return where plans of an index over all rows are tried."""
+        store = self._searcher.store
+        return Field(coarse_over(spec, index, store), store, self._searcher.selector)
+
+    def _built(self, spec: IndexSpec, store: VectorStore) -> FaissIndex:
+        rng = np.random.default_rng([SEED, 2])
+        size = training_rows(spec, len(store), self._dim)
+        sample = store.gather(np.sort(rng.choice(len(store), size, replace=False)))
+        if self._texts is not None and len(self._texts):
+            sample = np.concatenate([sample, self._texts])
+        return build(spec, Blocks(store.rows), normalize(sample))
+
+    def _front(self, field: Field, shortlist: int, judge: Judge) -> list[Point]:
+        """Measure the plans of an index that may be worth it."""
+        around = [one for one in SHORTLISTS if shortlist / 3 <= one <= shortlist * 4]
+        every = list(plans(field.coarse.spec, around, self._dim, len(field.store), judge.k + 1))
+        read = {
+            plan: int(
+                coarse_bytes(field.coarse.spec, plan.probe, len(field.store))
+                + rerank_bytes(plan, field.store.rows.itemsize)
+            )
+            for plan in every
+        }
+        rough = recalls_of(field, every, judge.first(GRID_QUERIES))
+        kept = worth_timing(rough, read, self.wish.recall, MOST_TIMED)
+        return pareto([measure(field, plan, judge, self.wish.latency) for plan in kept])
+
+
+def _smaller(spec: IndexSpec) -> IndexSpec:
+    """Return a spec without its number of cells: the family chooses for fewer rows."""
+    return IndexSpec(spec.family, spec.dim, tuple((name, value) for name, value in spec.params if name != "nlist"))
+
+
+def check_wish(wish: Wish) -> None:
+    """Refuse a wish that cannot be meant.
+
+    Raises:
+        InvalidInput: a recall outside of (0, 1], k < 1, or no memory at all.
+    """
+    if not 0 < wish.recall <= 1:
+        raise InvalidInput(f"recall: expected more than 0 and at most 1, found {wish.recall}")
+    if wish.k < 1:
+        raise InvalidInput(f"k must be at least 1, found {wish.k}")
+    if wish.memory is not None and wish.memory < 1:
+        raise InvalidInput(f"memory: expected bytes, at least 1, found {wish.memory}")
