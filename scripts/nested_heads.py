@@ -22,7 +22,7 @@ SEED = 0
 DIMS = (16, 32, 64, 96, 128, 256)
 # Chosen on the dev sets: more steps or a higher rate fit the drawings better, and forget concepts not trained on.
 # The full dimension counts most, where a head has something to lose, and a quarter of it.
-LINEAR = {"seed": SEED, "steps": 150, "weights": (1, 1, 1, 4, 1, 2, 4)}
+LINEAR = {"seed": SEED, "steps": 150, "weights": (1, 1, 1, 4, 1, 2, 4), "patience": 5}
 PAIRED = TrainOptions("paired", (*DIMS, 384), rate=3e-4, **LINEAR)
 SUPERVISED = TrainOptions("supervised", (*DIMS, 384), rate=3e-4, **LINEAR)
 ROTATION = TrainOptions("rotation", DIMS, seed=SEED)
