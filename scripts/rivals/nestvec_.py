@@ -1,0 +1,82 @@
+"""nestvec through its public API: one index a build, so that each is charged for what it needs alone."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+
+from engine.api import Collection
+from engine.collection.describe import describe
+from engine.ingest.run import RunOptions
+from indexers.base import IndexSpec
+from rivals.base import Build, Floats, Ids, Lines, Params, doubling, filled
+
+ROOT = "vectors.nest"
+DEFAULT = "default"
+SHORTLISTS = (20, 50, 100, 200, 400, 800)
+EF_SEARCH = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+CELLS = 512  # visited at most
+PREFIXES = (128, 192, 96, 64, 256, 384)  # of the principal axes: the data come in no order
+GRAPH_PREFIXES = (128, 192)
+
+
+class Nestvec:
+    """A collection of "precomputed" vectors, which are stored as float16."""
+
+    version = version("nestvec")
+    can_map = False  # it always maps
+
+    def __init__(self) -> None:
+        self._collection: Collection | None = None
+        self._plan: str | None = None
+
+    def grid(self, rows: int, dim: int) -> list[Build]:
+        """See `Adapter.grid`: what a collection has by default, then each family at each prefix."""
+        specs = [f"ivf-pq@{d}:axes=1" for d in PREFIXES if d < dim] + [f"ivf-pq@{dim}"]
+        specs += [f"hnsw@{d}:axes=1" for d in GRAPH_PREFIXES if d < dim]
+        first = Build({"specs": DEFAULT}, [[{"plan": DEFAULT}]])
+        built = [Build({"specs": spec}, plans(spec.partition(":")[0], rows, dim)) for spec in specs]
+        return [*built[:1], first, *built[1:]]
+
+    def build(self, xb: Floats, source: Path, folder: Path, params: Params, threads: int) -> None:
+        """See `Adapter.build`: everything `nestvec index vectors.npy` does, the choice of a default plan included.
+
+        `Collection.tune` chooses among the same indexes and plans; here the driver does, as for everybody.
+        """
+        specs = None if params["specs"] == DEFAULT else [IndexSpec.parse(str(params["specs"]))]
+        with Collection.create(folder / ROOT, encoder="precomputed", dim=xb.shape[1]) as collection:
+            collection.index(source, RunOptions(device="cpu", specs=specs))
+
+    def load(self, folder: Path, params: Params, threads: int, mapped: bool) -> None:
+        """See `Adapter.load`."""
+        self._collection = Collection.open(folder / ROOT, device="cpu")
+
+    def use(self, params: Params) -> None:
+        """See `Adapter.use`."""
+        self._plan = None if params["plan"] == DEFAULT else str(params["plan"])
+
+    def search(self, xq: Floats, k: int) -> Ids:
+        """See `Adapter.search`; the ids of a collection that was made of one file are its row numbers."""
+        assert self._collection is not None
+        return filled([answers.ids for answers in self._collection.search(xq, k, plan=self._plan)], k)
+
+    def used_bytes(self, folder: Path) -> int:
+        """See `Adapter.used_bytes`: stored vectors and indexes; shards and metadata lie beside them."""
+        space = describe(folder / ROOT)["spaces"]["main"]
+        return int(space["vectors"]["bytes"]) + sum(int(one["bytes"]) for one in space["indexes"])
+
+
+def plans(key: str, rows: int, dim: int) -> Lines:
+    """Return the default plan, then plans of one index: a line for each length of the shortlist."""
+    family = key.partition("@")[0]
+    if family == "hnsw":
+        probes = [f"{key}:efSearch={ef}" for ef in EF_SEARCH]
+    else:
+        probes = [f"{key}:nprobe={n}" for n in doubling(1, CELLS)]
+    first: list[Params] = [{"plan": DEFAULT}]
+    return [first, *([{"plan": f"{one} | {n}@{dim}"} for one in probes] for n in SHORTLISTS if n < rows)]
+
+
+def make(variant: str) -> Nestvec:
+    """Return the adapter; it has no variants."""
+    return Nestvec()

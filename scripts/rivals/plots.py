@@ -1,0 +1,68 @@
+"""Pareto plots: what each system gives for the recall it reaches, on the tuning half."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rivals.choice import cost, front
+from rivals.figures import Measured
+from rivals.records import BATCH, SINGLE, Trial
+from rivals.systems import OURS
+
+FROM = 0.85
+SUFFIXES = (".png", ".svg")
+
+
+def draw(measured: Measured, docs: Path) -> list[Path]:
+    """Draw batch speed and single latency over recall, and return the files written."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    mpl.rcParams["svg.hashsalt"] = "rivals"
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(12, 5), layout="constrained")
+    labels = ("batch: queries a second", "single: queries a second, one thread")
+    for number, (axis, mode, label) in enumerate(zip(axes, (BATCH, SINGLE), labels, strict=True)):
+        _panel(axis, measured, mode, pyplot.get_cmap("tab20"), legend=number == 0)
+        axis.set_ylabel(label)
+    figure.suptitle(f"{measured.name}, {measured.rows:,} vectors of {measured.machine['dim']} dimensions")
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside right center", frameon=False)
+    paths = [docs / f"rivals-{measured.name}-{measured.rows}{suffix}" for suffix in SUFFIXES]
+    for path in paths:
+        figure.savefig(path, dpi=110, metadata={"Date": None} if path.suffix == ".svg" else None)
+    pyplot.close(figure)
+    return paths
+
+
+def _panel(axis: Any, measured: Measured, mode: str, colours: Any, *, legend: bool) -> None:
+    for number, system in enumerate(measured.systems):
+        points = front(_points(measured.book.all(Trial, system), mode))
+        if not points and not legend:
+            continue
+        ours = system == OURS
+        axis.plot(
+            [recall for recall, _ in points],
+            [speed for _, speed in points],
+            marker="o",
+            markersize=3.5,
+            label=system,
+            color="black" if ours else colours(number % 20),
+            linewidth=2.4 if ours else 1.2,
+            zorder=3 if ours else 2,
+        )
+    axis.set_yscale("log")
+    axis.set_xlim(FROM, 1.002)
+    axis.set_xlabel("recall@10, of the kind of query it is lower on")
+    axis.grid(visible=True, which="both", linewidth=0.3)
+
+
+def _points(trials: list[Trial], mode: str) -> Iterator[tuple[float, float]]:
+    """Yield (recall, queries a second) of the settings somebody might want."""
+    for one in trials:
+        recall = min(one.recall.values())
+        if recall >= FROM and (mode == BATCH or one.p50):
+            yield recall, 1 / cost(one, mode)
