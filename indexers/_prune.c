@@ -28,6 +28,7 @@
 
 #define WIDTH 64    /* numbers a segment: one line of the cache a row */
 #define BLOCK 2048  /* rows at a time: their first segments stay in the second-level cache for the next query */
+#define DENSE 4      /* from a quarter of a block on */
 #define UNKNOWN 255 /* a norm code that promises nothing */
 
 /* Plain loops over fixed lengths: compilers make SIMD of them, for whichever processor it runs on. */
@@ -60,31 +61,13 @@ typedef struct {
     int64_t n, segments, k;
 } Base;
 
-/* Score rows [0, m) of a segment. */
+/* Add a segment's share to the scores of rows [0, m). */
 FOR_EACH_PROCESSOR
-static void score_block(const int8_t *restrict codes, const int16_t *restrict q, float a, int64_t m,
-                        float *restrict scores)
+static void score_all(const int8_t *restrict codes, const int16_t *restrict q, float a, int64_t m,
+                      float *restrict scores)
 {
     for (int64_t i = 0; i < m; i++) {
         const int8_t *x = codes + i * WIDTH;
-        int32_t sum = 0;
-        for (int j = 0; j < WIDTH; j++)
-            sum += (int32_t)x[j] * (int32_t)q[j];
-        scores[i] = a * (float)sum;
-    }
-}
-
-/* Add a segment's share to the scores of the listed rows; `first` is where their block begins. */
-FOR_EACH_PROCESSOR
-static void score_listed(const int8_t *restrict codes, const int16_t *restrict q, float a, int64_t m,
-                         const int32_t *restrict listed, float *restrict scores)
-{
-    for (int64_t i = 0; i < m; i++) {
-        const int8_t *x = codes + (int64_t)listed[i] * WIDTH;
-#if defined(__GNUC__)
-        if (i + 8 < m)
-            __builtin_prefetch(codes + (int64_t)listed[i + 8] * WIDTH);
-#endif
         int32_t sum = 0;
         for (int j = 0; j < WIDTH; j++)
             sum += (int32_t)x[j] * (int32_t)q[j];
@@ -92,10 +75,28 @@ static void score_listed(const int8_t *restrict codes, const int16_t *restrict q
     }
 }
 
-/* Keep the rows that can still reach the threshold: their number in the block and their score so far. */
+/* Do so for the listed rows alone. */
 FOR_EACH_PROCESSOR
-static int64_t keep_block(const uint8_t *restrict norms, float b, float needed, int64_t m, float *restrict scores,
-                          int32_t *restrict listed)
+static void score_listed(const int8_t *restrict codes, const int16_t *restrict q, float a, int64_t count,
+                         const int32_t *restrict listed, float *restrict scores)
+{
+    for (int64_t i = 0; i < count; i++) {
+        const int8_t *x = codes + (int64_t)listed[i] * WIDTH;
+#if defined(__GNUC__)
+        if (i + 8 < count)
+            __builtin_prefetch(codes + (int64_t)listed[i + 8] * WIDTH);
+#endif
+        int32_t sum = 0;
+        for (int j = 0; j < WIDTH; j++)
+            sum += (int32_t)x[j] * (int32_t)q[j];
+        scores[listed[i]] += a * (float)sum;
+    }
+}
+
+/* List the rows of [0, m) that can still reach what is needed. */
+FOR_EACH_PROCESSOR
+static int64_t keep_all(const uint8_t *restrict norms, float b, float needed, int64_t m, const float *restrict scores,
+                        int32_t *restrict listed)
 {
     uint8_t kept[BLOCK];
     for (int64_t i = 0; i < m; i++)
@@ -103,32 +104,30 @@ static int64_t keep_block(const uint8_t *restrict norms, float b, float needed, 
     int64_t count = 0;
     for (int64_t i = 0; i < m; i++) {
         listed[count] = (int32_t)i;
-        scores[count] = scores[i];
         count += kept[i];
     }
     return count;
 }
 
-static int64_t keep_listed(const uint8_t *norms, float b, float needed, int64_t m, float *scores, int32_t *listed)
+/* Of the listed rows, keep those that can. */
+static int64_t keep_listed(const uint8_t *norms, float b, float needed, int64_t listed_now, const float *scores,
+                           int32_t *listed)
 {
     int64_t count = 0;
-    for (int64_t i = 0; i < m; i++) {
-        uint8_t code = norms[listed[i]];
-        int keep = (scores[i] + b * (float)code >= needed) | (code == UNKNOWN);
-        listed[count] = listed[i];
-        scores[count] = scores[i];
-        count += keep;
+    for (int64_t i = 0; i < listed_now; i++) {
+        int32_t row = listed[i];
+        listed[count] = row;
+        count += (scores[row] + b * (float)norms[row] >= needed) | (norms[row] == UNKNOWN);
     }
     return count;
 }
 
-static int64_t keep_allowed(const uint8_t *allowed, int64_t first, int64_t m, float *scores, int32_t *listed)
+static int64_t keep_allowed(const uint8_t *allowed, int64_t first, int64_t listed_now, int32_t *listed)
 {
     int64_t count = 0;
-    for (int64_t i = 0; i < m; i++) {
+    for (int64_t i = 0; i < listed_now; i++) {
         int64_t row = first + listed[i];
         listed[count] = listed[i];
-        scores[count] = scores[i];
         count += (allowed[row >> 3] >> (row & 7)) & 1;
     }
     return count;
@@ -197,20 +196,25 @@ static int scan_block(const Base *base, Search *one, int64_t first, int64_t m)
     float scores[BLOCK];
     int32_t listed[BLOCK];
     int64_t count = m;
+    memset(scores, 0, sizeof scores);
     for (int64_t s = 0; s < base->segments && count; s++) {
         const int8_t *codes = base->codes + (s * base->n + first) * WIDTH;
         const uint8_t *norms = base->norms + s * base->n + first;
         const int16_t *q = one->q + s * WIDTH;
         Terms terms = one->terms[s];
         float needed = one->threshold - terms.c;
-        one->scanned += count;
-        if (s == 0) {
-            score_block(codes, q, terms.a, m, scores);
-            count = keep_block(norms, terms.b, needed, m, scores, listed);
-            if (base->allowed != NULL)
-                count = keep_allowed(base->allowed, first, count, scores, listed);
-        } else {
+        /* Most of a block is read faster in one go than row by row. */
+        int dense = DENSE * count >= m;
+        one->scanned += dense ? m : count;
+        if (dense)
+            score_all(codes, q, terms.a, m, scores);
+        else
             score_listed(codes, q, terms.a, count, listed, scores);
+        if (s == 0) {
+            count = keep_all(norms, terms.b, needed, m, scores, listed);
+            if (base->allowed != NULL)
+                count = keep_allowed(base->allowed, first, count, listed);
+        } else {
             count = keep_listed(norms, terms.b, needed, count, scores, listed);
         }
     }
@@ -224,9 +228,9 @@ static int scan_block(const Base *base, Search *one, int64_t first, int64_t m)
         int known = norms[listed[i]] != UNKNOWN;
         float slack = known ? last.c + last.b * (float)norms[listed[i]] : INFINITY;
         one->rows[one->count] = first + listed[i];
-        one->upper[one->count++] = scores[i] + slack;
+        one->upper[one->count++] = scores[listed[i]] + slack;
         if (known)
-            raise_threshold(one, scores[i] - slack, base->k);
+            raise_threshold(one, scores[listed[i]] - slack, base->k);
     }
     return 1;
 }

@@ -180,13 +180,21 @@ def derive(
     return change
 
 
-def tuned(space: str, prepared_on: Space, indexes: tuple[IndexEntry, ...], plan: PlanEntry, tuning: Tuning) -> Change:
+def tuned(
+    space: str,
+    prepared_on: Space,
+    indexes: tuple[IndexEntry, ...],
+    pruned: Covering | None,
+    plan: PlanEntry,
+    tuning: Tuning,
+) -> Change:
     """Put a tuned index and its plan in place of a space's indexes.
 
     Args:
         space: whose.
         prepared_on: the space as it was tuned: its vectors must still be the same. Rows added since stay uncovered.
         indexes: those the plans need.
+        pruned: the index for exact search, if there is one.
         plan: the default plan.
         tuning: how it was found.
     """
@@ -194,7 +202,7 @@ def tuned(space: str, prepared_on: Space, indexes: tuple[IndexEntry, ...], plan:
     def change(base: Manifest) -> Manifest:
         if space not in base.spaces or base.space(space).vectors != prepared_on.vectors:
             raise CommitConflict(f"space {space!r} was built anew while it was tuned; run tune again")
-        entry = replace(base.space(space), indexes=indexes, plans=(plan,), tuning=tuning)
+        entry = replace(base.space(space), indexes=indexes, pruned=pruned, plans=(plan,), tuning=tuning)
         return replace(base, spaces={**base.spaces, space: entry})
 
     return change

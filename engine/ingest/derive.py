@@ -128,7 +128,7 @@ def derived(
     pruned = None
     if len(store) >= options.prune_from and is_available():
         listener.say("building the index for exact search")
-        pruned = changes.cover(manifest, _write_pruned(snapshot, space, store, options), shards)
+        pruned = changes.cover(manifest, save_pruned(snapshot, space, store, options.texts), shards)
     made = partial(
         changes.derive,
         space,
@@ -252,10 +252,18 @@ def _write_index(snapshot: Snapshot, space: str, spec: IndexSpec, store: VectorS
     return written(new)
 
 
-def _write_pruned(snapshot: Snapshot, space: str, store: VectorStore, options: BuildOptions) -> FileRef:
+def save_pruned(snapshot: Snapshot, space: str, store: VectorStore, queries: FloatArray | None) -> FileRef:
+    """Write the index for exact search over a space's stored vectors.
+
+    Args:
+        snapshot: the version.
+        space: whose.
+        store: its vectors.
+        queries: unit float32 [m, D], a sample of queries that are not like the items, to serve them too.
+    """
     rows = np.sort(np.random.default_rng(SEED).choice(len(store), min(len(store), PRUNED_SAMPLE), replace=False))
     with new_file(snapshot.root, layout.space_folder(space, layout.INDEXES), ".pruned") as new:
-        write_pruned(new.temporary, Blocks(store.rows), len(store), store.gather(rows), options.texts)
+        write_pruned(new.temporary, Blocks(store.rows), len(store), store.gather(rows), queries)
         new.rows = len(store)
     return written(new)
 

@@ -12,12 +12,12 @@ import numpy as np
 from engine.collection import changes, layout
 from engine.collection.commit import commit, new_file, written
 from engine.collection.derived import map_queries
-from engine.collection.manifest import IndexEntry, Manifest
+from engine.collection.manifest import Covering, IndexEntry, Manifest
 from engine.collection.snapshot import Snapshot
 from engine.collection.tuned import CurvePoint, PlanEntry, Tuning
 from engine.encoders.base import Encoder
 from engine.ingest import run
-from engine.ingest.derive import tail_rows
+from engine.ingest.derive import save_pruned, tail_rows
 from engine.ingest.prompts import text_sample
 from engine.ingest.report import Listener
 from engine.retrieval.calibrate import ITEMS
@@ -38,6 +38,7 @@ TEXTS = 1000
 FEWEST_ROWS = 1000
 FEWEST_QUERIES = 40
 RULE_OF_THREE = 3.0
+OWN = "queries"
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,8 @@ def tune_space(
         judge, validated = (make_judge(part, options.k, _exactly(searcher)) for part in (chosen, fresh))
         listener.say("queries: " + ", ".join(f"{len(one.xq)} {name}" for name, one in chosen.items()))
         found = tune(searcher, wish, judge, validated, texts, listener.say)
-        change, tuning = _stored(snapshot, space, searcher, options, found, validated)
+        pruned = _pruned_for(snapshot, space, searcher, texts, chosen, listener)
+        change, tuning = _stored(snapshot, space, searcher, options, found, validated, pruned)
     return commit(root, change, operation="tune"), tuning
 
 
@@ -145,7 +147,7 @@ def _sets(searcher: Searcher, texts: FloatArray | None, own: FloatArray | None) 
     live = np.setdiff1d(np.arange(len(searcher.store)), searcher.deleted)
     rows = rng.choice(live, min(TO_CHOOSE + TO_VALIDATE, len(live) // 2), replace=False)
     found = {ITEMS: Queries(searcher.check_queries(searcher.vectors(rows)), rows)}
-    for name, vectors in (("texts", texts), ("queries", own)):
+    for name, vectors in (("texts", texts), (OWN, own)):
         if vectors is not None:
             found[name] = Queries(np.ascontiguousarray(vectors[rng.permutation(len(vectors))]))
     return found
@@ -166,8 +168,32 @@ def _split(sets: Mapping[str, Queries]) -> tuple[dict[str, Queries], dict[str, Q
 # -- storing ---------------------------------------------------------------------------------
 
 
+def _pruned_for(
+    snapshot: Snapshot,
+    space: str,
+    searcher: Searcher,
+    texts: FloatArray | None,
+    chosen: Mapping[str, Queries],
+    listener: Listener,
+) -> Covering | None:
+    """Write the index for exact search anew where somebody said what is searched for; its axes serve that then."""
+    pruned = snapshot.manifest.space(space).pruned
+    if pruned is None or searcher.pruned is None or OWN not in chosen:
+        return pruned
+    listener.say("building the index for exact search for these queries")
+    asked = [part for part in (texts, chosen[OWN].xq) if part is not None]
+    file = save_pruned(snapshot, space, searcher.store, np.concatenate(asked))
+    return changes.cover(snapshot.manifest, file, searcher.indexed_shards)
+
+
 def _stored(
-    snapshot: Snapshot, space: str, searcher: Searcher, options: TuneOptions, found: Outcome, fresh: Judge
+    snapshot: Snapshot,
+    space: str,
+    searcher: Searcher,
+    options: TuneOptions,
+    found: Outcome,
+    fresh: Judge,
+    pruned: Covering | None,
 ) -> tuple[changes.Change, Tuning]:
     """Write the winning index and return the change that makes it and its plan the space's own."""
     entry = snapshot.manifest.space(space)
@@ -192,7 +218,7 @@ def _stored(
         queries={name: len(one.xq) for name, one in fresh.sets.items()},
     )
     plan = PlanEntry(str(found.chosen.plan), options.k, _point(found.chosen).recall, TO_CHOOSE)
-    return changes.tuned(space, entry, indexes, plan, tuning), tuning
+    return changes.tuned(space, entry, indexes, pruned, plan, tuning), tuning
 
 
 def _half_interval(error: float, queries: int) -> float:
