@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from engine.cli import options
-from engine.cli.output import print_json
+from engine.cli.output import human_bytes, print_json
 
 if TYPE_CHECKING:
     from engine.retrieval.explain import Explanation
@@ -52,4 +52,5 @@ def print_explanation(found: Explanation) -> None:
     for step in found.steps:
         click.echo(f"{step.name:<44}{step.dim:>6}{step.candidates:>10}{step.seconds * 1e3:>10.3f}{step.recall:>8.3f}")
     click.echo(f"{'whole search':<60}{found.seconds * 1e3:>10.3f}{found.recall:>8.3f}")
-    click.echo(f"{'exact scan':<60}{found.exact_seconds * 1e3:>10.3f}{1.0:>8.3f}")
+    read = f"exact, reading {human_bytes(found.exact_bytes)} of {human_bytes(found.scan_bytes)}"
+    click.echo(f"{read:<60}{found.exact_seconds * 1e3:>10.3f}{1.0:>8.3f}")

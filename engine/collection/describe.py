@@ -11,6 +11,7 @@ from engine.collection.shards import read_table
 from engine.collection.snapshot import Snapshot
 from engine.collection.tuned import Tuning
 from engine.encoders.headed import MARK
+from indexers.base import AXES, IndexSpec
 
 GROWN = 1.5
 SHIFTED = 0.01
@@ -51,7 +52,7 @@ def _space(manifest: Manifest, space: Space) -> dict[str, Any]:
         "fingerprint": space.fingerprint,
         "dim": space.dim,
         "dtype": space.dtype,
-        "untrained_prefixes": not space.fingerprint.get("trained_dims"),
+        "untrained_prefixes": _cuts_untrained(space),
         "vectors": _file(space.vectors.file) if space.vectors else None,
         "indexes": [{"spec": entry.spec, **_file(entry.covering.file)} for entry in space.indexes],
         "pruned": _file(space.pruned.file) if space.pruned else None,
@@ -59,6 +60,14 @@ def _space(manifest: Manifest, space: Space) -> dict[str, Any]:
         "plans": [asdict(plan) for plan in space.plans],
         "tuning": None if space.tuning is None else {**asdict(space.tuning), "advice": advice(manifest, space.tuning)},
     }
+
+
+def _cuts_untrained(space: Space) -> bool:
+    """Whether prefixes that nobody trained are searched by; those of principal axes are no such prefixes."""
+    if space.fingerprint.get("trained_dims"):
+        return False
+    specs = [IndexSpec.parse(entry.spec) for entry in space.indexes]
+    return not specs or any(spec.dim < space.dim and AXES not in dict(spec.params) for spec in specs)
 
 
 def advice(manifest: Manifest, tuning: Tuning) -> str | None:

@@ -46,7 +46,9 @@ class Explanation:
         k: answers asked for.
         steps: its stages in order.
         seconds: the whole search as it runs otherwise: one call into FAISS where it can be.
-        exact_seconds: a scan of all vectors.
+        exact_seconds: exact search.
+        exact_bytes: what that read of the indexed rows: codes, lengths and stored vectors.
+        scan_bytes: what a scan of them would have.
         recall: recall@k of the search.
         rows: live rows searched.
         unindexed: rows among them that were scanned because no index covers them.
@@ -57,6 +59,8 @@ class Explanation:
     steps: list[Step]
     seconds: float
     exact_seconds: float
+    exact_bytes: int
+    scan_bytes: int
     recall: float
     rows: int
     unindexed: int
@@ -81,10 +85,18 @@ def explain(searcher: Searcher, xq: FloatArray, k: int, plan: SearchPlan | None)
         steps=_steps(searcher, xq, k, used, truth),
         seconds=seconds,
         exact_seconds=exact_seconds,
+        exact_bytes=_exact_bytes(searcher, xq, k),
+        scan_bytes=len(searcher.store) * searcher.store.row_bytes,
         recall=recall(found.ids, truth, scores=found.scores),
         rows=searcher.live,
         unindexed=len(searcher.tail),
     )
+
+
+def _exact_bytes(searcher: Searcher, xq: FloatArray, k: int) -> int:
+    if searcher.pruned is None:
+        return len(searcher.store) * searcher.store.row_bytes
+    return int(searcher.search_pruned(searcher.pruned, xq, k).bytes_read[0])
 
 
 def _steps(searcher: Searcher, xq: FloatArray, k: int, plan: SearchPlan, truth: Neighbors) -> list[Step]:

@@ -25,13 +25,26 @@ def test_counts_bytes_and_plans(tmp_path: Path) -> None:
     assert found["bytes"] == sum(path.path != "" and (root / path.path).stat().st_size for path in files)
     space = found["spaces"]["main"]
     assert (space["dim"], space["dtype"], space["unindexed"]) == (8, "float16", 5)
-    assert space["untrained_prefixes"] is True
+    assert space["untrained_prefixes"] is False
     assert space["vectors"]["bytes"] == 128 + 60 * 16
     assert [index["spec"] for index in space["indexes"]] == ["sq@8:bits=8"]
     assert set(space["plans"][0]["recall"]) == {"items", "mixed"}
     (failure,) = list_failures(root)
     assert (failure["source"], failure["path"]) == ("api", "f")
     assert "NaN" in failure["reason"]
+
+
+def test_untrained_prefixes_are_those_that_are_searched_by(tmp_path: Path) -> None:
+    root = vectors_collection(tmp_path)
+    with Collection.open(root) as opened:
+        for specs, untrained in (
+            (["sq@4"], True),
+            (["sq@8", "flat@2"], True),
+            (["sq@4:axes=1"], False),
+            (["sq@8"], False),
+        ):
+            opened.build(specs)
+            assert describe(root)["spaces"]["main"]["untrained_prefixes"] is untrained
 
 
 def test_an_empty_collection(tmp_path: Path) -> None:

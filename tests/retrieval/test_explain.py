@@ -39,6 +39,7 @@ def test_a_funnel_stage_by_stage(collection: Collection) -> None:
     assert all(step.seconds > 0 for step in told.steps)
     assert told.seconds > 0
     assert told.exact_seconds > 0
+    assert told.exact_bytes == told.scan_bytes == N * D * collection.searcher.store.rows.itemsize
     # Who is lost at one stage cannot come back at the next.
     shares = [step.recall for step in told.steps]
     assert shares == sorted(shares, reverse=True)
@@ -89,3 +90,11 @@ def test_nothing_to_explain_it_on(make_collection: MakeCollection) -> None:
     gone = make_collection(structured(20, D, seed=0).xb, ["sq@8"], deleted=range(20))
     told = explain(gone.searcher, one_query(), 10, SearchPlan.parse("sq@8 | 10@48"))
     assert (told.rows, told.recall) == (0, 1.0)
+
+
+def test_the_bytes_of_a_pruned_search(make_collection: MakeCollection) -> None:
+    data = structured(4000, 256, seed=2)
+    searcher = make_collection(data.xb, ["sq@64"], pruned=True).searcher
+    told = explain(searcher, data.xq[:1], 10, None)
+    assert told.scan_bytes == 4000 * 256 * 4
+    assert 4000 * 64 < told.exact_bytes < told.scan_bytes / 2
