@@ -70,7 +70,7 @@ def train(
         encoder: `Fingerprint.to_json()` of the encoder that made the vectors: the head is for no other.
         described: what the examples are, for the head's header.
         checkpoint: a file for the state of the run, written about every 30 seconds and when it is interrupted,
-            read when it begins, and deleted when it ends; none if None.
+            and read when it begins; none if None. It stays until the caller, who has saved the head, deletes it.
         progress: is told how it goes.
 
     Returns:
@@ -294,7 +294,7 @@ class _Run:
     # -- the result ----------------------------------------------------------------------
 
     def head(self, encoder: Mapping[str, Any], described: Mapping[str, Any], dim: int) -> Head:
-        """Return the best head, and forget the checkpoint.
+        """Return the best head.
 
         Args:
             encoder: fingerprint.
@@ -314,8 +314,6 @@ class _Run:
             "figures": self._figures,
             "versions": _versions(self._options),
         }
-        if self._checkpoint is not None:
-            self._checkpoint.unlink(missing_ok=True)
         width = self._options.width or dim
         return Head(self._options.objective, dim, width, self._options.dims, items, queries, dict(encoder), training)
 

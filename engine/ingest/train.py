@@ -60,11 +60,13 @@ def train_head(
     options = replace(options, device=choose_device(options.device))
     gathered = gather(paths, options.objective, replace(examples, device=options.device), options.seed)
     heard.say(f"{len(gathered.examples)} rows of {gathered.fingerprint['model']}, on {options.device}")
-    head = _train(gathered, options, None if target is None else target.with_name(target.name + PARTIAL), heard)
+    partial = None if target is None else target.with_name(target.name + PARTIAL)
+    head = _train(gathered, options, partial, heard)
     if head.training["best_step"] == 0:
         heard.say("no step did better on the validation rows than the start: the head is the principal axes alone")
-    if target is not None:
+    if target is not None and partial is not None:
         head.save(target)
+        partial.unlink(missing_ok=True)
     return head
 
 
