@@ -89,6 +89,7 @@ def test_interrupted_it_goes_on(tmp_path: Path, source: Path, number: int) -> No
     assert (tmp_path / "h.safetensors.partial").exists() == (number == signal.SIGINT)
     again = nestvec(*arguments, *output, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
+    assert not (tmp_path / "h.safetensors.partial").exists()
     assert ("step 10 of 200" in again.stderr) == (number == signal.SIGKILL)
     assert sorted(os.listdir(tmp_path)) == ["h.safetensors", "v.npy"]
 
