@@ -278,7 +278,8 @@ static PyObject *run(const Base *base, const Py_buffer *queries, const Py_buffer
         one->q = (const int16_t *)queries->buf + i * base->segments * WIDTH;
         one->terms = (const Terms *)terms->buf + i * base->segments;
         one->heap = heaps + i * base->k;
-        one->threshold = ((const float *)floors->buf)[i];
+        float floor = ((const float *)floors->buf)[i];
+        one->threshold = floor > -INFINITY ? floor : -INFINITY; /* nor is NaN a floor */
         whole = tidy(one, 64);
     }
     if (whole) {
@@ -299,9 +300,12 @@ static PyObject *run(const Base *base, const Py_buffer *queries, const Py_buffer
     return found;
 }
 
-/* Whether the buffers have the sizes they must have, without a product that could overflow. */
+/* Whether the buffers have the sizes and places they must have, without a product that could overflow. */
 static int fits(const Py_buffer *parts, long long n, long long k, int64_t *nq, int64_t *segments)
 {
+    if ((uintptr_t)parts[2].buf % sizeof(int16_t) || (uintptr_t)parts[3].buf % sizeof(float) ||
+        (uintptr_t)parts[4].buf % sizeof(float))
+        return 0;
     if (n < 1 || n > INT64_MAX / 1024 || k < 1 || k > n)
         return 0;
     *nq = parts[4].len / (Py_ssize_t)sizeof(float);

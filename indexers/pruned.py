@@ -55,8 +55,10 @@ ALIGNED = 64
 QUERIES_AT_ONCE = 64
 # Lengths are computed in float32, from at most some thousand terms: they are taken a little longer than found.
 ROUNDING = 1.0001
-# Stored vectors are of unit length but for rounding.
-LONGEST = 1.01
+# Stored vectors are of unit length but for rounding, and so no longer than this when their mean is taken off.
+CENTRED = 2.02
+# What is longer has more segments than the scan allows for.
+MOST_DIMENSIONS = 4096 * WIDTH
 
 
 def is_available() -> bool:
@@ -267,7 +269,7 @@ class PrunedIndex:
         self._mean, self._axes, self._scales = (np.array(arrays[name]) for name in ("mean", "axes", "scales"))
         self._norms, self._codes = arrays["norms"], arrays["codes"]
         # Three products of D terms are rounded on the way: base, query and score.
-        self._margin = LONGEST * 3 * dim * 2.0**-24
+        self._margin = CENTRED * 3 * dim * 2.0**-24
 
     def search(
         self,
@@ -329,7 +331,7 @@ class PrunedIndex:
         upto = np.sqrt(_squares(z).cumsum(axis=1)) * ROUNDING
         rest = _rest(z) * ROUNDING
         # A query's own rounding moves each number by half a step at most.
-        own = np.sqrt(WIDTH * np.square(each / 2, dtype=np.float64).cumsum(axis=1)) * LONGEST
+        own = np.sqrt(WIDTH * np.square(each / 2, dtype=np.float64).cumsum(axis=1)) * CENTRED
         slack = rest * low + upto * errors + own + self._margin
         return queries, np.stack([each * steps, rest * unit, slack], axis=2).astype(np.float32)
 

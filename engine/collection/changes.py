@@ -200,7 +200,12 @@ def tuned(
     """
 
     def change(base: Manifest) -> Manifest:
-        if space not in base.spaces or base.space(space).vectors != prepared_on.vectors:
+        now = base.spaces.get(space)
+        if now is None or (now.vectors, now.indexes, now.pruned) != (
+            prepared_on.vectors,
+            prepared_on.indexes,
+            prepared_on.pruned,
+        ):
             raise CommitConflict(f"space {space!r} was built anew while it was tuned; run tune again")
         entry = replace(base.space(space), indexes=indexes, pruned=pruned, plans=(plan,), tuning=tuning)
         return replace(base, spaces={**base.spaces, space: entry})

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from indexers.plan import SearchPlan
+
+SINGLE, BATCH = "single", "batch"
+LATENCIES = (BATCH, SINGLE)
 
 
 @dataclass(frozen=True)
@@ -73,29 +77,51 @@ class Tuning:
 def read_plan(data: Mapping[str, Any]) -> PlanEntry:
     """Read what `PlanEntry` writes; whatever is wrong raises ValueError, TypeError or KeyError."""
     SearchPlan.parse(data["plan"])
-    return PlanEntry(str(data["plan"]), int(data["k"]), _shares(data["recall"]), int(data["queries"]))
+    return PlanEntry(str(data["plan"]), _count(data["k"], 1), _shares(data["recall"]), _count(data["queries"]))
 
 
 def read_tuning(data: Mapping[str, Any]) -> Tuning:
     """Read what `Tuning` writes; whatever is wrong raises ValueError, TypeError or KeyError."""
-    curve = tuple(
-        CurvePoint(str(p["plan"]), _shares(p["recall"]), float(p["microseconds"]), int(p["read"]))
-        for p in data["curve"]
-    )
-    for point in curve:
-        SearchPlan.parse(point.plan)
+    curve = tuple(_point(one) for one in data["curve"])
+    fresh = {str(name): (_share(value), _share(half)) for name, (value, half) in data["fresh"].items()}
+    if not curve or not fresh or data["latency"] not in LATENCIES:
+        raise ValueError("a tuning without a curve, without queries, or of an unknown latency")
     return Tuning(
-        target=float(data["target"]),
-        k=int(data["k"]),
+        target=_share(data["target"]),
+        k=_count(data["k"], 1),
         latency=str(data["latency"]),
-        rows=int(data["rows"]),
-        memory=int(data["memory"]),
+        rows=_count(data["rows"]),
+        memory=_count(data["memory"]),
         curve=curve,
-        fresh={str(name): (float(value), float(half)) for name, (value, half) in data["fresh"].items()},
-        queries={str(name): int(number) for name, number in data["queries"].items()},
+        fresh=fresh,
+        queries={str(name): _count(number) for name, number in data["queries"].items()},
         now=None if data.get("now") is None else _shares(data["now"]),
     )
 
 
+def _point(data: Mapping[str, Any]) -> CurvePoint:
+    SearchPlan.parse(data["plan"])
+    microseconds = float(data["microseconds"])
+    if not 0 <= microseconds < math.inf:
+        raise ValueError(f"{microseconds} microseconds")
+    return CurvePoint(str(data["plan"]), _shares(data["recall"]), microseconds, _count(data["read"]))
+
+
 def _shares(data: Mapping[str, Any]) -> dict[str, float]:
-    return {str(name): float(value) for name, value in data.items()}
+    if not data:
+        raise ValueError("recall of nothing")
+    return {str(name): _share(value) for name, value in data.items()}
+
+
+def _share(value: Any) -> float:
+    found = float(value)
+    if not 0 <= found <= 1:
+        raise ValueError(f"{found} is no share")
+    return found
+
+
+def _count(value: Any, least: int = 0) -> int:
+    found = int(value)
+    if found < least:
+        raise ValueError(f"{found} is less than {least}")
+    return found

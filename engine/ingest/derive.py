@@ -27,7 +27,7 @@ from indexers.base import IndexSpec
 from indexers.build import BuildDevice, build, training_rows
 from indexers.errors import CommitConflict, CorruptCollection
 from indexers.files import write_index
-from indexers.pruned import is_available, write_pruned
+from indexers.pruned import MOST_DIMENSIONS, is_available, write_pruned
 from indexers.registry import default_specs, resolve, resolve_all
 from indexers.store import Blocks, VectorStore, check_dtype
 from indexers.vectors import FloatArray
@@ -126,7 +126,7 @@ def derived(
         file = _write_index(snapshot, space, spec, store, options)
         indexes.append(IndexEntry(changes.cover(manifest, file, shards), str(spec)))
     pruned = None
-    if len(store) >= options.prune_from and is_available():
+    if options.prune_from <= len(store) and store.dim <= MOST_DIMENSIONS and is_available():
         listener.say("building the index for exact search")
         pruned = changes.cover(manifest, save_pruned(snapshot, space, store, options.texts), shards)
     made = partial(

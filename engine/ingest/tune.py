@@ -14,7 +14,7 @@ from engine.collection.commit import commit, new_file, written
 from engine.collection.derived import map_queries
 from engine.collection.manifest import Covering, IndexEntry, Manifest
 from engine.collection.snapshot import Snapshot
-from engine.collection.tuned import CurvePoint, PlanEntry, Tuning
+from engine.collection.tuned import BATCH, LATENCIES, CurvePoint, PlanEntry, Tuning
 from engine.encoders.base import Encoder
 from engine.ingest import run
 from engine.ingest.derive import save_pruned, tail_rows
@@ -23,10 +23,10 @@ from engine.ingest.report import Listener
 from engine.retrieval.calibrate import ITEMS
 from engine.retrieval.cost import index_bytes
 from engine.retrieval.curve import Point
-from engine.retrieval.judge import BATCH, INTERVAL, LATENCIES, Judge, Queries, make_judge
+from engine.retrieval.judge import INTERVAL, Judge, Queries, make_judge
 from engine.retrieval.searcher import Searcher
 from engine.retrieval.tune import Outcome, Wish, check_wish, tune
-from indexers.errors import InvalidInput
+from indexers.errors import CommitConflict, InvalidInput
 from indexers.files import write_index
 from indexers.plan import EXACT, SearchPlan
 from indexers.vectors import FloatArray, as_matrix, normalize
@@ -78,25 +78,32 @@ def tune_space(
 
     Raises:
         InvalidInput: options that cannot be meant, or too few rows or queries.
-        CommitConflict: the collection was changed meanwhile in a way the index does not fit.
+        CommitConflict: the collection was changed meanwhile in a way the index does not fit, or is being added to.
     """
     wish = Wish(options.recall, options.k, options.latency, options.memory)
     check_wish(wish)
     if options.latency not in LATENCIES:
         raise InvalidInput(f"latency: expected {' or '.join(LATENCIES)}, found {options.latency!r}")
+    with Snapshot.open(root) as snapshot:
+        own = _own_queries(snapshot, space, options, load)
     _index_everything(root, space, load, listener)
     with Snapshot.open(root) as snapshot:
         searcher = Searcher(snapshot, space)
+        if len(searcher.tail):
+            raise CommitConflict(f"another process is adding to {root}; run tune again when it is done")
         if searcher.live < FEWEST_ROWS:
             raise InvalidInput(
                 f"{root} has {searcher.live} items: below {FEWEST_ROWS} an exact scan is fast, and nothing is tuned"
             )
         texts = _texts(snapshot, space, load)
-        chosen, fresh = _split(_sets(searcher, texts, _own_queries(snapshot, space, options, load)))
+        chosen, fresh = _split(_sets(searcher, texts, own))
         judge, validated = (make_judge(part, options.k, _exactly(searcher)) for part in (chosen, fresh))
         listener.say("queries: " + ", ".join(f"{len(one.xq)} {name}" for name, one in chosen.items()))
-        found = tune(searcher, wish, judge, validated, texts, listener.say)
-        pruned = _pruned_for(snapshot, space, searcher, texts, chosen, listener)
+        # What is validated with must not have shaped the index either.
+        seen = [one.xq for name, one in chosen.items() if name != ITEMS]
+        shifted = np.concatenate(seen) if seen else None
+        found = tune(searcher, wish, judge, validated, shifted, listener.say)
+        pruned = _pruned_for(snapshot, space, searcher, shifted, chosen, listener)
         change, tuning = _stored(snapshot, space, searcher, options, found, validated, pruned)
     return commit(root, change, operation="tune"), tuning
 
@@ -128,9 +135,12 @@ def _texts(snapshot: Snapshot, space: str, load: Callable[[], Encoder]) -> Float
 def _own_queries(
     snapshot: Snapshot, space: str, options: TuneOptions, load: Callable[[], Encoder]
 ) -> FloatArray | None:
+    """Return the queries somebody brought, of unit length; None if nobody did."""
     given = options.queries
     if given is None:
         return None
+    if len(given) < FEWEST_QUERIES:
+        raise InvalidInput(f"{OWN}: expected at least {FEWEST_QUERIES} queries to tune with, found {len(given)}")
     dim = snapshot.manifest.space(space).dim
     if isinstance(given, list | tuple) and given and all(isinstance(one, str) for one in given):
         encoder = load()
@@ -149,6 +159,8 @@ def _sets(searcher: Searcher, texts: FloatArray | None, own: FloatArray | None) 
     found = {ITEMS: Queries(searcher.check_queries(searcher.vectors(rows)), rows)}
     for name, vectors in (("texts", texts), (OWN, own)):
         if vectors is not None:
+            # A query that is there twice would be chosen with and validated with.
+            vectors = np.unique(vectors, axis=0)
             found[name] = Queries(np.ascontiguousarray(vectors[rng.permutation(len(vectors))]))
     return found
 
@@ -172,7 +184,7 @@ def _pruned_for(
     snapshot: Snapshot,
     space: str,
     searcher: Searcher,
-    texts: FloatArray | None,
+    shifted: FloatArray | None,
     chosen: Mapping[str, Queries],
     listener: Listener,
 ) -> Covering | None:
@@ -181,8 +193,7 @@ def _pruned_for(
     if pruned is None or searcher.pruned is None or OWN not in chosen:
         return pruned
     listener.say("building the index for exact search for these queries")
-    asked = [part for part in (texts, chosen[OWN].xq) if part is not None]
-    file = save_pruned(snapshot, space, searcher.store, np.concatenate(asked))
+    file = save_pruned(snapshot, space, searcher.store, shifted)
     return changes.cover(snapshot.manifest, file, searcher.indexed_shards)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from engine.collection.tuned import PlanEntry, Tuning
+from engine.collection.tuned import CurvePoint, PlanEntry, Tuning
 from engine.retrieval.cost import coarse_bytes, rerank_bytes
 from engine.retrieval.searcher import Searcher
 from indexers.base import IndexSpec, Neighbors
@@ -107,19 +107,23 @@ def measured_again(searcher: Searcher, queries: Mapping[str, FloatArray], tuning
         tuning: of some time before.
 
     Returns:
-        the default plan, and the tuning with recalls of today; its times are those of then.
+        the default plan, and the tuning with recalls of today. Its times are those of then, and so are recalls of
+        queries that somebody brought: the collection does not keep them.
     """
     k = tuning.k
     truths = {name: searcher.search(xq, k + 1, SearchPlan(EXACT)) for name, xq in queries.items()}
-    sizes = len(next(iter(queries.values())))
+    sizes = len(queries[ITEMS])
     wanted = SearchPlan.parse(searcher.entry.plans[0].plan) if searcher.entry.plans else None
     curve, now = [], None
+    kinds = [name for name in queries if name in tuning.fresh]
     for point in tuning.curve:
         plan = SearchPlan.parse(point.plan)
-        recall = {name: _recall(searcher, name, queries[name], truths[name], plan, k) for name in queries}
-        curve.append(replace(point, recall=recall))
-        now = recall if plan == wanted else now
-    kept = next((one for one in curve if min(one.recall.values()) >= tuning.target), curve[-1])
+        measured = {name: _recall(searcher, name, queries[name], truths[name], plan, k) for name in kinds}
+        curve.append(replace(point, recall={**point.recall, **measured}))
+        now = measured if plan == wanted else now
+    kept = next((one for one in curve if min(one.recall.values()) >= tuning.target), None)
+    if kept is None:
+        kept = CurvePoint(EXACT, dict.fromkeys(tuning.fresh, 1.0), 0.0, 0)
     return PlanEntry(kept.plan, k, kept.recall, sizes), replace(tuning, curve=tuple(curve), now=now or kept.recall)
 
 

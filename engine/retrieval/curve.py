@@ -147,6 +147,11 @@ def _spread(every: Sequence[SearchPlan], most: int) -> list[SearchPlan]:
     return [every[round((i + 1) * len(every) / most) - 1] for i in range(most)]
 
 
+def with_exact(points: Sequence[Point], exact: Point) -> list[Point]:
+    """Return the points that are worth it beside an exact scan, and the scan: the one that is sure, always the last."""
+    return [*(point for point in pareto(points) if point.microseconds < exact.microseconds), exact]
+
+
 def pareto(points: Sequence[Point]) -> list[Point]:
     """Return the points that no other beats in both time and recall, from fast to good."""
     front: list[Point] = []

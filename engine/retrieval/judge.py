@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engine.collection.tuned import SINGLE
 from indexers.base import Neighbors
 from indexers.exact import shares_found
 from indexers.threads import on_one_thread
@@ -17,8 +18,6 @@ from indexers.vectors import FloatArray, IdArray
 
 Search = Callable[[FloatArray], Neighbors]
 
-SINGLE, BATCH = "single", "batch"
-LATENCIES = (BATCH, SINGLE)
 REPEATS = 3
 TIMED_ONE_BY_ONE = 100
 # Half of a 95 % interval of a mean, in standard errors.

@@ -318,11 +318,13 @@ class Searcher:
         live = len(self.store) - int(np.searchsorted(self.deleted, len(self.store)))
         wanted = min(k, live)
         floors = None
-        way = self._way(wanted, None, None) if wanted else None
-        if way is not None and way.coarse is not None:
-            scores = self._search_store(xq, wanted, way).scores[:, -1]
-            # FAISS adds up in another order. A missing answer scores −inf or lower: there is no floor then.
-            floors = scores - np.float32(FLOOR_MARGIN)
+        # A plan that cannot be carried out, or ends in a prefix, is no reason not to answer exactly.
+        usable = wanted and self.default_plan.index in self.specs and self.default_plan.stages[-1].dim == self.dim
+        if usable and (way := self._way(wanted, None, None)).coarse is not None:
+            found = self._search_store(xq, wanted, way)
+            ordered = np.sort(found.ids, axis=1)
+            known = (ordered[:, 0] >= 0) & (np.diff(ordered, axis=1) > 0).all(axis=1)
+            floors = np.where(known, found.scores[:, -1] - FLOOR_MARGIN, -np.inf).astype(np.float32)
         return pruned.search(self.store, xq, k, floors=floors, allowed=self._masks[0])
 
     def _scan(self, store: VectorStore, which: int, xq: FloatArray, k: int, dim: int) -> Neighbors:

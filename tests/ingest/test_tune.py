@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+from blake3 import blake3
 
 from engine.api import Collection
+from engine.collection.changes import tuned as tuned_change
+from engine.collection.commit import commit
 from engine.collection.describe import advice, describe
 from engine.collection.manifest import from_json
 from engine.ingest.tune import TuneOptions
-from indexers.errors import InvalidInput, InvalidVectors
-from indexers.plan import EXACT
+from engine.retrieval.coarse import coarse_over
+from engine.retrieval.curve import Field, searches
+from engine.retrieval.judge import Queries, make_judge
+from engine.retrieval.tune import Wish, tune
+from indexers.errors import CommitConflict, CorruptCollection, InvalidInput, InvalidVectors
+from indexers.plan import EXACT, SearchPlan
 from indexers.vectors import FloatArray
-from tests.conftest import Data, live_scores, recall_of, structured
+from tests.conftest import Data, live_scores, recall_of, structured, unit
 
 N, D = 6000, 64
 TARGET = 0.9
@@ -107,6 +115,34 @@ def test_a_recall_needs_a_curve(tmp_path: Path) -> None:
             opened.search(data().xq[:1], recall=0.9)
 
 
+def test_a_plan_that_fails_on_fresh_queries_is_not_stored(tmp_path: Path) -> None:
+    """Every query to choose with is easy, most fresh ones are hard: the next plan is tried, in the end the scan."""
+    x = structured(6000, 128, seed=9)
+    rng = np.random.default_rng(0)
+    easy = x.xb[rng.integers(0, 6000, 300)]
+    noise = rng.normal(size=(300, 128)).astype(np.float32)
+    hard = 0.02 * easy + noise / np.linalg.norm(noise, axis=1, keepdims=True)
+    with Collection.create(tmp_path / "c.nest", encoder="precomputed", dim=128) as opened:
+        opened.add_vectors(x.xb)
+        opened.build(["sq@128"])
+        searcher = opened.searcher
+        chosen, fresh = {"queries": Queries(unit(easy))}, {"queries": Queries(unit(hard))}
+        judges = [
+            make_judge(part, 10, lambda xq, k: searcher.search(xq, k, SearchPlan(EXACT))) for part in (chosen, fresh)
+        ]
+        found = tune(searcher, Wish(0.95, 10, "batch"), *judges, None, lambda _: None)
+    assert str(found.front[-1].plan) == EXACT
+    assert min(mean for mean, _ in found.fresh.values()) >= 0.94
+    if found.chosen.plan.index != EXACT:
+        assert found.tried is not None
+        made = searches(
+            Field(coarse_over(found.tried.spec, found.tried.index, searcher.store), searcher.store),
+            found.chosen.plan,
+            judges[1],
+        )
+        assert min(judges[1].recall(name, one)[0] for name, one in made.items()) >= 0.94
+
+
 # -- afterwards --------------------------------------------------------------------------------
 
 
@@ -164,6 +200,45 @@ def test_rows_added_before_are_indexed_first(own: Path) -> None:
         assert len(opened.searcher.tail) == 0
         assert tuning.rows == N - 50 + 500
         assert set(tuning.fresh) == {"items"}
+
+
+def test_a_build_meanwhile_is_a_conflict(own: Path) -> None:
+    with Collection.open(own) as opened:
+        before = opened.space
+        assert before.tuning is not None
+        late = tuned_change("main", before, before.indexes, None, before.plans[0], before.tuning)
+        opened.build(["flat@16"])
+        with pytest.raises(CommitConflict, match="built anew while it was tuned"):
+            commit(own, late, operation="tune")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"curve": []},
+        {"fresh": {}},
+        {"now": {}},
+        {"k": 0},
+        {"rows": -1},
+        {"memory": -1},
+        {"latency": "soon"},
+        {"target": 1.5},
+        {"target": float("nan")},
+        {"fresh": {"items": [2.0, 0.0]}},
+        {"curve": [{"plan": EXACT, "recall": {}, "microseconds": 1.0, "read": 1}]},
+        {"curve": [{"plan": EXACT, "recall": {"items": 1.0}, "microseconds": float("inf"), "read": 1}]},
+        {"curve": [{"plan": "soon", "recall": {"items": 1.0}, "microseconds": 1.0, "read": 1}]},
+    ],
+    ids=str,
+)
+def test_a_tuning_that_cannot_be_is_refused(tuned: Path, wrong: dict[str, object]) -> None:
+    with Collection.open(tuned) as opened:
+        text = opened.snapshot.manifest.to_json()
+    body = json.loads(text)["body"]
+    body["spaces"]["main"]["tuning"].update(wrong)
+    written = json.dumps(body, separators=(",", ":"))
+    with pytest.raises(CorruptCollection):
+        from_json(f'{{"blake3":"{blake3(written.encode()).hexdigest()}","body":{written}}}\n', name="it")
 
 
 # -- what is asked for -------------------------------------------------------------------------
