@@ -149,7 +149,7 @@ def test_what_is_taken_and_what_is_mapped_shows(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.ones(8 << 20, dtype=np.uint8))
     before = resident(os.getpid())
     # From the system, not from NumPy, whose allocator may still have pages of an earlier test.
-    own = np.frombuffer(mmap.mmap(-1, 8 << 20), dtype=np.uint8)
+    own = np.frombuffer(mmap.mmap(-1, 8 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), dtype=np.uint8)
     own[:] = 1
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
     assert own.sum() + mapped.sum() == 16 << 20
