@@ -1,6 +1,7 @@
-"""The one thing setup.cfg has no words for: the compiled scan behind exact search. All else is in setup.cfg.
+"""The one thing setup.cfg has no words for: the compiled searches. All else is in setup.cfg.
 
-Without a C compiler nestvec installs all the same; exact search then scans everything, and `nestvec doctor` says so.
+Without a C compiler, or where one of them cannot be compiled, nestvec installs all the same: exact search then scans
+everything, and FAISS searches `ivf-pq`. `nestvec doctor` says so.
 """
 
 from setuptools import Extension, setup
@@ -8,12 +9,9 @@ from setuptools import Extension, setup
 setup(
     ext_modules=[
         Extension(
-            "indexers._prune",
-            ["indexers/_prune.c"],
-            extra_compile_args=["-O3"],
-            py_limited_api=True,
-            optional=True,
+            f"indexers.{name}", [f"indexers/{name}.c"], extra_compile_args=["-O3"], py_limited_api=True, optional=True
         )
+        for name in ("_prune", "_probe")
     ],
     options={"bdist_wheel": {"py_limited_api": "cp311"}},
 )

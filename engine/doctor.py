@@ -51,6 +51,7 @@ def _faiss(facts: dict[str, str], problems: list[str]) -> None:
         )
     _try("indexes on", _faiss_device, facts, problems)
     _try("exact search", _exact_search, facts, problems)
+    _try("ivf-pq search", _probing, facts, problems)
 
 
 def _exact_search() -> str:
@@ -59,6 +60,14 @@ def _exact_search() -> str:
     if is_available():
         return "by pruning, compiled"
     return "by scanning everything: nestvec was installed without a C compiler, and without the scan that prunes"
+
+
+def _probing() -> str:
+    from indexers.probing import is_available
+
+    if is_available():
+        return "in one call, compiled"
+    return "by FAISS: nestvec was installed without a C compiler, or this processor has no AVX2"
 
 
 def _faiss_device() -> str:

@@ -14,10 +14,14 @@ from indexers.errors import InvalidSpec
 
 EXACT = "exact"
 NPROBE = "nprobe"
+MARGIN = "margin"
 
 # What a plan may set for a family; the families themselves (`registry`) say the same, and a test that
 # they agree. Named here so that reading a plan does not load FAISS.
 PROBE_NAMES = {"flat": None, "sq": None, "ivf-flat": NPROBE, "ivf-pq": NPROBE, "hnsw": "efSearch"}
+
+# Whose cells are visited one after the other, by how near they are.
+WITH_MARGIN = ("ivf-pq",)
 
 _COARSE = re.compile(r"(?P<key>[a-z][a-z0-9-]*@[1-9][0-9]{0,8})(?::(?P<params>.+))?")
 _STAGE = re.compile(r"(?P<shortlist>[1-9][0-9]{0,8})@(?P<dim>[1-9][0-9]{0,8})")
@@ -37,29 +41,36 @@ class SearchPlan:
 
     Written `exact`, or `index:probe | shortlist@dim | …`: for example
     `ivf-pq@64:nprobe=32 | 400@256 | 100@512` asks the index `ivf-pq@64` for 400 candidates,
-    keeps the best 100 by the first 256 numbers, and orders those by all 512.
+    keeps the best 100 by the first 256 numbers, and orders those by all 512. With `margin=200` a
+    query visits cells from the nearest on, and stops where the score of a centroid, plus 0.200, no
+    longer reaches the shortlist: an easy query after few, a hard one after many.
 
     Attributes:
         index: the coarse index as `family@dim`, or "exact" for a scan of the stored vectors.
-        probe: `nprobe` or `efSearch`; 0 for the family's default.
+        probe: `nprobe` or `efSearch`; 0 for the family's default, or for every cell where there is a margin.
         stages: reranks in order, dimensions ascending and shortlists descending.
+        margin: how much more than its cell's centroid a row is taken to score, in thousandths; 0 for any.
+            FAISS, where the compiled search is missing, does not know it and visits all it may.
     """
 
     index: str
     probe: int = 0
     stages: tuple[Stage, ...] = ()
+    margin: int = 0
 
     def __post_init__(self) -> None:
         if self.index == EXACT:
-            if self.stages or self.probe:
+            if self.stages or self.probe or self.margin:
                 raise InvalidSpec(f"plan {self}: an exact scan has no probes and no stages")
             return
         if not self.stages:
             raise InvalidSpec(f"plan {self}: at least one stage is needed, such as 100@512")
-        if self.probe < 0 or any(stage.dim < 1 or stage.shortlist < 1 for stage in self.stages):
+        if self.margin < 0 or self.probe < 0 or any(stage.dim < 1 or stage.shortlist < 1 for stage in self.stages):
             raise InvalidSpec(f"plan {self}: probes, shortlists and dimensions must be positive")
         if self.probe and _probe_name(self.index) is None:
             raise InvalidSpec(f"plan {self}: {self.index} is scanned in full and has no {NPROBE} to set")
+        if self.margin and not _has_margin(self.index):
+            raise InvalidSpec(f"plan {self}: {self.index} has no {MARGIN} to set, only {', '.join(WITH_MARGIN)} has")
         for before, after in zip(self.stages, self.stages[1:], strict=False):
             if after.dim <= before.dim or after.shortlist > before.shortlist:
                 raise InvalidSpec(
@@ -82,12 +93,14 @@ class SearchPlan:
             raise InvalidSpec(
                 f"expected 'exact' or a plan such as 'ivf-pq@64:nprobe=32 | 400@256 | 100@512'; found {text!r}"
             )
-        probe = _parse_probe(match["key"], match["params"], whole=text) if match["params"] else 0
+        probe, margin = _parse_params(match["key"], match["params"], whole=text) if match["params"] else (0, 0)
         parsed = tuple(Stage(int(m["dim"]), int(m["shortlist"])) for m in stages if m is not None)
-        return cls(match["key"], probe, parsed)
+        return cls(match["key"], probe, parsed, margin)
 
     def __str__(self) -> str:
-        coarse = f"{self.index}:{_probe_name(self.index) or NPROBE}={self.probe}" if self.probe else self.index
+        given = {_probe_name(self.index) or NPROBE: self.probe, MARGIN: self.margin}
+        params = ",".join(f"{name}={value}" for name, value in given.items() if value)
+        coarse = f"{self.index}:{params}" if params else self.index
         return " | ".join([coarse, *(f"{stage.shortlist}@{stage.dim}" for stage in self.stages)])
 
     def widened(self, k: int, factor: int) -> SearchPlan:
@@ -101,10 +114,14 @@ def _probe_name(index: str) -> str | None:
     return PROBE_NAMES.get(index.partition("@")[0], NPROBE)
 
 
-def _parse_probe(index: str, params: str, *, whole: str) -> int:
+def _has_margin(index: str) -> bool:
+    return index.partition("@")[0] in WITH_MARGIN
+
+
+def _parse_params(index: str, params: str, *, whole: str) -> tuple[int, int]:
     found = parse_params(params, whole=whole)
-    name = _probe_name(index)
-    if name is None or set(found) != {name} or found[name] < 1:
-        may = f"may set {name}, at least 1" if name else "has nothing to set"
+    names = [name for name in (_probe_name(index), MARGIN if _has_margin(index) else None) if name is not None]
+    if not set(found) <= set(names) or min(found.values()) < 1:
+        may = f"may set {' and '.join(names)}, at least 1" if names else "has nothing to set"
         raise InvalidSpec(f"in {whole!r}: {index} {may}; found {params}")
-    return found[name]
+    return found.get(names[0], 0), found.get(MARGIN, 0)

@@ -211,7 +211,7 @@ def _stored(
     indexes: tuple[IndexEntry, ...] = ()
     if found.tried is not None:
         with new_file(snapshot.root, layout.space_folder(space, layout.INDEXES), ".faiss") as new:
-            write_index(found.tried.index, new.temporary)
+            write_index(found.tried.coarse.index, new.temporary)
             new.rows = len(searcher.store)
         covering = changes.cover(snapshot.manifest, written(new), searcher.indexed_shards)
         indexes = (IndexEntry(covering, str(found.tried.spec)),)

@@ -1,6 +1,7 @@
-"""A prefix index made ready: coarse search and rerank, in one call into FAISS where that can be.
+"""A prefix index made ready to search: coarse search and rerank, in one call where that can be.
 
-`IndexRefine(IndexPreTransform(cut, renormalise, rotate → prefix index), stored vectors)` is that call.
+For `ivf-pq` that call is our own (`indexers.probing`), where it was compiled. Otherwise it is FAISS'
+`IndexRefine(IndexPreTransform(cut, renormalise, rotate → prefix index), stored vectors)`.
 """
 
 from __future__ import annotations
@@ -9,67 +10,100 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import faiss
+import numpy as np
+from numpy.typing import NDArray
 
 from engine.retrieval.rerank import rerank
 from indexers.base import FaissIndex, IndexSpec, Neighbors
 from indexers.plan import SearchPlan
+from indexers.probing import NO_MARGIN, Probed, ProbedIndex, is_available, suits
 from indexers.registry import family
 from indexers.store import VectorStore
 from indexers.vectors import FloatArray
 
+Search = Callable[[FloatArray], Neighbors]
+
 
 class Coarse(NamedTuple):
-    """A loaded prefix index.
+    """A loaded prefix index over the rows of a store.
 
     Attributes:
         spec: resolved.
         index: takes full vectors [n, D].
-        refined: the same with a rerank by the stored vectors behind it.
+        store: the rows.
+        mask: bitmap of rows that may be answered (`positions_mask`); all if None.
+        selector: the same for FAISS.
+        refined: the index with a rerank by the stored vectors behind it.
+        probed: the same as one compiled call, for the families that have it.
     """
 
     spec: IndexSpec
     index: FaissIndex
+    store: VectorStore
+    mask: NDArray[np.uint8] | None
+    selector: Any | None
     refined: FaissIndex
+    probed: ProbedIndex | None
+
+    def visits(self, plan: SearchPlan) -> int:
+        """Return the cells, or candidates of a graph, a plan looks at: at most, where it has a margin."""
+        indexer = family(self.spec.family)
+        if plan.margin and not plan.probe:
+            return indexer.most_probes(self.spec, len(self.store))
+        return plan.probe or indexer.default_probe(self.spec)
 
 
-def coarse_over(spec: IndexSpec, index: FaissIndex, store: VectorStore) -> Coarse:
+def coarse_over(
+    spec: IndexSpec, index: FaissIndex, store: VectorStore, mask: NDArray[np.uint8] | None = None
+) -> Coarse:
     """Put the rerank behind an index; `store` holds the rows it was built of."""
-    return Coarse(spec, index, faiss.IndexRefine(index, store.index))
+    selector = None if mask is None else faiss.IDSelectorBitmap(mask)
+    probed = ProbedIndex(index, store) if suits(index) and is_available() else None
+    return Coarse(spec, index, store, mask, selector, faiss.IndexRefine(index, store.index), probed)
 
 
-def base_parameters(coarse: Coarse, probe: int, selector: Any | None) -> Any:
-    """Return FAISS parameters of the coarse search; probe 0 is the family's default."""
-    indexer = family(coarse.spec.family)
-    base = indexer.search_parameters(probe or indexer.default_probe(coarse.spec), selector)
+def shortlisting(coarse: Coarse, plan: SearchPlan) -> Search:
+    """Return the coarse search of a plan: prefix scores and row numbers [nq, shortlist], −1 where there are fewer."""
+    wanted = min(plan.stages[0].shortlist, len(coarse.store))
+    if coarse.probed is not None:
+        return lambda xq: probing(coarse, plan, xq, wanted, 0).neighbors
+    base = _faiss_parameters(coarse, plan)
+    return lambda xq: Neighbors(*coarse.index.search(xq, wanted, params=base))
+
+
+def prepared(coarse: Coarse, plan: SearchPlan, k: int) -> Search:
+    """Return the search of a plan, with all found out that can be beforehand.
+
+    Args:
+        coarse: the plan's index.
+        plan: shortlists are of at least k, and not of all rows.
+        k: answers a query.
+    """
+    shortlist = plan.stages[0].shortlist
+    if len(plan.stages) > 1 or plan.stages[0].dim < coarse.store.dim:
+        first = shortlisting(coarse, plan)
+        return lambda xq: through_stages(coarse.store, xq, first(xq), plan, k)
+    if coarse.probed is not None:
+        return lambda xq: probing(coarse, plan, xq, k, shortlist).neighbors
+    # FAISS computes its shortlist as int(k · k_factor); the half keeps rounding away.
+    parameters = faiss.IndexRefineSearchParameters(
+        k_factor=(shortlist + 0.5) / k, base_index_params=_faiss_parameters(coarse, plan)
+    )
+    return lambda xq: Neighbors(*coarse.refined.search(xq, k, params=parameters))
+
+
+def probing(coarse: Coarse, plan: SearchPlan, xq: FloatArray, k: int, shortlist: int) -> Probed:
+    """Search by the compiled call; a shortlist of 0 answers with the scores of codes."""
+    assert coarse.probed is not None
+    margin = plan.margin / 1000 if plan.margin else NO_MARGIN
+    return coarse.probed.search(xq, k, coarse.visits(plan), shortlist, margin=margin, allowed=coarse.mask)
+
+
+def _faiss_parameters(coarse: Coarse, plan: SearchPlan) -> Any:
+    base = family(coarse.spec.family).search_parameters(coarse.visits(plan), coarse.selector)
     if isinstance(coarse.index, faiss.IndexPreTransform):
         base = faiss.SearchParametersPreTransform(index_params=base)
     return base
-
-
-def refine_parameters(base: Any, shortlist: int, k: int) -> Any:
-    """Return FAISS parameters of coarse search and rerank in one call."""
-    # FAISS computes its shortlist as int(k · k_factor); the half keeps rounding away.
-    return faiss.IndexRefineSearchParameters(k_factor=(shortlist + 0.5) / k, base_index_params=base)
-
-
-def prepared(
-    coarse: Coarse, store: VectorStore, plan: SearchPlan, k: int, selector: Any | None
-) -> Callable[[FloatArray], Neighbors]:
-    """Return a search with all found out beforehand, as `Searcher` keeps it: for measuring plans.
-
-    Args:
-        coarse: the plan's index, over all rows of `store`.
-        store: the rows.
-        plan: shortlists are of at least k, and not of all rows.
-        k: answers a query.
-        selector: a faiss.IDSelector of rows that may be answered, or None.
-    """
-    base = base_parameters(coarse, plan.probe, selector)
-    if len(plan.stages) == 1:
-        parameters = refine_parameters(base, plan.stages[0].shortlist, k)
-        return lambda xq: Neighbors(*coarse.refined.search(xq, k, params=parameters))
-    first = plan.stages[0].shortlist
-    return lambda xq: through_stages(store, xq, Neighbors(*coarse.index.search(xq, first, params=base)), plan, k)
 
 
 def through_stages(store: VectorStore, xq: FloatArray, found: Neighbors, plan: SearchPlan, k: int) -> Neighbors:

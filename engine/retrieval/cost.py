@@ -10,7 +10,7 @@ RANDOM_ACCESS = 3.0
 """A row fetched at random costs about what three read in order do."""
 
 
-def coarse_bytes(spec: IndexSpec, probe: int, n: int) -> float:
+def coarse_bytes(spec: IndexSpec, probe: float, n: int) -> float:
     """Return what the coarse search reads: centroids and the codes of the cells it visits, or the nodes of a graph.
 
     Args:

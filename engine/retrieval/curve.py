@@ -4,35 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from engine.retrieval.coarse import Coarse, prepared
+from engine.retrieval.coarse import Coarse, Search, prepared, probing
 from engine.retrieval.cost import coarse_bytes, rerank_bytes
-from engine.retrieval.judge import Judge, Search, microseconds
-from indexers.base import IndexSpec
+from engine.retrieval.judge import Judge, microseconds
 from indexers.plan import EXACT, SearchPlan, Stage
 from indexers.registry import family
-from indexers.store import VectorStore
 
-NPROBES = tuple(sorted({round(2 ** (step / 2)) for step in range(21)}))  # 1, 1, 2, 3, 4, 6, 8, … 1024
+NPROBES = tuple(sorted({round(2 ** (step / 2)) for step in range(21)}))  # 1, 2, 3, 4, 6, 8, … 1024
 MOST_OF_THE_CELLS = 0.5
+MARGINS = (40, 60, 80, 100, 120, 140, 160, 180, 200, 225, 250, 280, 320, 360, 400)
 NEAR = 0.1
+# What finds so many finds all, but for a tie.
+ALL = 0.9995
 EF_SEARCH = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
-
-
-@dataclass(frozen=True)
-class Field:
-    """Where a plan is tried: an index over the rows of a store, or none for an exact scan.
-
-    Attributes:
-        coarse: the index.
-        store: its rows.
-        selector: a faiss.IDSelector of rows that may be answered, or None.
-    """
-
-    coarse: Coarse
-    store: VectorStore
-    selector: Any | None = None
+# Queries of each kind that tell how much is read where that depends on the query.
+COUNTED = 50
 
 
 @dataclass(frozen=True)
@@ -43,7 +30,7 @@ class Point:
         plan: the plan.
         recall: recall@k and its standard error, by kind of query.
         microseconds: wall-clock a query.
-        read: modelled bytes a query.
+        read: bytes a query (`read_bytes`).
     """
 
     plan: SearchPlan
@@ -61,39 +48,53 @@ class Point:
         return all(mean - error >= target or mean >= 1.0 for mean, error in self.recall.values())
 
 
-def probes(spec: IndexSpec) -> Sequence[int]:
-    """Return probe values worth trying on a resolved spec; (0,) where there is nothing to set."""
-    name = family(spec.family).probe_name
+def efforts(coarse: Coarse) -> Sequence[tuple[int, int]]:
+    """Return (probe, margin) worth trying on an index, rising; (0, 0) alone where there is nothing to set."""
+    name = family(coarse.spec.family).probe_name
+    if coarse.probed is not None:
+        return [(0, margin) for margin in MARGINS]
     if name == "efSearch":
-        return EF_SEARCH
+        return [(ef, 0) for ef in EF_SEARCH]
     if name is None:
-        return (0,)
-    most = max(1, round(dict(spec.params)["nlist"] * MOST_OF_THE_CELLS))
-    return tuple(value for value in NPROBES if value <= most)
+        return [(0, 0)]
+    most = max(1, round(dict(coarse.spec.params)["nlist"] * MOST_OF_THE_CELLS))
+    return [(nprobe, 0) for nprobe in NPROBES if nprobe <= most]
 
 
-def plans(spec: IndexSpec, shortlists: Sequence[int], dim: int, n: int, k: int) -> Iterator[SearchPlan]:
+def plans(coarse: Coarse, shortlists: Sequence[int], k: int) -> Iterator[SearchPlan]:
     """Yield plans of one rerank at full dimension, from short shortlists to long ones."""
     for shortlist in shortlists:
-        if k <= shortlist < n:
-            for probe in probes(spec):
+        if k <= shortlist < len(coarse.store):
+            for probe, margin in efforts(coarse):
                 # A graph keeps as many candidates as it is asked for in any case.
-                if family(spec.family).probe_name != "efSearch" or probe >= shortlist:
-                    yield SearchPlan(spec.key, probe, (Stage(dim, shortlist),))
+                if family(coarse.spec.family).probe_name != "efSearch" or probe >= shortlist:
+                    yield SearchPlan(coarse.spec.key, probe, (Stage(coarse.store.dim, shortlist),), margin)
 
 
-def searches(field: Field, plan: SearchPlan, judge: Judge) -> dict[str, Search]:
+def searches(coarse: Coarse, plan: SearchPlan, judge: Judge) -> dict[str, Search]:
     """Return the search of each kind of query by a plan."""
-    return {name: prepared(field.coarse, field.store, plan, judge.wanted(name), field.selector) for name in judge.sets}
+    return {name: prepared(coarse, plan, judge.wanted(name)) for name in judge.sets}
 
 
-def measure(field: Field, plan: SearchPlan, judge: Judge, latency: str) -> Point:
+def read_bytes(coarse: Coarse, plan: SearchPlan, judge: Judge) -> int:
+    """Return bytes a query a plan reads: modelled, but for what a margin makes of the cells, which is counted."""
+    rows = len(coarse.store)
+    probe = float(plan.probe)
+    if plan.margin:
+        visited = [
+            probing(coarse, plan, one.xq[:COUNTED], judge.k, plan.stages[0].shortlist).visited.mean()
+            for one in judge.sets.values()
+        ]
+        probe = dict(coarse.spec.params)["nlist"] * float(sum(visited)) / len(visited) / rows
+    return int(coarse_bytes(coarse.spec, probe, rows) + rerank_bytes(plan, coarse.store.rows.itemsize))
+
+
+def measure(coarse: Coarse, plan: SearchPlan, judge: Judge, latency: str) -> Point:
     """Measure recall and time of a plan."""
-    made = searches(field, plan, judge)
+    made = searches(coarse, plan, judge)
     recall = {name: judge.recall(name, search) for name, search in made.items()}
-    read = coarse_bytes(field.coarse.spec, plan.probe, len(field.store))
-    read += rerank_bytes(plan, field.store.rows.itemsize)
-    return Point(plan, recall, microseconds(made, judge.sets, latency), int(read))
+    taken = microseconds(made, judge.sets, latency)
+    return Point(plan, recall, taken, read_bytes(coarse, plan, judge))
 
 
 def measure_exact(made: Mapping[str, Search], judge: Judge, latency: str, read: int) -> Point:
@@ -102,21 +103,23 @@ def measure_exact(made: Mapping[str, Search], judge: Judge, latency: str, read: 
     return Point(SearchPlan(EXACT), recall, microseconds(made, judge.sets, latency), read)
 
 
-def recalls_of(field: Field, every: Sequence[SearchPlan], judge: Judge) -> dict[SearchPlan, float]:
+def recalls_of(coarse: Coarse, every: Sequence[SearchPlan], judge: Judge) -> dict[SearchPlan, float]:
     """Return the least recall of plans, passing over those that cannot be needed.
 
-    More probes or a longer shortlist never find less: once a plan finds next to all, those that cost more in both
+    More effort or a longer shortlist never find less: once a plan finds next to all, those that cost more in both
     are not tried.
     """
     found: dict[SearchPlan, float] = {}
     for plan in every:
-        if not any(
-            share >= 0.9995 and done.probe <= plan.probe and done.stages[0].shortlist <= plan.stages[0].shortlist
-            for done, share in found.items()
-        ):
-            made = searches(field, plan, judge)
+        if not any(share >= ALL and _no_cheaper(plan, done) for done, share in found.items()):
+            made = searches(coarse, plan, judge)
             found[plan] = min(judge.recall(name, search)[0] for name, search in made.items())
     return found
+
+
+def _no_cheaper(plan: SearchPlan, other: SearchPlan) -> bool:
+    effort, others = (plan.probe, plan.margin), (other.probe, other.margin)
+    return effort >= others and plan.stages[0].shortlist >= other.stages[0].shortlist
 
 
 def worth_timing(
@@ -126,7 +129,7 @@ def worth_timing(
 
     Args:
         found: least recall by plan.
-        read: modelled bytes a query by plan.
+        read: bytes a query by plan.
         target: recall that is wanted: those near it come first when there are too many.
         most: at most so many.
     """

@@ -1,7 +1,6 @@
 """Carry out search plans over one space of one version.
 
-The hot path, one coarse index and one rerank at full dimension, is one call into FAISS:
-`IndexRefine(IndexPreTransform(cut, renormalise, rotate → prefix index), stored vectors)`.
+The hot path, one coarse index and one rerank at full dimension, is one call into compiled code (`coarse`).
 What is done around it in Python is done once per plan and kept.
 """
 
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from engine.collection import layout
 from engine.collection.manifest import IndexEntry
 from engine.collection.snapshot import Snapshot
-from engine.retrieval.coarse import Coarse, base_parameters, coarse_over, refine_parameters, through_stages
+from engine.retrieval.coarse import Coarse, Search, coarse_over, prepared, shortlisting
 from engine.retrieval.rerank import best, scan_prefix
 from indexers.base import AXES, MISSING, Indexer, IndexSpec, Neighbors, positions_mask
 from indexers.errors import CorruptCollection, InvalidInput, InvalidSpec, InvalidVectors
@@ -49,16 +48,12 @@ class Way(NamedTuple):
     Attributes:
         plan: checked, with shortlists of at least k.
         dim: dimensions the answers are scored by.
-        coarse: its index; None where the stored vectors are scanned instead.
-        base: FAISS parameters of that index.
-        refine: parameters for coarse search and rerank in one call; None where Python reranks.
+        run: searches the store; None where the stored vectors are scanned instead.
     """
 
     plan: SearchPlan
     dim: int
-    coarse: Coarse | None
-    base: Any
-    refine: Any
+    run: Search | None
 
 
 class Searcher:
@@ -124,9 +119,9 @@ class Searcher:
         return store, tail
 
     @property
-    def selector(self) -> Any | None:
-        """The FAISS selector of live rows of the store; None where all live."""
-        return self._selectors[0]
+    def mask(self) -> NDArray[np.uint8] | None:
+        """The bitmap of live rows of the store; None where all live."""
+        return self._masks[0]
 
     # -- indexes -------------------------------------------------------------------------
 
@@ -153,7 +148,7 @@ class Searcher:
         spec = self.specs[key]
         path = self._snapshot.open_covering(self._entries[key].covering)
         index = read_index(path, spec=spec, full_dim=self.dim, rows=len(self.store))
-        return coarse_over(spec, index, self.store)
+        return coarse_over(spec, index, self.store, self.mask)
 
     # -- plans ---------------------------------------------------------------------------
 
@@ -172,13 +167,8 @@ class Searcher:
 
     def _prepare(self, plan: SearchPlan, k: int, dim: int) -> Way:
         if plan.index == EXACT or plan.stages[0].shortlist >= len(self.store):
-            return Way(plan, dim, None, None, None)
-        coarse = self.coarse(plan.index)
-        base = base_parameters(coarse, plan.probe, self._selectors[0])
-        refine = None
-        if len(plan.stages) == 1 and dim == self.dim:
-            refine = refine_parameters(base, plan.stages[0].shortlist, k)
-        return Way(plan, dim, coarse, base, refine)
+            return Way(plan, dim, None)
+        return Way(plan, dim, prepared(self.coarse(plan.index), plan, k))
 
     def _last_dim(self, plan: SearchPlan, dim: int | None) -> int:
         last = plan.stages[-1].dim if plan.stages else None
@@ -201,14 +191,20 @@ class Searcher:
         if plan.index == EXACT:
             return plan
         factor = max(1, math.ceil(k / measured))
+        return self._probing(plan, math.sqrt(factor)).widened(k, factor)
+
+    def _probing(self, plan: SearchPlan, factor: float) -> SearchPlan:
+        """Return a plan with so many times the probes; one that a margin alone ends may visit all already."""
+        if plan.margin and not plan.probe:
+            return plan
         spec, indexer = self._spec(plan)
-        probe = plan.probe or indexer.default_probe(spec)
-        most = indexer.most_probes(spec, len(self.store))
-        probe = min(math.ceil(probe * math.sqrt(factor)), most)
-        return replace(plan, probe=probe).widened(k, factor)
+        probe = math.ceil((plan.probe or indexer.default_probe(spec)) * factor)
+        return replace(plan, probe=min(probe, indexer.most_probes(spec, len(self.store))))
 
     def plan_for_recall(self, recall: float, k: int) -> SearchPlan:
         """Return the fastest plan of the tuned curve that keeps a recall on every kind of query, for `k` answers.
+
+        A recall of 1 is promised only by an exact search, whatever else found everything when it was measured.
 
         Raises:
             InvalidInput: the space was not tuned, or the recall is not between 0 and 1.
@@ -218,7 +214,7 @@ class Searcher:
             raise InvalidInput(f"space {self.space!r} was not tuned: run `nestvec tune` first, or name a plan")
         if not 0 < recall <= 1:
             raise InvalidInput(f"recall: expected more than 0 and at most 1, found {recall}")
-        kept = (point.plan for point in tuning.curve if min(point.recall.values()) >= recall)
+        kept = (point.plan for point in tuning.curve if min(point.recall.values()) >= recall and recall < 1)
         return self._scaled(SearchPlan.parse(next(kept, EXACT)), k, tuning.k)
 
     def _prefix_plan(self, dim: int) -> SearchPlan:
@@ -299,13 +295,11 @@ class Searcher:
         return found
 
     def _search_store(self, xq: FloatArray, k: int, way: Way) -> Neighbors:
-        if way.coarse is None:
+        if way.run is None:
             if self.pruned is not None and way.dim == self.dim:
                 return self.search_pruned(self.pruned, xq, k).neighbors
             return self._scan(self.store, 0, xq, k, way.dim)
-        if way.refine is not None:
-            return Neighbors(*way.coarse.refined.search(xq, k, params=way.refine))
-        return self._funnel(xq, k, way, way.coarse)
+        return way.run(xq)
 
     def search_pruned(self, pruned: PrunedIndex, xq: FloatArray, k: int) -> Found:
         """Search the store exactly; the default plan, where it is another, tells what score there is to reach.
@@ -320,12 +314,12 @@ class Searcher:
         floors = None
         # A plan that cannot be carried out, or ends in a prefix, is no reason not to answer exactly.
         usable = wanted and self.default_plan.index in self.specs and self.default_plan.stages[-1].dim == self.dim
-        if usable and (way := self._way(wanted, None, None)).coarse is not None:
+        if usable and (way := self._way(wanted, None, None)).run is not None:
             found = self._search_store(xq, wanted, way)
             ordered = np.sort(found.ids, axis=1)
             known = (ordered[:, 0] >= 0) & (np.diff(ordered, axis=1) > 0).all(axis=1)
             floors = np.where(known, found.scores[:, -1] - FLOOR_MARGIN, -np.inf).astype(np.float32)
-        return pruned.search(self.store, xq, k, floors=floors, allowed=self._masks[0])
+        return pruned.search(self.store, xq, k, floors=floors, allowed=self.mask)
 
     def _scan(self, store: VectorStore, which: int, xq: FloatArray, k: int, dim: int) -> Neighbors:
         """Score every live row of the store (0) or the tail (1)."""
@@ -341,15 +335,7 @@ class Searcher:
 
         Where fewer rows were found the row number is −1, and the score means nothing.
         """
-        coarse = self.coarse(plan.index)
-        return self._shortlist(xq, plan, coarse, base_parameters(coarse, plan.probe, self._selectors[0]))
-
-    def _shortlist(self, xq: FloatArray, plan: SearchPlan, coarse: Coarse, base: Any) -> Neighbors:
-        wanted = min(plan.stages[0].shortlist, len(self.store))
-        return Neighbors(*coarse.index.search(xq, wanted, params=base))
-
-    def _funnel(self, xq: FloatArray, k: int, way: Way, coarse: Coarse) -> Neighbors:
-        return through_stages(self.store, xq, self._shortlist(xq, way.plan, coarse, way.base), way.plan, k)
+        return shortlisting(self.coarse(plan.index), plan)(xq)
 
     def _with_tail(self, found: Neighbors, xq: FloatArray, k: int, dim: int) -> Neighbors:
         new = self._scan(self.tail, 1, xq, min(k, len(self.tail)), dim)
@@ -360,7 +346,7 @@ class Searcher:
 
     def _widen(self, found: Neighbors, xq: FloatArray, k: int, way: Way) -> Neighbors:
         """Search again, wider, for the queries that got too few answers; in the end exactly."""
-        if way.coarse is None:
+        if way.run is None:
             raise InvalidVectors(
                 "a scan of everything found too few rows: expected finite numbers, found NaN in the queries, "
                 "or in the stored vectors (see `nestvec verify`)"
@@ -369,10 +355,7 @@ class Searcher:
         plan = way.plan
         wider = SearchPlan(EXACT)
         if plan.stages[0].shortlist * WIDEN < len(self.store):
-            spec, indexer = self._spec(plan)
-            probe = (plan.probe or indexer.default_probe(spec)) * WIDEN
-            probe = min(probe, indexer.most_probes(spec, len(self.store)))
-            wider = replace(plan, probe=probe).widened(k, WIDEN)
+            wider = self._probing(plan, WIDEN).widened(k, WIDEN)
         again = self._search(np.ascontiguousarray(xq[short]), k, self._way(k, wider, way.dim))
         found.scores[short], found.ids[short] = again
         return found

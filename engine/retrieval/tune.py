@@ -15,23 +15,22 @@ The choice of a prefix by what it is good for is that of adaptive retrieval (Kus
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from engine.retrieval.bounds import SHORTLISTS, best_of, needed_shortlists
-from engine.retrieval.coarse import coarse_over
+from engine.retrieval.coarse import Coarse, coarse_over
 from engine.retrieval.cost import coarse_bytes, index_bytes, rerank_bytes
 from engine.retrieval.curve import (
-    Field,
     Point,
     choose,
     measure,
     measure_exact,
     pareto,
     plans,
+    read_bytes,
     recalls_of,
     searches,
     with_exact,
@@ -49,7 +48,7 @@ from indexers.store import Blocks, VectorStore
 from indexers.vectors import FloatArray, normalize
 
 SEED = 0
-BOUND_ROWS, BOUND_QUERIES = 50_000, 100
+BOUND_QUERIES = 100
 SAMPLE_ROWS, SAMPLE_QUERIES = 50_000, 200
 GRID_QUERIES = 200
 ARMS, FINALISTS = 6, 2
@@ -97,14 +96,17 @@ class Tried:
     """An index with its measured plans, from fast to good; the last is an exact scan.
 
     Attributes:
-        spec: resolved for all rows.
-        index: over full vectors, built on all rows.
+        coarse: built on all rows.
         front: its plans.
     """
 
-    spec: IndexSpec
-    index: FaissIndex
+    coarse: Coarse
     front: list[Point]
+
+    @property
+    def spec(self) -> IndexSpec:
+        """Resolved for all rows."""
+        return self.coarse.spec
 
 
 @dataclass(frozen=True)
@@ -116,14 +118,12 @@ class Outcome:
         chosen: its plan.
         front: plans from fast to good, ending with the exact scan.
         fresh: recall and standard error of the plan on queries no choice was made with.
-        seconds: wall-clock of all this.
     """
 
     tried: Tried | None
     chosen: Point
     front: list[Point]
     fresh: Mapping[str, tuple[float, float]]
-    seconds: float
 
 
 def tune(searcher: Searcher, wish: Wish, judge: Judge, fresh: Judge, texts: FloatArray | None, say: Say) -> Outcome:
@@ -138,7 +138,6 @@ def tune(searcher: Searcher, wish: Wish, judge: Judge, fresh: Judge, texts: Floa
             `fresh`, of course.
         say: hears about progress.
     """
-    started = time.perf_counter()
     tuner = _Tuner(searcher, wish, judge, texts, say)
     exact = measure_exact(
         {name: tuner.exactly(judge.wanted(name)) for name in judge.sets},
@@ -152,7 +151,7 @@ def tune(searcher: Searcher, wish: Wish, judge: Judge, fresh: Judge, texts: Floa
     best = min(tried, key=lambda one: _time_at(one.front, wish.recall), default=None)
     front = [exact] if best is None else best.front
     chosen, found = _validated(tuner, best, front, fresh)
-    return Outcome(best, chosen, front, found, time.perf_counter() - started)
+    return Outcome(best, chosen, front, found)
 
 
 def _time_at(front: Sequence[Point], target: float) -> float:
@@ -169,7 +168,7 @@ def _validated(
     for point in able:
         if point.plan.index == EXACT or best is None:
             break
-        made = searches(tuner.field(best.spec, best.index), point.plan, fresh)
+        made = searches(best.coarse, point.plan, fresh)
         found = {name: fresh.recall(name, search) for name, search in made.items()}
         least = min(mean for mean, _ in found.values())
         tuner.say(f"{point.plan}: {least:.3f} on fresh queries")
@@ -269,9 +268,8 @@ class _Tuner:
         taken = {}
         for arm in arms:
             spec = resolve(_smaller(arm.spec), len(self._sample), self._dim)
-            index = self._built(spec, self._sample)
-            field = Field(coarse_over(spec, index, self._sample), self._sample)
-            front = self._front(field, arm.shortlist, judge)
+            coarse = coarse_over(spec, self._built(spec, self._sample), self._sample)
+            front = self._front(coarse, arm.shortlist, judge)
             taken[arm] = _time_at(front, self.wish.recall)
             self.say(f"{spec} on {len(self._sample):,} rows: {taken[arm]:.0f} µs a query")
         return sorted(arms, key=lambda arm: taken[arm])[:FINALISTS]
@@ -279,19 +277,13 @@ class _Tuner:
     def on_all_rows(self, arm: Arm, exact: Point) -> Tried:
         """Build an arm on all rows and measure its plans."""
         self.say(f"building {arm.spec} on {self._n:,} rows")
-        index = self._built(arm.spec, self._searcher.store)
-        front = self._front(self.field(arm.spec, index), arm.shortlist, self._judge)
-        tried = Tried(arm.spec, index, with_exact(front, exact))
-        at = choose(tried.front, self.wish.recall)
-        self.say(
-            "too few are found" if at is None else f"{at.plan}: {at.least:.3f} at {at.microseconds:.0f} µs a query"
-        )
-        return tried
-
-    def field(self, spec: IndexSpec, index: FaissIndex) -> Field:
-        """Return where plans of an index over all rows are tried."""
         store = self._searcher.store
-        return Field(coarse_over(spec, index, store), store, self._searcher.selector)
+        coarse = coarse_over(arm.spec, self._built(arm.spec, store), store, self._searcher.mask)
+        tried = Tried(coarse, with_exact(self._front(coarse, arm.shortlist, self._judge), exact))
+        # The scan at the end of a front finds everything.
+        at = next(point for point in tried.front if point.keeps(self.wish.recall))
+        self.say(f"{at.plan}: {at.least:.3f} at {at.microseconds:.0f} µs a query")
+        return tried
 
     def _built(self, spec: IndexSpec, store: VectorStore) -> FaissIndex:
         rng = np.random.default_rng([SEED, 2])
@@ -301,20 +293,15 @@ class _Tuner:
             sample = np.concatenate([sample, self._texts])
         return build(spec, Blocks(store.rows), normalize(sample))
 
-    def _front(self, field: Field, shortlist: int, judge: Judge) -> list[Point]:
+    def _front(self, coarse: Coarse, shortlist: int, judge: Judge) -> list[Point]:
         """Measure the plans of an index that may be worth it."""
         around = [one for one in SHORTLISTS if shortlist / 3 <= one <= shortlist * 4]
-        every = list(plans(field.coarse.spec, around, self._dim, len(field.store), judge.k + 1))
-        read = {
-            plan: int(
-                coarse_bytes(field.coarse.spec, plan.probe, len(field.store))
-                + rerank_bytes(plan, field.store.rows.itemsize)
-            )
-            for plan in every
-        }
-        rough = recalls_of(field, every, judge.first(GRID_QUERIES))
-        kept = worth_timing(rough, read, self.wish.recall, MOST_TIMED)
-        return pareto([measure(field, plan, judge, self.wish.latency) for plan in kept])
+        every = list(plans(coarse, around, judge.k + 1))
+        some = judge.first(GRID_QUERIES)
+        found = recalls_of(coarse, every, some)
+        read = {plan: read_bytes(coarse, plan, some) for plan in found}
+        kept = worth_timing(found, read, self.wish.recall, MOST_TIMED)
+        return pareto([measure(coarse, plan, judge, self.wish.latency) for plan in kept])
 
 
 def _smaller(spec: IndexSpec) -> IndexSpec:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from indexers.errors import InvalidSpec
-from indexers.plan import EXACT, PROBE_NAMES, SearchPlan, Stage
+from indexers.plan import EXACT, PROBE_NAMES, WITH_MARGIN, SearchPlan, Stage
 from indexers.registry import FAMILIES
 
 
@@ -23,7 +23,8 @@ def plans(draw: st.DrawFn) -> SearchPlan:
     dims = sorted(draw(st.sets(st.integers(1, 4096), min_size=1, max_size=4)))
     shortlists = sorted(draw(st.lists(st.integers(1, 10**6), min_size=len(dims), max_size=len(dims))), reverse=True)
     stages = tuple(Stage(dim, shortlist) for dim, shortlist in zip(dims, shortlists, strict=True))
-    return SearchPlan(f"{name}@{draw(st.integers(1, 4096))}", probe, stages)
+    margin = draw(st.integers(0, 2000)) if name in WITH_MARGIN else 0
+    return SearchPlan(f"{name}@{draw(st.integers(1, 4096))}", probe, stages, margin)
 
 
 @given(plans())
@@ -48,6 +49,9 @@ def test_the_example_of_the_docstring() -> None:
     assert plan == SearchPlan("ivf-pq@64", 32, (Stage(256, 400), Stage(512, 100)))
     assert str(plan) == "ivf-pq@64:nprobe=32 | 400@256 | 100@512"
     assert SearchPlan.parse("hnsw@64:efSearch=99 | 10@64").probe == 99
+    assert SearchPlan.parse("ivf-pq@64:margin=200,nprobe=8 | 10@64") == SearchPlan(
+        "ivf-pq@64", 8, (Stage(64, 10),), 200
+    )
     assert SearchPlan.parse(" exact ") == SearchPlan(EXACT)
 
 
@@ -72,6 +76,9 @@ def test_the_example_of_the_docstring() -> None:
         ("ivf-pq@8:nprobe=4,nprobe=4 | 10@8", "each once"),
         ("ivf-pq@8:efSearch=4 | 10@8", "may set nprobe"),
         ("hnsw@8:nprobe=4 | 10@8", "may set efSearch"),
+        ("ivf-pq@8:margin=0 | 10@8", "at least 1"),
+        ("ivf-flat@8:margin=9 | 10@8", "may set nprobe, at least"),
+        ("hnsw@8:margin=9 | 10@8", "may set efSearch"),
         ("flat@8:nprobe=4 | 10@8", "nothing to set"),
         ("sq@8:bits=4 | 10@8", "nothing to set"),
         ("ivf-pq@8:nprobe=" + "9" * 5000 + " | 10@8", "name=number"),
@@ -109,6 +116,12 @@ def test_any_text_is_a_plan_or_refused(text: str) -> None:
 def test_plans_made_by_hand_are_checked_too(index: str, probe: int, stages: tuple[Stage, ...]) -> None:
     with pytest.raises(InvalidSpec):
         SearchPlan(index, probe, stages)
+
+
+def test_a_margin_made_by_hand_is_checked_too() -> None:
+    for index, margin, stages in (("hnsw@8", 9, (Stage(8, 10),)), ("ivf-pq@8", -1, (Stage(8, 10),)), (EXACT, 9, ())):
+        with pytest.raises(InvalidSpec):
+            SearchPlan(index, 0, stages, margin)
 
 
 def test_reading_a_plan_does_not_load_faiss() -> None:

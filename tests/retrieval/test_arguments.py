@@ -201,9 +201,9 @@ def test_answers_do_not_depend_on_the_number_of_threads(plain: Collection) -> No
 def test_a_single_query_starts_no_threads(make_collection: MakeCollection) -> None:
     """Where cores have other work, waiting for them takes longer than the search.
 
-    It was the rotation of a long prefix that started them: its matrix is worth it to OpenBLAS.
+    It was the matrix in front of a long prefix that started them: it is worth it to OpenBLAS.
     """
-    collection = make_collection(structured(200, 200, seed=6).xb, ["ivf-pq@192:m=16,nlist=4"])
+    collection = make_collection(structured(200, 200, seed=6).xb, ["ivf-flat@192:nlist=4,axes=1"])
     code = f"""
 import os
 import numpy as np
@@ -212,9 +212,9 @@ from indexers.plan import SearchPlan
 def threads():
     return len(os.listdir("/proc/self/task"))
 searcher = Collection.open({str(collection.root)!r}).searcher
-plan = SearchPlan.parse("ivf-pq@192:nprobe=4 | 60@200")
+plan = SearchPlan.parse("ivf-flat@192:nprobe=4 | 60@200")
 xq = searcher.check_queries(np.eye(200)[:40] + 0.1)
-searcher.coarse("ivf-pq@192")
+searcher.coarse("ivf-flat@192")
 before = threads()
 searcher.search(xq[:1], 10, plan)
 assert threads() == before, "a single query started threads"

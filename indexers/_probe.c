@@ -1,0 +1,960 @@
+/* The search behind indexers/probing.py, which explains it: from queries to answers over cells of 4-bit codes.
+
+   Cells(matrix, centroids, books, codes, ids, stored, shape, level)
+
+     matrix     float32 [d, w]        y = matrix · x[:w], of unit length; empty for y = x[:d], of unit length
+     centroids  float32 [nlist, d]
+     books      float32 [m, 16, d/m]  what a code of each subspace stands for
+     codes      nlist buffers         FAISS' FastScan blocks of 32 rows, each ceil(m / 2) · 32 bytes
+     ids        nlist buffers         int64, row numbers
+     stored     float16 or float32 [n, D]: what answers are scored by
+     shape      (D, d, w, nlist, m, n, bytes of a stored number, whether codes are of what is left of the centroid)
+     level      0 for the best this processor has, or 2 for AVX2, 4 for AVX-512
+
+   Cells.search(xq, k, nprobe, margin, shortlist, allowed, scores, ids, visited)
+
+     xq         float32 [nq, D]
+     nprobe     cells a query visits at most, the nearest first
+     margin     a row is taken to score at most so much more than the centroid of its cell: cells that then have
+                none for the shortlist end the search. Infinite: all nprobe are visited
+     shortlist  rows that are scored again from the stored vectors; 0: none, answers have the scores of their codes
+     allowed    uint8 [ceil(n / 8)] bitmap of rows that may be answered, least significant bit first; empty for all
+     scores     float32 [nq, k], written; -inf where there is no answer
+     ids        int64 [nq, k], written; -1 where there is none
+     visited    int64 [nq], written: codes that were looked at
+
+   Sizes are checked before a byte is read, row numbers when they are. The interpreter lock is released meanwhile.
+
+   The layout of the codes and the scan are those of FastScan (André et al. 2015, FAISS' pq4_fast_scan); here table
+   entries are so small that four are added before they are widened. */
+
+#define PY_SSIZE_T_CLEAN
+#define Py_LIMITED_API 0x030B0000
+#include <Python.h>
+
+#include <immintrin.h>
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LANES 64    /* rows of a matrix that lie side by side */
+#define GROUP 8     /* queries that pass over a matrix together */
+#define TOGETHER 4  /* of them in registers */
+#define BLOCK 32    /* rows a block of codes */
+#define CHUNK 16    /* blocks between two looks at the threshold */
+#define TOP 253     /* for the entries of four subspaces together, which are added in a byte; the rest is for rounding */
+#define GROUPED 16  /* subspaces whose entries are added four by four: s, s + 4, s + 8 and s + 12 */
+#define WIDE 60000  /* for the entries of all subspaces, with room for the rounding of 4096 */
+#define BINS 4096   /* of scores between -2 and 2, for the threshold */
+#define AHEAD 4     /* stored rows fetched before they are needed */
+#define CELL_AHEAD 2048 /* bytes of a cell */
+#define ALIGNED 64
+#define LINE 64
+
+#if defined(__GNUC__) && !defined(__clang__) && defined(__linux__)
+#define FOR_EACH_PROCESSOR __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define FOR_EACH_PROCESSOR
+#endif
+#define AVX2 __attribute__((target("avx2,fma,f16c")))
+#define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")))
+
+typedef float Wide __attribute__((vector_size(64), aligned(4), may_alias));
+
+typedef struct {
+    float score;
+    int64_t row;
+} Candidate;
+
+/* Codes of some blocks: sums of table entries, and a bit for each row that reaches a threshold. */
+typedef void (*ScanBlocks)(const uint8_t *codes, int64_t blocks, int64_t pairs, const uint8_t *table, uint16_t needed,
+                           uint16_t (*sums)[BLOCK], uint32_t *reached);
+typedef float (*Dot)(const void *row, const float *q, int64_t dim);
+
+typedef struct {
+    PyObject_HEAD
+    Py_buffer stored;
+    Py_buffer *codes, *ids; /* [nlist] each */
+    int64_t held;           /* of each, how many are ours to release */
+    float *matrix;          /* [ceil(d / 64)][w][64]; NULL: the identity */
+    float *centroids;       /* [ceil(nlist / 64)][d][64] */
+    float *books;           /* [m][d / m][16] */
+    int64_t full_dim, dim, width, nlist, m, n, number, residual;
+    ScanBlocks scan;
+    Dot dot;
+} Cells;
+
+/* What one call works with. */
+typedef struct {
+    float *y, *centroid_scores;
+    uint64_t *heap;
+    uint8_t *table;
+    float *exact, *ranges;
+    Candidate *found;
+    int64_t count, room, wanted;
+    float threshold; /* `wanted` rows reach it */
+    float base, step;
+    int64_t most;    /* no sum of table entries is larger */
+    int64_t above, floor; /* candidates in bins from `floor` on */
+    uint32_t bins[BINS];
+    int64_t visited;
+} Scratch;
+
+typedef struct {
+    const float *xq;
+    int64_t nq, k, nprobe, shortlist;
+    float margin;
+    const uint8_t *allowed;
+    float *scores;
+    int64_t *ids, *visited;
+} Order;
+
+static int64_t up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+/* -- matrices ------------------------------------------------------------------------------- */
+
+/* Multiply a matrix, whose rows lie 64 by 64 side by side, with TOGETHER vectors, or with one. */
+FOR_EACH_PROCESSOR
+static void multiply_some(const float *restrict matrix, int64_t rows, int64_t dim, const float *restrict x,
+                          int64_t stride, float *restrict out)
+{
+    for (int64_t b = 0; b * LANES < rows; b++) {
+        const float *block = matrix + b * dim * LANES;
+        Wide sums[TOGETHER][4];
+        memset(sums, 0, sizeof sums);
+        for (int64_t j = 0; j < dim; j++) {
+            const Wide *line = (const Wide *)(block + j * LANES);
+            for (int i = 0; i < TOGETHER; i++)
+                for (int l = 0; l < 4; l++)
+                    sums[i][l] += line[l] * x[i * stride + j];
+        }
+        for (int i = 0; i < TOGETHER; i++)
+            memcpy(out + i * rows + b * LANES, sums[i], sizeof sums[i]);
+    }
+}
+
+FOR_EACH_PROCESSOR
+static void multiply_one(const float *restrict matrix, int64_t rows, int64_t dim, const float *restrict x,
+                         float *restrict out)
+{
+    for (int64_t b = 0; b * LANES < rows; b++) {
+        const float *block = matrix + b * dim * LANES;
+        Wide even[4], odd[4];
+        memset(even, 0, sizeof even);
+        memset(odd, 0, sizeof odd);
+        int64_t j = 0;
+        for (; j + 1 < dim; j += 2) {
+            const Wide *line = (const Wide *)(block + j * LANES);
+            for (int l = 0; l < 4; l++) {
+                even[l] += line[l] * x[j];
+                odd[l] += line[4 + l] * x[j + 1];
+            }
+        }
+        if (j < dim)
+            for (int l = 0; l < 4; l++)
+                even[l] += ((const Wide *)(block + j * LANES))[l] * x[j];
+        for (int l = 0; l < 4; l++)
+            even[l] += odd[l];
+        memcpy(out + b * LANES, even, sizeof even);
+    }
+}
+
+/* `rows` counts those that pad the last 64 as well; out is [count, rows]. */
+static void multiply(const float *matrix, int64_t rows, int64_t dim, const float *x, int64_t stride, int64_t count,
+                     float *out)
+{
+    int64_t i = 0;
+    for (; i + TOGETHER <= count; i += TOGETHER)
+        multiply_some(matrix, rows, dim, x + i * stride, stride, out + i * rows);
+    for (; i < count; i++)
+        multiply_one(matrix, rows, dim, x + i * stride, out + i * rows);
+}
+
+/* -- scanning ------------------------------------------------------------------------------- */
+
+/* In a block, 32 bytes are two subspaces: 16 bytes each, low nibbles rows 0, 8, 1, 9, … 15, high ones 16, 24, … */
+
+/* Four tables are added in bytes, then widened: rows of even bytes, and rows of odd ones times 256, add up in `all`,
+   the odd ones alone in `odd`. */
+typedef struct {
+    __m512i all[2], odd[2]; /* of low and of high nibbles */
+} Sums512;
+
+AVX512
+static inline __attribute__((always_inline)) void widen_512(Sums512 *sums, __m512i low, __m512i high)
+{
+    sums->all[0] = _mm512_add_epi16(sums->all[0], low);
+    sums->odd[0] = _mm512_add_epi16(sums->odd[0], _mm512_srli_epi16(low, 8));
+    sums->all[1] = _mm512_add_epi16(sums->all[1], high);
+    sums->odd[1] = _mm512_add_epi16(sums->odd[1], _mm512_srli_epi16(high, 8));
+}
+
+AVX512
+static inline __attribute__((always_inline)) void look_512(__m512i codes, __m512i table, __m512i *low, __m512i *high)
+{
+    const __m512i nibble = _mm512_set1_epi8(15);
+    *low = _mm512_add_epi8(*low, _mm512_shuffle_epi8(table, _mm512_and_si512(codes, nibble)));
+    codes = _mm512_and_si512(_mm512_srli_epi16(codes, 4), nibble);
+    *high = _mm512_add_epi8(*high, _mm512_shuffle_epi8(table, codes));
+}
+
+/* The sums of 32 rows, in order. */
+AVX512
+static inline __attribute__((always_inline)) __m512i in_order_512(const Sums512 *sums)
+{
+    /* Each has four lanes to add: rows 0 to 7, 8 to 15, 16 to 23, 24 to 31. */
+    __m512i a = _mm512_sub_epi16(sums->all[0], _mm512_slli_epi16(sums->odd[0], 8)), b = sums->odd[0];
+    __m512i c = _mm512_sub_epi16(sums->all[1], _mm512_slli_epi16(sums->odd[1], 8)), d = sums->odd[1];
+    a = _mm512_add_epi16(_mm512_shuffle_i64x2(a, c, 0x44), _mm512_shuffle_i64x2(a, c, 0xee));
+    b = _mm512_add_epi16(_mm512_shuffle_i64x2(b, d, 0x44), _mm512_shuffle_i64x2(b, d, 0xee));
+    a = _mm512_add_epi16(_mm512_shuffle_i64x2(a, b, 0x88), _mm512_shuffle_i64x2(a, b, 0xdd));
+    return _mm512_shuffle_i64x2(a, a, 0xd8);
+}
+
+/* Scan `count` blocks, one or two, at once. */
+AVX512
+static inline __attribute__((always_inline)) void scan_some_512(const uint8_t *codes, int count, int64_t bytes,
+                                                                const uint8_t *table, __m512i least,
+                                                                uint16_t (*sums)[BLOCK], uint32_t *reached)
+{
+    const __m512i zero = _mm512_setzero_si512();
+    Sums512 found[2] = {{{zero, zero}, {zero, zero}}, {{zero, zero}, {zero, zero}}};
+    int64_t at = 0;
+    for (; at + 256 <= bytes; at += 256) {
+        __m512i low[2] = {zero, zero}, high[2] = {zero, zero};
+        for (int i = 0; i < 4; i++) {
+            __m512i entries = _mm512_load_si512(table + at + 64 * i);
+            for (int b = 0; b < count; b++)
+                look_512(_mm512_loadu_si512(codes + b * bytes + at + 64 * i), entries, &low[b], &high[b]);
+        }
+        for (int b = 0; b < count; b++)
+            widen_512(&found[b], low[b], high[b]);
+    }
+    for (; at < bytes; at += 64) {
+        __mmask64 some = bytes - at >= 64 ? ~0ULL : 0xffffffffULL;
+        for (int b = 0; b < count; b++) {
+            __m512i low = zero, high = zero;
+            look_512(_mm512_maskz_loadu_epi8(some, codes + b * bytes + at), _mm512_load_si512(table + at), &low, &high);
+            widen_512(&found[b], low, high);
+        }
+    }
+    for (int b = 0; b < count; b++) {
+        __m512i sum = in_order_512(&found[b]);
+        _mm512_storeu_si512(sums[b], sum);
+        reached[b] = _mm512_cmpge_epu16_mask(sum, least);
+    }
+}
+
+AVX512
+static void scan_512(const uint8_t *codes, int64_t blocks, int64_t pairs, const uint8_t *table, uint16_t needed,
+                     uint16_t (*sums)[BLOCK], uint32_t *reached)
+{
+    const __m512i least = _mm512_set1_epi16((short)needed);
+    int64_t b = 0, bytes = pairs * 32;
+    for (; b + 2 <= blocks; b += 2)
+        scan_some_512(codes + b * bytes, 2, bytes, table, least, sums + b, reached + b);
+    if (b < blocks)
+        scan_some_512(codes + b * bytes, 1, bytes, table, least, sums + b, reached + b);
+}
+
+typedef struct {
+    __m256i all[2], odd[2];
+} Sums256;
+
+AVX2
+static inline __attribute__((always_inline)) void widen_256(Sums256 *sums, __m256i low, __m256i high)
+{
+    sums->all[0] = _mm256_add_epi16(sums->all[0], low);
+    sums->odd[0] = _mm256_add_epi16(sums->odd[0], _mm256_srli_epi16(low, 8));
+    sums->all[1] = _mm256_add_epi16(sums->all[1], high);
+    sums->odd[1] = _mm256_add_epi16(sums->odd[1], _mm256_srli_epi16(high, 8));
+}
+
+AVX2
+static inline __attribute__((always_inline)) void look_256(const uint8_t *codes, const uint8_t *table, __m256i *low,
+                                                           __m256i *high)
+{
+    const __m256i nibble = _mm256_set1_epi8(15), c = _mm256_loadu_si256((const __m256i *)codes);
+    __m256i entries = _mm256_load_si256((const __m256i *)table);
+    *low = _mm256_add_epi8(*low, _mm256_shuffle_epi8(entries, _mm256_and_si256(c, nibble)));
+    *high = _mm256_add_epi8(
+        *high, _mm256_shuffle_epi8(entries, _mm256_and_si256(_mm256_srli_epi16(c, 4), nibble)));
+}
+
+AVX2
+static void scan_256(const uint8_t *codes, int64_t blocks, int64_t pairs, const uint8_t *table, uint16_t needed,
+                     uint16_t (*sums)[BLOCK], uint32_t *reached)
+{
+    const __m256i zero = _mm256_setzero_si256();
+    const __m256i least = _mm256_set1_epi16((short)needed);
+    int64_t whole = pairs / 8 * 8;
+    for (int64_t b = 0; b < blocks; b++, codes += pairs * BLOCK) {
+        Sums256 found = {{zero, zero}, {zero, zero}};
+        for (int64_t p = 0; p < whole; p += 8)
+            for (int64_t half = p; half < p + 2; half++) {
+                __m256i low = zero, high = zero;
+                for (int64_t i = half; i < p + 8; i += 2)
+                    look_256(codes + i * 32, table + i * 32, &low, &high);
+                widen_256(&found, low, high);
+            }
+        for (int64_t p = whole; p < pairs; p++) {
+            __m256i low = zero, high = zero;
+            look_256(codes + p * 32, table + p * 32, &low, &high);
+            widen_256(&found, low, high);
+        }
+        __m256i a1 = found.odd[0], a0 = _mm256_sub_epi16(found.all[0], _mm256_slli_epi16(a1, 8));
+        __m256i b1 = found.odd[1], b0 = _mm256_sub_epi16(found.all[1], _mm256_slli_epi16(b1, 8));
+        /* Two lanes to add each: rows 0 to 7, 8 to 15, then the other sixteen. */
+        a0 = _mm256_add_epi16(_mm256_permute2x128_si256(a0, a1, 0x20), _mm256_permute2x128_si256(a0, a1, 0x31));
+        b0 = _mm256_add_epi16(_mm256_permute2x128_si256(b0, b1, 0x20), _mm256_permute2x128_si256(b0, b1, 0x31));
+        _mm256_storeu_si256((__m256i *)sums[b], a0);
+        _mm256_storeu_si256((__m256i *)(sums[b] + 16), b0);
+        a0 = _mm256_cmpeq_epi16(_mm256_max_epu16(a0, least), a0);
+        b0 = _mm256_cmpeq_epi16(_mm256_max_epu16(b0, least), b0);
+        reached[b] = (uint32_t)_mm256_movemask_epi8(_mm256_permute4x64_epi64(_mm256_packs_epi16(a0, b0), 0xd8));
+    }
+}
+
+/* -- stored vectors --------------------------------------------------------------------------- */
+
+AVX512
+static float dot_half_512(const void *row, const float *q, int64_t dim)
+{
+    const uint16_t *x = row;
+    __m512 a = _mm512_setzero_ps(), b = a;
+    int64_t j = 0;
+    for (; j + 32 <= dim; j += 32) {
+        a = _mm512_fmadd_ps(_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(x + j))), _mm512_loadu_ps(q + j), a);
+        b = _mm512_fmadd_ps(_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(x + j + 16))),
+                            _mm512_loadu_ps(q + j + 16), b);
+    }
+    for (; j < dim; j += 16) {
+        __mmask16 some = dim - j >= 16 ? 0xffff : (__mmask16)((1u << (dim - j)) - 1);
+        a = _mm512_fmadd_ps(_mm512_cvtph_ps(_mm256_maskz_loadu_epi16(some, x + j)),
+                            _mm512_maskz_loadu_ps(some, q + j), a);
+    }
+    return _mm512_reduce_add_ps(_mm512_add_ps(a, b));
+}
+
+AVX2
+static float sum_256(__m256 a)
+{
+    __m128 x = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+    return _mm_cvtss_f32(_mm_add_ss(x, _mm_shuffle_ps(x, x, 1)));
+}
+
+AVX2
+static float dot_half_256(const void *row, const float *q, int64_t dim)
+{
+    const uint16_t *x = row;
+    __m256 a = _mm256_setzero_ps(), b = a;
+    int64_t j = 0;
+    for (; j + 16 <= dim; j += 16) {
+        a = _mm256_fmadd_ps(_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(x + j))), _mm256_loadu_ps(q + j), a);
+        b = _mm256_fmadd_ps(_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(x + j + 8))),
+                            _mm256_loadu_ps(q + j + 8), b);
+    }
+    float sum = sum_256(_mm256_add_ps(a, b));
+    for (; j < dim; j++)
+        sum += _cvtsh_ss(x[j]) * q[j];
+    return sum;
+}
+
+FOR_EACH_PROCESSOR
+static float dot_single(const void *row, const float *q, int64_t dim)
+{
+    const float *x = row;
+    Wide sums = {0};
+    int64_t j = 0;
+    for (; j + 16 <= dim; j += 16)
+        sums += *(const Wide *)(x + j) * *(const Wide *)(q + j);
+    float sum = 0;
+    for (int l = 0; l < 16; l++)
+        sum += sums[l];
+    for (; j < dim; j++)
+        sum += x[j] * q[j];
+    return sum;
+}
+
+/* -- one query -------------------------------------------------------------------------------- */
+
+/* Whether a comes before b among candidates: the better score, then the lower row. */
+static int before(Candidate a, Candidate b) { return a.score > b.score || (a.score == b.score && a.row < b.row); }
+
+static void swap(Candidate *a, Candidate *b)
+{
+    Candidate c = *a;
+    *a = *b;
+    *b = c;
+}
+
+/* Bring the `wanted` best of `count` candidates to the front, in no order. */
+static void select_best(Candidate *found, int64_t count, int64_t wanted)
+{
+    int64_t low = 0, high = count - 1;
+    while (low < high) {
+        int64_t middle = low + (high - low) / 2;
+        if (before(found[middle], found[low]))
+            swap(&found[middle], &found[low]);
+        if (before(found[high], found[low]))
+            swap(&found[high], &found[low]);
+        if (before(found[high], found[middle]))
+            swap(&found[high], &found[middle]);
+        Candidate pivot = found[middle];
+        int64_t i = low, j = high;
+        while (i <= j) {
+            while (before(found[i], pivot))
+                i++;
+            while (before(pivot, found[j]))
+                j--;
+            if (i <= j)
+                swap(&found[i++], &found[j--]);
+        }
+        if (wanted - 1 <= j)
+            high = j;
+        else if (wanted - 1 >= i)
+            low = i;
+        else
+            return;
+    }
+}
+
+static int by_rank(const void *a, const void *b)
+{
+    const Candidate *x = a, *y = b;
+    return before(*x, *y) ? -1 : before(*y, *x);
+}
+
+/* Which bin a score falls into. */
+static int64_t bin_of(float score)
+{
+    float at = (score + 2.0f) * (BINS / 4);
+    return at > 0 ? at < BINS - 1 ? (int64_t)at : BINS - 1 : 0;
+}
+
+/* Count a candidate in, and raise the threshold to the lowest bin that is still needed for the `wanted` best. */
+static void count_in(Scratch *s, int64_t bin)
+{
+    s->bins[bin]++;
+    s->above++;
+    if (s->above <= s->wanted) {
+        s->floor = bin < s->floor ? bin : s->floor;
+        if (s->above < s->wanted)
+            return;
+    }
+    while (s->above - s->bins[s->floor] >= s->wanted)
+        s->above -= s->bins[s->floor++];
+    s->threshold = (float)s->floor / (BINS / 4) - 2.0f;
+}
+
+/* Forget candidates below the threshold; where all have about the same score, all but the best. */
+static void compact(Scratch *s)
+{
+    int64_t count = 0;
+    for (int64_t i = 0; i < s->count; i++)
+        if (s->found[i].score >= s->threshold)
+            s->found[count++] = s->found[i];
+    s->count = count;
+    if (count > s->room / 2) {
+        select_best(s->found, count, s->wanted);
+        s->count = s->wanted;
+    }
+}
+
+/* A number that orders as a score does, with its cell behind it. */
+static uint64_t key_of(float score, uint32_t cell)
+{
+    uint32_t bits;
+    memcpy(&bits, &score, sizeof bits);
+    bits ^= bits >> 31 ? 0xffffffffu : 0x80000000u;
+    return (uint64_t)bits << 32 | (0xffffffffu - cell);
+}
+
+static void sift(uint64_t *heap, int64_t count, int64_t at)
+{
+    uint64_t key = heap[at];
+    for (int64_t child; (child = 2 * at + 1) < count; at = child) {
+        if (child + 1 < count && heap[child + 1] > heap[child])
+            child++;
+        if (heap[child] <= key)
+            break;
+        heap[at] = heap[child];
+    }
+    heap[at] = key;
+}
+
+/* The largest whole-number scale for tables of these ranges, whatever codes are added up. */
+static float scale_of(const float *ranges, int64_t m)
+{
+    float most = 0, total = 0;
+    for (int64_t i = 0; i < m; i++) {
+        int64_t group = i / GROUPED * GROUPED;
+        float sum = ranges[i];
+        if (group + GROUPED <= up(m, 2))
+            for (int64_t j = group + i % 4; j < group + GROUPED && j < m; j += 4)
+                sum += j == i ? 0 : ranges[j];
+        most = sum > most ? sum : most;
+        total += ranges[i];
+    }
+    if (!(most > 0) || !isfinite(total))
+        return 0;
+    float scale = TOP / most, wide = WIDE / total;
+    return scale < wide ? scale : wide;
+}
+
+/* Make the table of a query: what each code of each subspace adds to a score, in whole steps. */
+FOR_EACH_PROCESSOR
+static void make_table(const Cells *cells, const float *restrict y, Scratch *s)
+{
+    int64_t m = cells->m, width = cells->dim / m;
+    float base = 0;
+    for (int64_t i = 0; i < m; i++) {
+        const float *book = cells->books + i * width * 16;
+        Wide sum = {0};
+        for (int64_t j = 0; j < width; j++)
+            sum += *(const Wide *)(book + j * 16) * y[i * width + j];
+        float least = sum[0], largest = sum[0];
+        for (int l = 1; l < 16; l++) {
+            least = sum[l] < least ? sum[l] : least;
+            largest = sum[l] > largest ? sum[l] : largest;
+        }
+        sum -= least;
+        memcpy(s->exact + i * 16, &sum, sizeof sum);
+        s->ranges[i] = largest - least;
+        base += least;
+    }
+    float scale = scale_of(s->ranges, m);
+    int64_t most = 0;
+    for (int64_t i = 0; i < m; i++) {
+        for (int l = 0; l < 16; l++)
+            s->table[i * 16 + l] = (uint8_t)(int)(s->exact[i * 16 + l] * scale + 0.5f);
+        most += (int64_t)(s->ranges[i] * scale + 0.5f);
+    }
+    s->base = base;
+    s->step = scale > 0 ? 1 / scale : 0;
+    s->most = most;
+}
+
+/* Take up the rows of some blocks that reached the threshold. Returns 0 at a row number that cannot be. */
+static int take(const Cells *cells, const Order *order, Scratch *s, const int64_t *ids, int64_t left, float offset,
+                int64_t blocks, uint16_t (*sums)[BLOCK], const uint32_t *reached)
+{
+    for (int64_t b = 0; b < blocks; b++) {
+        uint32_t bits = reached[b];
+        if (left - b * BLOCK < BLOCK)
+            bits &= (1u << (left - b * BLOCK)) - 1;
+        for (; bits; bits &= bits - 1) {
+            int j = __builtin_ctz(bits);
+            float score = offset + s->step * (float)sums[b][j];
+            if (score < s->threshold)
+                continue;
+            int64_t row = ids[b * BLOCK + j];
+            if (row < 0 || row >= cells->n)
+                return 0;
+            if (order->allowed != NULL && !((order->allowed[row >> 3] >> (row & 7)) & 1))
+                continue;
+            s->found[s->count++] = (Candidate){score, row};
+            count_in(s, bin_of(score));
+            if (s->count == s->room)
+                compact(s);
+        }
+    }
+    return 1;
+}
+
+/* Scan one cell. Returns 0 at a row number that cannot be. */
+static int scan_cell(const Cells *cells, const Order *order, Scratch *s, int64_t cell, float centroid_score)
+{
+    uint16_t sums[CHUNK][BLOCK];
+    uint32_t reached[CHUNK];
+    int64_t pairs = (cells->m + 1) / 2, rows = cells->ids[cell].len / (int64_t)sizeof(int64_t);
+    const uint8_t *codes = cells->codes[cell].buf;
+    const int64_t *ids = cells->ids[cell].buf;
+    float offset = s->base + (cells->residual ? centroid_score : 0);
+    for (int64_t start = 0; start < rows; start += CHUNK * BLOCK) {
+        int64_t left = rows - start;
+        int64_t blocks = left < CHUNK * BLOCK ? (left + BLOCK - 1) / BLOCK : CHUNK;
+        float needed = s->step > 0 ? (s->threshold - offset) / s->step : 0;
+        if (needed > (float)s->most)
+            return 1;
+        uint16_t least = needed > 0 ? (uint16_t)ceilf(needed) : 0;
+        cells->scan(codes + start / BLOCK * pairs * BLOCK, blocks, pairs, s->table, least, sums, reached);
+        s->visited += left < CHUNK * BLOCK ? left : CHUNK * BLOCK;
+        if (!take(cells, order, s, ids + start, left, offset, blocks, sums, reached))
+            return 0;
+    }
+    return 1;
+}
+
+/* Fetch where a cell begins; the processor guesses the rest. */
+static void fetch_cell(const Cells *cells, int64_t cell)
+{
+    const char *at = cells->codes[cell].buf;
+    for (int64_t line = 0; line < cells->codes[cell].len && line < CELL_AHEAD; line += LINE)
+        __builtin_prefetch(at + line);
+    if (cells->ids[cell].len)
+        __builtin_prefetch(cells->ids[cell].buf);
+}
+
+/* Fetch the lines of a stored row. */
+static void fetch(const Cells *cells, int64_t row)
+{
+    int64_t bytes = cells->full_dim * cells->number;
+    const char *at = (const char *)cells->stored.buf + row * bytes;
+    for (int64_t line = 0; line < bytes; line += LINE)
+        __builtin_prefetch(at + line);
+}
+
+/* Score candidates by the stored vectors. */
+static void rescore(const Cells *cells, const float *q, Candidate *found, int64_t count)
+{
+    int64_t bytes = cells->full_dim * cells->number;
+    for (int64_t i = 0; i < count && i < AHEAD; i++)
+        fetch(cells, found[i].row);
+    for (int64_t i = 0; i < count; i++) {
+        if (i + AHEAD < count)
+            fetch(cells, found[i + AHEAD].row);
+        found[i].score = cells->dot((const char *)cells->stored.buf + found[i].row * bytes, q, cells->full_dim);
+    }
+}
+
+static int search_one(const Cells *cells, const Order *order, Scratch *s, int64_t at, const float *y,
+                      const float *centroid_scores)
+{
+    const float *q = order->xq + at * cells->full_dim;
+    int64_t k = order->k, left = cells->nlist;
+    make_table(cells, y, s);
+    for (int64_t c = 0; c < left; c++)
+        s->heap[c] = key_of(centroid_scores[c], (uint32_t)c);
+    for (int64_t c = left / 2; c-- > 0;)
+        sift(s->heap, left, c);
+    s->count = s->above = 0;
+    s->floor = BINS;
+    memset(s->bins, 0, sizeof s->bins);
+    s->threshold = -INFINITY;
+    s->visited = 0;
+    for (int64_t visits = 0; visits < order->nprobe && left > 0; visits++) {
+        int64_t cell = (int64_t)(0xffffffffu - (uint32_t)s->heap[0]);
+        float score = centroid_scores[cell];
+        if (score + order->margin < s->threshold)
+            break;
+        s->heap[0] = s->heap[--left];
+        sift(s->heap, left, 0);
+        if (left > 0)
+            fetch_cell(cells, (int64_t)(0xffffffffu - (uint32_t)s->heap[0]));
+        if (!scan_cell(cells, order, s, cell, score))
+            return 0;
+    }
+    compact(s);
+    if (s->count > s->wanted) {
+        select_best(s->found, s->count, s->wanted);
+        s->count = s->wanted;
+    }
+    if (order->shortlist)
+        rescore(cells, q, s->found, s->count);
+    int64_t found = s->count < k ? s->count : k;
+    if (s->count > k)
+        select_best(s->found, s->count, k);
+    qsort(s->found, (size_t)found, sizeof *s->found, by_rank);
+    for (int64_t i = 0; i < k; i++) {
+        order->scores[at * k + i] = i < found ? s->found[i].score : -INFINITY;
+        order->ids[at * k + i] = i < found ? s->found[i].row : -1;
+    }
+    order->visited[at] = s->visited;
+    return 1;
+}
+
+/* -- a batch ---------------------------------------------------------------------------------- */
+
+/* Write what cells hold of queries, [count, padded d], of unit length. */
+static void project(const Cells *cells, const float *xq, int64_t count, float *y)
+{
+    int64_t stride = up(cells->dim, LANES);
+    if (cells->matrix != NULL)
+        multiply(cells->matrix, stride, cells->width, xq, cells->full_dim, count, y);
+    else
+        for (int64_t i = 0; i < count; i++)
+            memcpy(y + i * stride, xq + i * cells->full_dim, (size_t)cells->dim * sizeof(float));
+    for (int64_t i = 0; i < count; i++) {
+        float square = dot_single(y + i * stride, y + i * stride, cells->dim);
+        float scale = square > 0 ? 1 / sqrtf(square) : 1;
+        for (int64_t j = 0; j < cells->dim; j++)
+            y[i * stride + j] *= scale;
+    }
+}
+
+/* Returns 0 at a row number that cannot be. */
+static int search_all(const Cells *cells, const Order *order, Scratch *s)
+{
+    int64_t stride = up(cells->dim, LANES), lists = up(cells->nlist, LANES);
+    for (int64_t start = 0; start < order->nq; start += GROUP) {
+        int64_t count = order->nq - start < GROUP ? order->nq - start : GROUP;
+        project(cells, order->xq + start * cells->full_dim, count, s->y);
+        multiply(cells->centroids, lists, cells->dim, s->y, stride, count, s->centroid_scores);
+        for (int64_t i = 0; i < count; i++)
+            if (!search_one(cells, order, s, start + i, s->y + i * stride, s->centroid_scores + i * lists))
+                return 0;
+    }
+    return 1;
+}
+
+static void *aligned(int64_t bytes) { return aligned_alloc(ALIGNED, (size_t)up(bytes > 0 ? bytes : 1, ALIGNED)); }
+
+static int make_scratch(const Cells *cells, Scratch *s, int64_t wanted)
+{
+    int64_t table = up(cells->m * 16, 128);
+    s->wanted = wanted;
+    s->room = 4 * wanted + 256;
+    s->y = aligned(GROUP * up(cells->dim, LANES) * (int64_t)sizeof(float));
+    s->centroid_scores = aligned(GROUP * up(cells->nlist, LANES) * (int64_t)sizeof(float));
+    s->heap = aligned(cells->nlist * (int64_t)sizeof *s->heap);
+    s->table = aligned(table);
+    s->exact = aligned(cells->m * 16 * (int64_t)sizeof *s->exact);
+    s->ranges = aligned(cells->m * (int64_t)sizeof *s->ranges);
+    s->found = aligned(s->room * (int64_t)sizeof *s->found);
+    if (s->y == NULL || s->centroid_scores == NULL || s->heap == NULL || s->table == NULL || s->found == NULL ||
+        s->exact == NULL || s->ranges == NULL)
+        return 0;
+    memset(s->table, 0, (size_t)table);
+    return 1;
+}
+
+static void free_scratch(Scratch *s)
+{
+    free(s->y);
+    free(s->centroid_scores);
+    free(s->heap);
+    free(s->table);
+    free(s->exact);
+    free(s->ranges);
+    free(s->found);
+}
+
+static int float_buffer(const Py_buffer *one, int64_t rows, int64_t columns, int64_t size)
+{
+    return (uintptr_t)one->buf % (uintptr_t)size == 0 && one->len % size == 0 &&
+           (columns == 0 ? one->len == 0 : one->len / size % columns == 0 && one->len / size / columns == rows);
+}
+
+static PyObject *Cells_search(PyObject *self, PyObject *args)
+{
+    const Cells *cells = (const Cells *)self;
+    Py_buffer in[2], out[3];
+    long long k, nprobe, shortlist;
+    double margin;
+    if (!PyArg_ParseTuple(args, "y*LLdLy*w*w*w*", &in[0], &k, &nprobe, &margin, &shortlist, &in[1], &out[0], &out[1],
+                          &out[2]))
+        return NULL;
+    int64_t nq = in[0].len / (Py_ssize_t)sizeof(float) / cells->full_dim, n = cells->n;
+    int sound = k >= 1 && k <= n && nprobe >= 1 && shortlist >= 0 && shortlist <= n && margin >= 0 &&
+                nq <= INT32_MAX && (shortlist == 0 || shortlist >= k) &&
+                float_buffer(&in[0], nq, cells->full_dim, sizeof(float)) &&
+                float_buffer(&out[0], nq, k, sizeof(float)) && float_buffer(&out[1], nq, k, sizeof(int64_t)) &&
+                float_buffer(&out[2], nq, 1, sizeof(int64_t)) && (in[1].len == 0 || in[1].len == (n + 7) / 8);
+    int whole = 1, ready = 1;
+    if (sound) {
+        Order order = {in[0].buf, nq, k, nprobe, shortlist, (float)margin, in[1].len ? in[1].buf : NULL,
+                       out[0].buf, out[1].buf, out[2].buf};
+        Scratch scratch = {0};
+        Py_BEGIN_ALLOW_THREADS
+        ready = make_scratch(cells, &scratch, shortlist ? shortlist : k);
+        whole = ready && search_all(cells, &order, &scratch);
+        free_scratch(&scratch);
+        Py_END_ALLOW_THREADS
+    }
+    for (int i = 0; i < 2; i++)
+        PyBuffer_Release(&in[i]);
+    for (int i = 0; i < 3; i++)
+        PyBuffer_Release(&out[i]);
+    if (!sound)
+        PyErr_SetString(PyExc_ValueError, "search: the sizes of queries, answers and bitmap do not fit together");
+    else if (!ready)
+        PyErr_NoMemory();
+    else if (!whole)
+        PyErr_SetString(PyExc_IndexError, "search: a cell holds a row that does not exist");
+    if (!sound || !whole)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* -- opening ---------------------------------------------------------------------------------- */
+
+/* Copy rows [rows, dim] so that 64 of them lie side by side. */
+static float *side_by_side(const float *rows_, int64_t rows, int64_t dim)
+{
+    float *out = aligned(up(rows, LANES) * dim * (int64_t)sizeof(float));
+    if (out == NULL)
+        return NULL;
+    memset(out, 0, (size_t)(up(rows, LANES) * dim) * sizeof(float));
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < dim; j++)
+            out[(i / LANES * dim + j) * LANES + i % LANES] = rows_[i * dim + j];
+    return out;
+}
+
+/* Copy code books [m, 16, width] as [m, width, 16]. */
+static float *by_number(const float *books, int64_t m, int64_t width)
+{
+    float *out = aligned(m * width * 16 * (int64_t)sizeof(float));
+    for (int64_t i = 0; out != NULL && i < m; i++)
+        for (int64_t l = 0; l < 16; l++)
+            for (int64_t j = 0; j < width; j++)
+                out[(i * width + j) * 16 + l] = books[(i * 16 + l) * width + j];
+    return out;
+}
+
+static int choose_level(Cells *self, int level)
+{
+    int has_512 = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+                  __builtin_cpu_supports("avx512dq");
+    int has_256 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    if ((level == 0 || level == 4) && has_512 && has_256) {
+        self->scan = scan_512;
+        self->dot = self->number == 4 ? dot_single : dot_half_512;
+    } else if ((level == 0 || level == 2) && has_256) {
+        self->scan = scan_256;
+        self->dot = self->number == 4 ? dot_single : dot_half_256;
+    } else {
+        PyErr_Format(PyExc_NotImplementedError, "Cells: this processor has not what level %d needs", level);
+        return 0;
+    }
+    return 1;
+}
+
+/* Hold on to the buffers of a sequence; returns 0, with an exception, where they are not what they should be. */
+static int hold(Cells *self, PyObject *codes, PyObject *ids)
+{
+    int64_t pairs = (self->m + 1) / 2;
+    for (int64_t c = 0; c < self->nlist; c++) {
+        PyObject *one = PySequence_GetItem(codes, (Py_ssize_t)c);
+        int got = one != NULL && PyObject_GetBuffer(one, &self->codes[c], PyBUF_SIMPLE) == 0;
+        Py_XDECREF(one);
+        if (!got)
+            return 0;
+        one = PySequence_GetItem(ids, (Py_ssize_t)c);
+        got = one != NULL && PyObject_GetBuffer(one, &self->ids[c], PyBUF_SIMPLE) == 0;
+        Py_XDECREF(one);
+        if (!got) {
+            PyBuffer_Release(&self->codes[c]);
+            return 0;
+        }
+        self->held = c + 1;
+        int64_t rows = self->ids[c].len / (int64_t)sizeof(int64_t), blocks = (rows + BLOCK - 1) / BLOCK;
+        if (self->ids[c].len % (int64_t)sizeof(int64_t) || (uintptr_t)self->ids[c].buf % sizeof(int64_t) ||
+            rows > self->n || self->codes[c].len / (pairs * BLOCK) < blocks) {
+            PyErr_SetString(PyExc_ValueError, "Cells: the codes of a cell are not those of its rows");
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static int open_cells(Cells *self, const Py_buffer *parts, PyObject *codes, PyObject *ids, int level)
+{
+    int64_t d = self->dim, big = 1 << 20;
+    int sound = self->full_dim >= 1 && self->full_dim <= big && d >= 1 && d <= self->full_dim && self->width >= 1 &&
+                self->width <= self->full_dim && self->nlist >= 1 && self->nlist <= INT32_MAX / LANES &&
+                self->m >= 1 && self->m <= 4096 && d % self->m == 0 && self->n >= 1 &&
+                (self->number == 2 || self->number == 4) &&
+                (parts[0].len == 0 || float_buffer(&parts[0], d, self->width, sizeof(float))) &&
+                float_buffer(&parts[1], self->nlist, d, sizeof(float)) &&
+                float_buffer(&parts[2], 16, d, sizeof(float)) &&
+                float_buffer(&self->stored, self->n, self->full_dim, self->number) &&
+                PySequence_Size(codes) == self->nlist && PySequence_Size(ids) == self->nlist;
+    if (!sound) {
+        if (!PyErr_Occurred())
+            PyErr_SetString(PyExc_ValueError, "Cells: the sizes of its parts do not fit together");
+        return 0;
+    }
+    if (!choose_level(self, level))
+        return 0;
+    self->codes = calloc((size_t)self->nlist, sizeof *self->codes);
+    self->ids = calloc((size_t)self->nlist, sizeof *self->ids);
+    self->matrix = parts[0].len ? side_by_side(parts[0].buf, d, self->width) : NULL;
+    self->centroids = side_by_side(parts[1].buf, self->nlist, d);
+    self->books = by_number(parts[2].buf, self->m, d / self->m);
+    if (self->codes == NULL || self->ids == NULL || (parts[0].len && self->matrix == NULL) ||
+        self->centroids == NULL || self->books == NULL) {
+        PyErr_NoMemory();
+        return 0;
+    }
+    return hold(self, codes, ids);
+}
+
+static PyObject *Cells_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    (void)kwargs;
+    Py_buffer parts[3], stored;
+    PyObject *codes, *ids;
+    long long shape[8];
+    int level;
+    if (!PyArg_ParseTuple(args, "y*y*y*OOy*(LLLLLLLL)i", &parts[0], &parts[1], &parts[2], &codes, &ids, &stored,
+                          &shape[0], &shape[1], &shape[2], &shape[3], &shape[4], &shape[5], &shape[6], &shape[7], &level))
+        return NULL;
+    allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    Cells *self = (Cells *)alloc(type, 0);
+    if (self == NULL) {
+        PyBuffer_Release(&stored);
+    } else {
+        self->stored = stored;
+        self->full_dim = shape[0], self->dim = shape[1], self->width = shape[2], self->nlist = shape[3];
+        self->m = shape[4], self->n = shape[5], self->number = shape[6], self->residual = shape[7] != 0;
+        if (!open_cells(self, parts, codes, ids, level)) {
+            Py_DECREF((PyObject *)self);
+            self = NULL;
+        }
+    }
+    for (int i = 0; i < 3; i++)
+        PyBuffer_Release(&parts[i]);
+    return (PyObject *)self;
+}
+
+static void Cells_dealloc(PyObject *self)
+{
+    Cells *cells = (Cells *)self;
+    PyTypeObject *type = Py_TYPE(self);
+    for (int64_t c = 0; c < cells->held; c++) {
+        PyBuffer_Release(&cells->codes[c]);
+        PyBuffer_Release(&cells->ids[c]);
+    }
+    PyBuffer_Release(&cells->stored);
+    free(cells->codes);
+    free(cells->ids);
+    free(cells->matrix);
+    free(cells->centroids);
+    free(cells->books);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    release(self);
+    Py_DECREF((PyObject *)type);
+}
+
+static PyMethodDef search_methods[] = {
+    {"search", Cells_search, METH_VARARGS, "Search; see the source."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot slots[] = {
+    {Py_tp_new, Cells_new},
+    {Py_tp_dealloc, Cells_dealloc},
+    {Py_tp_methods, search_methods},
+    {0, NULL},
+};
+
+static PyType_Spec spec = {"indexers._probe.Cells", sizeof(Cells), 0, Py_TPFLAGS_DEFAULT, slots};
+
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "indexers._probe", NULL, -1, NULL, NULL, NULL, NULL, NULL};
+
+PyMODINIT_FUNC PyInit__probe(void)
+{
+    PyObject *made = PyModule_Create(&module);
+    PyObject *type = made == NULL ? NULL : PyType_FromSpec(&spec);
+    if (type == NULL || PyModule_AddObjectRef(made, "Cells", type) < 0) {
+        Py_XDECREF(type);
+        Py_XDECREF(made);
+        return NULL;
+    }
+    Py_DECREF(type);
+    return made;
+}

@@ -1,0 +1,297 @@
+"""The compiled search of `ivf-pq`: FAISS' answers from FAISS' codes, and the oracle's where everything is looked at."""
+
+from __future__ import annotations
+
+import faiss
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from indexers.base import MISSING, FaissIndex, IndexSpec, positions_mask
+from indexers.build import build
+from indexers.exact import exact_search, recall
+from indexers.probing import ProbedIndex, is_available, suits
+from indexers.registry import resolve
+from indexers.store import Blocks, VectorStore
+from indexers.vectors import FloatArray
+from tests.conftest import structured
+
+pytestmark = pytest.mark.skipif(not is_available(), reason="the search was not compiled, or no AVX2")
+_probe = pytest.importorskip("indexers._probe")
+
+LEVELS = [level for level in (2, 4) if is_available(level)]
+N = 3000
+
+
+def made(text: str, xb: FloatArray, level: int = 0, dtype: type = np.float16) -> tuple[FaissIndex, ProbedIndex]:
+    """Build an index of some rows, and open it."""
+    index = build(resolve(IndexSpec.parse(text), *xb.shape), [xb], xb, device="cpu")
+    return index, ProbedIndex(index, VectorStore(xb.astype(dtype)), level)
+
+
+def by_faiss(index: FaissIndex, xq: FloatArray, k: int, nprobe: int) -> tuple[FloatArray, np.ndarray]:
+    """Search the codes as FAISS does."""
+    parameters = faiss.SearchParametersIVF(nprobe=nprobe)
+    if isinstance(index, faiss.IndexPreTransform):
+        parameters = faiss.SearchParametersPreTransform(index_params=parameters)
+    scores, ids = index.search(xq, k, params=parameters)
+    return scores, ids
+
+
+SPECS = [
+    "ivf-pq@32:nlist=20,m=16",
+    "ivf-pq@32:nlist=20,m=16,axes=1",
+    "ivf-pq@32:nlist=65,m=16,rotate=0",
+    "ivf-pq@64:nlist=1,m=32",
+    "ivf-pq@64:nlist=30,m=32,rotate=0",
+    "ivf-pq@15:nlist=20,m=5,axes=1",
+    "ivf-pq@7:nlist=20,m=7",
+    "ivf-pq@1:nlist=3,m=1",
+    "ivf-pq@60:nlist=20,m=6",
+]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("text", SPECS)
+def test_codes_score_what_faiss_says(text: str, level: int) -> None:
+    data = structured(N, 64, seed=3)
+    index, probed = made(text, data.xb, level)
+    params = dict(resolve(IndexSpec.parse(text), N, 64).params)
+    for nprobe in {1, max(1, params["nlist"] // 4), params["nlist"]}:
+        wanted = 100
+        scores, ids = by_faiss(index, data.xq, N, nprobe)
+        found = probed.search(data.xq, wanted, nprobe, 0).neighbors
+        for i in range(len(data.xq)):
+            reached = ids[i] != MISSING
+            known = dict(zip(ids[i][reached].tolist(), scores[i][reached].tolist(), strict=True))
+            kept = found.ids[i][found.ids[i] != MISSING].tolist()
+            assert len(kept) == min(wanted, len(known))
+            # Entries of the tables are rounded here and there: by 1/63 of their range and less, by 1/255.
+            apart = np.abs(found.scores[i][: len(kept)] - [known[row] for row in kept])
+            most = 0.01 * params["m"] ** 0.5
+            assert apart.max() < most
+            assert apart.mean() < most / 2
+            # None was left out for one that is clearly worse.
+            assert min(known[row] for row in kept) > sorted(known.values())[-len(kept)] - 2 * most
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("dim", [5, 16, 33, 64, 100])
+def test_a_shortlist_of_everything_is_the_exact_answer(dim: int, level: int, dtype: type) -> None:
+    data = structured(N, dim, seed=dim)
+    _, probed = made(f"ivf-pq@{dim}:nlist=10", data.xb, level, dtype)
+    stored = data.xb.astype(dtype).astype(np.float32)
+    for xq in (data.xq, data.xt):
+        truth = exact_search(stored, xq, 10)
+        found = probed.search(xq, 10, 10, N)
+        np.testing.assert_allclose(found.neighbors.scores, truth.scores, atol=2e-6)
+        assert recall(found.neighbors.ids, truth, scores=found.neighbors.scores) == 1.0
+        assert (found.visited == N).all()
+
+
+def test_both_kinds_of_instructions_find_the_same_candidates() -> None:
+    if len(LEVELS) < 2:
+        pytest.skip("this processor has only one of them")
+    data = structured(N, 64, seed=4)
+    for m in (1, 2, 3, 5, 8, 9, 16, 24, 31):
+        text = f"ivf-pq@{m * 2}:m={m},nlist=12"
+        first, second = (made(text, data.xb, level)[1].search(data.xq, 50, 5, 0) for level in LEVELS)
+        np.testing.assert_array_equal(first.neighbors.ids, second.neighbors.ids)
+        np.testing.assert_array_equal(first.neighbors.scores, second.neighbors.scores)
+        np.testing.assert_array_equal(first.visited, second.visited)
+
+
+def test_codes_of_residuals_are_read_as_such() -> None:
+    data = structured(N, 32, seed=5)
+    index = faiss.index_factory(32, "IVF20,PQ16x4fs", faiss.METRIC_INNER_PRODUCT)
+    index.by_residual = True
+    index.train(data.xb)
+    index.add(data.xb)
+    assert suits(index)
+    found = ProbedIndex(index, VectorStore(data.xb)).search(data.xq, 50, 20, 0).neighbors
+    np.testing.assert_allclose(found.scores, by_faiss(index, data.xq, 50, 20)[0], atol=0.02)
+
+
+def test_rows_that_may_not_be_answered_are_not() -> None:
+    data = structured(N, 32, seed=6)
+    _, probed = made("ivf-pq@32:nlist=10", data.xb)
+    dead = np.random.default_rng(0).choice(N, N - 40, replace=False)
+    alive = np.setdiff1d(np.arange(N), dead)
+    found = probed.search(data.xq, 10, 10, 30, allowed=positions_mask(N, dead)).neighbors
+    assert np.isin(found.ids, alive).all()
+    few = probed.search(data.xq, 50, 10, 60, allowed=positions_mask(N, dead)).neighbors
+    assert ((few.ids != MISSING).sum(axis=1) == 40).all()
+    assert np.isneginf(few.scores[few.ids == MISSING]).all()
+
+
+def test_rows_that_are_all_alike_are_found_as_often_as_they_are_there() -> None:
+    """Every candidate then falls into one bin, and the threshold never rises."""
+    one = structured(1, 32, seed=7).xb
+    xb = np.ascontiguousarray(np.repeat(one, 5000, axis=0))
+    index = build(resolve(IndexSpec.parse("ivf-pq@32:nlist=1"), *xb.shape), [xb], xb, device="cpu")
+    found = ProbedIndex(index, VectorStore(xb)).search(one, 10, 1, 20).neighbors
+    assert len(set(found.ids[0].tolist())) == 10
+    np.testing.assert_allclose(found.scores, 1.0, atol=1e-6)
+
+
+def test_a_margin_ends_easy_searches_early_and_loses_little() -> None:
+    data = structured(20_000, 64, seed=8)
+    _, probed = made("ivf-pq@64:nlist=200", data.xb)
+    truth = exact_search(data.xb.astype(np.float16).astype(np.float32), data.xq, 10)
+    visited, shares = [], []
+    for margin in (0.02, 0.1, 0.3, 3.0):
+        found = probed.search(data.xq, 10, 200, 100, margin=margin)
+        visited.append(found.visited.mean())
+        shares.append(recall(found.neighbors.ids, truth, scores=found.neighbors.scores))
+    assert visited == sorted(visited)
+    assert visited[0] < 0.2 * visited[-1]
+    assert visited[-1] == 20_000
+    assert shares[2] > 0.95
+    np.testing.assert_array_equal(
+        found.neighbors.ids, probed.search(data.xq, 10, 200, 100).neighbors.ids, "a margin of 3 is none"
+    )
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+@given(
+    st.integers(1, 40), st.integers(0, 60), st.integers(1, 12), st.floats(0, 1), st.integers(0, 35), st.integers(1, 5)
+)
+def test_any_search_gives_true_scores_in_order(
+    k: int, more: int, nprobe: int, margin: float, dead: int, nq: int
+) -> None:
+    data = structured(300, 24, seed=9)
+    _, probed = made("ivf-pq@24:nlist=8", data.xb, dtype=np.float32)
+    mask = positions_mask(300, np.arange(dead))
+    xq = data.xq[:nq]
+    found = probed.search(xq, k, nprobe, k + more, margin=margin, allowed=mask).neighbors
+    for q, scores, ids in zip(xq, found.scores, found.ids, strict=True):
+        kept = ids[ids != MISSING]
+        assert len(set(kept.tolist())) == len(kept)
+        assert (kept >= dead).all()
+        assert (ids[len(kept) :] == MISSING).all()
+        np.testing.assert_allclose(scores[: len(kept)], data.xb[kept] @ q, atol=1e-5)
+        assert (np.diff(scores[: len(kept)]) <= 0).all()
+
+
+def test_batches_on_several_threads_answer_as_one_query_does() -> None:
+    data = structured(N, 32, seed=10)
+    _, probed = made("ivf-pq@32:nlist=16", data.xb)
+    xq = np.ascontiguousarray(data.xb[:500])
+    batch = probed.search(xq, 5, 4, 20).neighbors
+    for i in range(0, 500, 37):
+        one = probed.search(xq[i : i + 1], 5, 4, 20).neighbors
+        np.testing.assert_array_equal(batch.ids[i], one.ids[0])
+
+
+# -- what it refuses -----------------------------------------------------------------------------
+
+
+def parts(n: int = 64, d: int = 8) -> dict[str, object]:
+    """Return arguments of a small sound index: one cell, all codes zero."""
+    m = 4
+    return {
+        "matrix": b"",
+        "centroids": np.zeros((1, d), np.float32),
+        "books": np.zeros((m, 16, d // m), np.float32),
+        "codes": [np.zeros(n * m // 2, np.uint8)],
+        "ids": [np.arange(n, dtype=np.int64)],
+        "stored": np.ones((n, d), np.float32),
+        "shape": (d, d, d, 1, m, n, 4, 0),
+        "level": 0,
+    }
+
+
+def asked(
+    cells: object, *, k: int = 2, nprobe: int = 1, margin: float = 1.0, shortlist: int = 4, **given: object
+) -> None:
+    """Search with arrays that fit, but for those that are given."""
+    arrays: dict[str, object] = {
+        "xq": np.ones((1, 8), np.float32),
+        "allowed": b"",
+        "scores": np.empty((1, 2), np.float32),
+        "ids": np.empty((1, 2), np.int64),
+        "visited": np.empty(1, np.int64),
+    }
+    a = arrays | given
+    cells.search(a["xq"], k, nprobe, margin, shortlist, a["allowed"], a["scores"], a["ids"], a["visited"])  # type: ignore[attr-defined]
+
+
+def test_arguments_that_fit_are_taken() -> None:
+    asked(_probe.Cells(*parts().values()))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"matrix": np.zeros((8, 9), np.float32)},
+        {"centroids": np.zeros((2, 8), np.float32)},
+        {"centroids": b""},
+        {"books": np.zeros((4, 16, 1), np.float32)},
+        {"codes": [np.zeros(127, np.uint8)]},
+        {"codes": []},
+        {"ids": [np.arange(65, dtype=np.int64)]},
+        {"ids": [b"1234567"]},
+        {"ids": [np.arange(64), np.arange(64)]},
+        {"stored": np.ones((63, 8), np.float32)},
+        {"shape": (8, 8, 8, 1, 3, 64, 4, 0)},
+        {"shape": (8, 16, 8, 1, 4, 64, 4, 0)},
+        {"shape": (8, 8, 8, 0, 4, 64, 4, 0)},
+        {"shape": (8, 8, 8, 1, 4, 64, 8, 0)},
+        {"shape": (8, 8, 8, 1, 4, -1, 4, 0)},
+        {"shape": (2**40, 8, 8, 1, 4, 64, 4, 0)},
+        {"shape": (8, 8, 8, 2**40, 4, 64, 4, 0)},
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises((ValueError, BufferError)):
+        _probe.Cells(*(parts() | wrong).values())
+
+
+def test_unknown_instructions_are_refused() -> None:
+    with pytest.raises(NotImplementedError):
+        _probe.Cells(*(parts() | {"level": 3}).values())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"xq": np.ones((1, 7), np.float32)},
+        {"k": 0},
+        {"k": 65},
+        {"nprobe": 0},
+        {"margin": -1.0},
+        {"margin": float("nan")},
+        {"shortlist": 1},
+        {"shortlist": 65},
+        {"shortlist": -1},
+        {"allowed": b"1234567"},
+        {"scores": np.empty((1, 3), np.float32)},
+        {"ids": np.empty((1, 1), np.int64)},
+        {"visited": np.empty(2, np.int64)},
+    ],
+)
+def test_searches_that_do_not_fit_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="do not fit"):
+        asked(_probe.Cells(*parts().values()), **wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("row", [-1, 64, 2**62])
+def test_a_row_that_does_not_exist_is_found_out_before_it_is_read(row: int) -> None:
+    ids = np.arange(64)
+    ids[5] = row
+    with pytest.raises(IndexError, match="does not exist"):
+        asked(_probe.Cells(*(parts() | {"ids": [ids]}).values()), shortlist=64)
+
+
+def test_only_what_it_reads_suits_it() -> None:
+    data = structured(500, 16, seed=1)
+    for text, answer in (
+        ("ivf-pq@16:nlist=4", True),
+        ("ivf-flat@16:nlist=4", False),
+        ("hnsw@16", False),
+        ("flat@8", False),
+    ):
+        index = build(resolve(IndexSpec.parse(text), 500, 16), Blocks(data.xb), data.xb, device="cpu")
+        assert suits(index) == answer
