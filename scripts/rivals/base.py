@@ -66,11 +66,13 @@ def all_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def doubling(first: int, last: int) -> list[int]:
-    """Return first, 2·first, 4·first … as far as `last`."""
+def rising(first: int, last: int) -> list[int]:
+    """Return first, 2·first, 4·first … as far as `last`, with a step between each from 16 on: 16, 24, 32, 48 …"""
     values = []
     while first <= last:
         values.append(first)
+        if first >= 16 and 3 * first // 2 <= last:
+            values.append(3 * first // 2)
         first *= 2
     return values
 

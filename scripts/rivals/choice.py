@@ -17,7 +17,7 @@ MARGIN = 0.002
 """Added to a target on the tuning half, since the best of many settings flatters itself."""
 
 GAIN = 0.0005
-"""A line of settings ends where doubling the work finds no more than this."""
+"""A line of settings ends where the next step finds no more than this."""
 
 
 @dataclass(frozen=True)

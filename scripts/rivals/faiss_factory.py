@@ -10,12 +10,12 @@ from typing import Any
 import faiss
 import numpy as np
 
-from rivals.base import Build, Floats, Ids, Lines, Params, all_bytes, doubling
+from rivals.base import Build, Floats, Ids, Lines, Params, all_bytes, rising
 
 FILE = "index.faiss"
 K_FACTORS = (2, 4, 8, 16, 32, 64)
 EF_SEARCH = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
-PCA_DIMS = (128, 64, 256, 96, 192)
+PCA_DIMS = (192, 256, 128, 384, 96, 64)
 SCANNED = 200_000  # up to here scanning every code may be faster than visiting cells
 
 
@@ -77,20 +77,19 @@ def hnsw_keys() -> list[str]:
 
 def reduced_keys(rows: int, dim: int) -> list[str]:
     """Return strings with a PCA or OPQ reduction of their own, and their neighbours without one."""
-    cells = nlist(rows, 4)
-    keys = []
-    for d in (d for d in PCA_DIMS if d < dim):
-        keys += [f"PCA{d},L2norm,IVF{cells},PQ{d // 2}x4fs,Refine({refine})" for refine in ("SQfp16", "SQ8")]
+    few, many = nlist(rows, 2), nlist(rows, 4)
+    # What won wherever it was tried comes first, for those who do not wait for all.
+    keys = [f"IVF{few},PQ{dim // width}x4fs,Refine(SQfp16)" for width in (4, 2) if dim % width == 0]
+    known = [d for d in PCA_DIMS if d < dim]
+    keys += [f"PCAR{d},L2norm,IVF{few},PQ{d // 4}x4fs,Refine(SQfp16)" for d in known if d >= 192]
+    keys += [f"PCA{d},L2norm,IVF{few},PQ{d // 2}x4fs,Refine(SQfp16)" for d in known]
+    keys += [f"PCAR{d},L2norm,IVF{few},PQ{d // 2}x4fs,Refine(SQfp16)" for d in known if d >= 128]
+    keys += [f"PCA{d},L2norm,IVF{many},PQ{d // 2}x4fs,Refine({refine})" for d in known for refine in ("SQfp16", "SQ8")]
     for d in (d for d in (128, 256) if d < dim):
-        coarse = f"PCA{d},L2norm"
-        keys.append(f"PCAR{d},L2norm,IVF{cells},PQ{d // 2}x4fs,Refine(SQfp16)")
-        keys.append(f"{coarse},IVF{nlist(rows, 2)},PQ{d // 2}x4fs,Refine(SQfp16)")
-        keys += [f"{coarse},HNSW{m},Refine(SQfp16)" for m in (32, 16)]
+        keys += [f"PCA{d},L2norm,HNSW{m},Refine(SQfp16)" for m in (32, 16)]
         if rows <= SCANNED:
-            keys += [f"{coarse},PQ{d // 2}x4fs,Refine(SQfp16)", f"{coarse},SQ8,Refine(SQfp16)"]
-        keys.append(f"OPQ{d // 2}_{d},L2norm,IVF{cells},PQ{d // 2}x4fs,Refine(SQfp16)")
-    if dim % 2 == 0:
-        keys.append(f"IVF{cells},PQ{dim // 2}x4fs,Refine(SQfp16)")
+            keys += [f"PCA{d},L2norm,PQ{d // 2}x4fs,Refine(SQfp16)", f"PCA{d},L2norm,SQ8,Refine(SQfp16)"]
+        keys.append(f"OPQ{d // 2}_{d},L2norm,IVF{many},PQ{d // 2}x4fs,Refine(SQfp16)")
     return keys
 
 
@@ -103,7 +102,7 @@ def lines(key: str) -> Lines:
     """Return the search parameters a factory string has, a line for each length of the shortlist."""
     probes: list[dict[str, int]] = [{}]
     if found := re.search(r"IVF(\d+)(_HNSW)?", key):
-        probes = [{"nprobe": n} for n in doubling(1, min(int(found[1]), 512))]
+        probes = [{"nprobe": n} for n in rising(1, min(int(found[1]), 1024))]
         if found[2]:
             probes = [one | {"quantizer_efSearch": max(32, 2 * one["nprobe"])} for one in probes]
     elif "HNSW" in key:

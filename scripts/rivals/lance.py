@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from lancedb.index import HnswSq, IvfPq
 
-from rivals.base import Build, Floats, Ids, Params, all_bytes, doubling, filled
+from rivals.base import Build, Floats, Ids, Params, all_bytes, filled, rising
 
 TABLE = "vectors"
 REFINE = (2, 5, 10, 20, 50)
@@ -33,7 +33,7 @@ class Lance:
     def grid(self, rows: int, dim: int) -> list[Build]:
         """See `Adapter.grid`."""
         cells = max(1, min(int(math.sqrt(rows)), rows // 256))
-        probes = [{"nprobes": n} for n in doubling(2, cells)]
+        probes = [{"nprobes": n} for n in rising(2, cells)]
         pq = [[one | {"refine_factor": n} for one in probes] for n in REFINE]
         graph = [[{"nprobes": max(1, rows // CELL), "ef": ef, "refine_factor": n} for ef in EF] for n in (1, 4)]
         return [

@@ -9,14 +9,15 @@ from engine.api import Collection
 from engine.collection.describe import describe
 from engine.ingest.run import RunOptions
 from indexers.base import IndexSpec
-from rivals.base import Build, Floats, Ids, Lines, Params, doubling, filled
+from rivals.base import Build, Floats, Ids, Lines, Params, filled
 
 ROOT = "vectors.nest"
 DEFAULT = "default"
-SHORTLISTS = (20, 50, 100, 200, 400, 800)
+SHORTLISTS = (30, 50, 75, 100, 150, 200, 400, 800)
 EF_SEARCH = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
-CELLS = 512  # visited at most
-PREFIXES = (128, 192, 96, 64, 256, 384)  # of the principal axes: the data come in no order
+MARGINS = (40, 60, 80, 100, 120, 140, 160, 180, 200, 225, 250, 280, 320, 360, 400)
+# Prefix of the principal axes, since the data come in no order, and numbers a code.
+PREFIXES = ((192, 2), (256, 4), (256, 2), (384, 4), (128, 2), (96, 2), (64, 2))
 GRAPH_PREFIXES = (128, 192)
 
 
@@ -31,12 +32,13 @@ class Nestvec:
         self._plan: str | None = None
 
     def grid(self, rows: int, dim: int) -> list[Build]:
-        """See `Adapter.grid`: what a collection has by default, then each family at each prefix."""
-        specs = [f"ivf-pq@{d}:axes=1" for d in PREFIXES if d < dim] + [f"ivf-pq@{dim}"]
+        """See `Adapter.grid`: each family at each prefix, then what a collection has by default."""
+        specs = [f"ivf-pq@{d}:axes=1,m={d // width}" for d, width in PREFIXES if d < dim]
+        specs.insert(4, f"ivf-pq@{dim}:m={dim // 4}")
         specs += [f"hnsw@{d}:axes=1" for d in GRAPH_PREFIXES if d < dim]
         first = Build({"specs": DEFAULT}, [[{"plan": DEFAULT}]])
         built = [Build({"specs": spec}, plans(spec.partition(":")[0], rows, dim)) for spec in specs]
-        return [*built[:1], first, *built[1:]]
+        return [*built, first]
 
     def build(self, xb: Floats, source: Path, folder: Path, params: Params, threads: int) -> None:
         """See `Adapter.build`: everything `nestvec index vectors.npy` does, the choice of a default plan included.
@@ -72,7 +74,7 @@ def plans(key: str, rows: int, dim: int) -> Lines:
     if family == "hnsw":
         probes = [f"{key}:efSearch={ef}" for ef in EF_SEARCH]
     else:
-        probes = [f"{key}:nprobe={n}" for n in doubling(1, CELLS)]
+        probes = [f"{key}:margin={n}" for n in MARGINS]
     first: list[Params] = [{"plan": DEFAULT}]
     return [first, *([{"plan": f"{one} | {n}@{dim}"} for one in probes] for n in SHORTLISTS if n < rows)]
 

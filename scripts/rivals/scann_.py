@@ -11,7 +11,7 @@ import numpy as np
 from scann.scann_ops.py import scann_ops_pybind
 from scann.scann_ops.py.scann_builder import ReorderType
 
-from rivals.base import MISSING, Build, Floats, Ids, Params, all_bytes, doubling
+from rivals.base import MISSING, Build, Floats, Ids, Params, all_bytes, rising
 
 REORDER = (30, 50, 100, 200, 400)
 SAMPLE = 100_000
@@ -40,7 +40,7 @@ class Scann:
             (2, 1.5, "bf16"),
         ):
             leaves = max(1, min(int(factor * root), rows // 40))
-            line = [{"leaves": n} for n in (*doubling(1, leaves - 1), leaves)]
+            line = [{"leaves": n} for n in (*rising(1, leaves - 1), leaves)]
             lines = [[one | {"reorder": n} for one in line] for n in REORDER]
             builds.append(Build({"num_leaves": leaves, "soar_lambda": soar, "reorder": reorder}, lines))
         return builds
