@@ -47,20 +47,31 @@ class Collection(Opened):
     """
 
     @classmethod
-    def open(cls, path: str | Path, *, device: str = "auto", space: str | None = None) -> Collection:
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        device: str = "auto",
+        space: str | None = None,
+        search_device: str = "cpu",
+        gpu_memory: int | None = None,
+    ) -> Collection:
         """Open the newest version of a collection.
 
         Args:
             path: its directory.
             device: where queries are encoded: "auto", "cpu", "cuda" or "mps".
             space: the space to search; the collection's default if None. See `apply_head`.
+            search_device: where to search: "cpu", or "cuda" for many queries at once with `flat` and `ivf-flat`
+                indexes. Vectors and indexes are copied there with the first search.
+            gpu_memory: bytes of it that may be used; most of what is free if None.
 
         Raises:
             NotACollection: there is none there.
             CorruptCollection: its newest version is damaged.
-            InvalidInput: it has no such space.
+            InvalidInput: it has no such space, or there is no such device.
         """
-        return cls(Path(path), device=device, space=space)
+        return cls(Path(path), device=device, space=space, search_device=search_device, gpu_memory=gpu_memory)
 
     @classmethod
     def create(

@@ -14,7 +14,9 @@ from engine.collection.snapshot import Snapshot
 from engine.encoders.base import Encoder
 from engine.ingest import run
 from engine.retrieval.searcher import Searcher
-from indexers.errors import NestvecError
+from indexers.errors import InvalidInput, NestvecError
+
+SEARCH_DEVICES = ("cpu", "cuda")
 
 
 class Opened:
@@ -25,12 +27,24 @@ class Opened:
         device: where queries are encoded.
         space: the space to search; the version's default if None.
         encoder: the collection's, if it is loaded already.
+        search_device: where to search, "cpu" or "cuda".
+        gpu_memory: bytes of a GPU that searching may use; most of what is free if None.
     """
 
     def __init__(
-        self, root: Path, *, device: str = "auto", space: str | None = None, encoder: Encoder | None = None
+        self,
+        root: Path,
+        *,
+        device: str = "auto",
+        space: str | None = None,
+        encoder: Encoder | None = None,
+        search_device: str = "cpu",
+        gpu_memory: int | None = None,
     ) -> None:
+        if search_device not in SEARCH_DEVICES:
+            raise InvalidInput(f"search_device: expected {' or '.join(SEARCH_DEVICES)}, found {search_device!r}")
         self.root = root
+        self._search_device, self._gpu_memory = search_device, gpu_memory
         self._device = device
         self._wanted = space
         self._encoder = encoder
@@ -110,7 +124,9 @@ class Opened:
             with self._lock:
                 snapshot, searcher = self._state
                 if searcher is None:
-                    searcher = Searcher(snapshot, self._name(snapshot))
+                    searcher = Searcher(
+                        snapshot, self._name(snapshot), device=self._search_device, gpu_memory=self._gpu_memory
+                    )
                     self._state = (snapshot, searcher)
         return snapshot, searcher
 

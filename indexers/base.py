@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from indexers.errors import InvalidSpec
+from indexers.errors import InvalidInput, InvalidSpec
 from indexers.vectors import FloatArray, IdArray
 
 # A live FAISS object. The wheels carry no type information, so this alias is documentation.
@@ -191,3 +192,18 @@ def positions_mask(n: int, excluded: NDArray[np.int64]) -> NDArray[np.uint8]:
     allowed = np.ones(n, dtype=bool)
     allowed[excluded] = False
     return np.packbits(allowed, bitorder="little")
+
+
+def check_k(k: int) -> int:
+    """Return how many answers are asked for, as an int.
+
+    Raises:
+        InvalidInput: not a whole number, or less than 1.
+    """
+    try:
+        whole = operator.index(k)
+    except TypeError as error:
+        raise InvalidInput(f"k must be a whole number, found {k!r}") from error
+    if whole < 1:
+        raise InvalidInput(f"k must be at least 1, found {k}")
+    return whole

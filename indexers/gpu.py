@@ -33,7 +33,10 @@ def _resources() -> Any:
             "no GPU that FAISS can use: install faiss-gpu in place of faiss-cpu (never both), "
             "and check the driver with `nestvec doctor`"
         )
-    return faiss.StandardGpuResources()
+    resources = faiss.StandardGpuResources()
+    # The stream torch uses too: what one writes the other then reads in order.
+    resources.setDefaultNullStreamAllDevices()
+    return resources
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
@@ -41,14 +44,21 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return "out of memory" in str(error).lower()
 
 
-def to_gpu(index: FaissIndex, device: int = 0) -> FaissIndex:
+def to_gpu(index: FaissIndex, device: int = 0, *, half: bool = False) -> FaissIndex:
     """Copy an index to a device.
+
+    Args:
+        index: of a family in `ON_DEVICE`, without transforms.
+        device: its number.
+        half: hold and compare a flat index in float16: half the bytes, and scores to three digits.
 
     Raises:
         DependencyMissing: there is no GPU.
     """
     resources = _resources()
-    return faiss.index_cpu_to_gpu(resources, device, index)
+    options = faiss.GpuClonerOptions()
+    options.useFloat16 = half
+    return faiss.index_cpu_to_gpu(resources, device, index, options)
 
 
 def to_cpu(index: FaissIndex) -> FaissIndex:

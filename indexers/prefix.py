@@ -106,3 +106,20 @@ def wrap(inner: FaissIndex, front: Front) -> FaissIndex:
         outer.prepend_transform(step)
     outer.is_trained = True
     return outer
+
+
+def matrix_of(index: FaissIndex) -> FloatArray | None:
+    """Return the one matrix [d, w] that the first w numbers of a query go through before an index of ours.
+
+    The product is to be normalised. Cutting comes before any rotation, and a rotation keeps lengths: so this, and when
+    it is done, make no difference. None where there is none: then the first d numbers are to be.
+    """
+    if not isinstance(index, faiss.IndexPreTransform):
+        return None
+    chain = [faiss.downcast_VectorTransform(index.chain.at(i)) for i in range(index.chain.size())]
+    matrices = [step for step in chain if isinstance(step, faiss.LinearTransform)]
+    if not matrices:
+        return None
+    (matrix,) = matrices
+    found: FloatArray = faiss.vector_to_array(matrix.A).reshape(matrix.d_out, matrix.d_in)
+    return found

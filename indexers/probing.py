@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexers.base import FaissIndex, Neighbors
+from indexers.prefix import matrix_of
 from indexers.store import VectorStore
 from indexers.threads import available_cores
 from indexers.vectors import FloatArray, IdArray
@@ -74,11 +75,12 @@ class ProbedIndex:
         ivf = faiss.downcast_index(faiss.extract_index_ivf(index))
         # Buffers are held by `_cells`, but not who owns their memory.
         self._owners = index, store
-        matrix, width = _front(index)
+        matrix = matrix_of(index)
+        width = ivf.d if matrix is None else matrix.shape[1]
         quantizer = faiss.downcast_index(ivf.quantizer)
         codes, ids = zip(*(_cell(ivf, cell) for cell in range(ivf.nlist)), strict=True)
         self._cells = Cells(
-            matrix,
+            b"" if matrix is None else matrix,
             quantizer.reconstruct_n(0, ivf.nlist),
             faiss.vector_to_array(ivf.pq.centroids),
             codes,
@@ -131,21 +133,6 @@ def suits(index: FaissIndex) -> bool:
     found = faiss.try_extract_index_ivf(index)
     ivf = None if found is None else faiss.downcast_index(found)
     return isinstance(ivf, faiss.IndexIVFPQFastScan) and ivf.pq.nbits == BITS and ivf.bbs == BLOCK
-
-
-def _front(index: FaissIndex) -> tuple[FloatArray, int]:
-    """Return the one matrix [d, w] a query goes through before it is normalised, and w; empty for the identity.
-
-    Cutting comes before any rotation, and a rotation keeps lengths: when to normalise makes no difference.
-    """
-    chain = []
-    if isinstance(index, faiss.IndexPreTransform):
-        chain = [faiss.downcast_VectorTransform(index.chain.at(i)) for i in range(index.chain.size())]
-    matrices = [step for step in chain if isinstance(step, faiss.LinearTransform)]
-    if not matrices:
-        return np.empty(0, np.float32), faiss.extract_index_ivf(index).d
-    (matrix,) = matrices
-    return faiss.vector_to_array(matrix.A), matrix.d_in
 
 
 def _cell(ivf: FaissIndex, cell: int) -> tuple[NDArray[np.uint8], IdArray]:

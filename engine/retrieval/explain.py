@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 from engine.retrieval.rerank import rerank
 from engine.retrieval.searcher import Searcher
-from indexers.base import Neighbors
-from indexers.errors import InvalidInput
+from indexers.base import Neighbors, check_k
 from indexers.exact import recall
 from indexers.plan import EXACT, SearchPlan
 from indexers.vectors import FloatArray, IdArray
@@ -45,7 +44,7 @@ class Explanation:
         plan: as it was carried out, with shortlists widened to k.
         k: answers asked for.
         steps: its stages in order.
-        seconds: the whole search as it runs otherwise: one call into FAISS where it can be.
+        seconds: the whole search as it runs otherwise: one call where it can be.
         exact_seconds: exact search.
         exact_bytes: what that read of the indexed rows: codes, lengths and stored vectors.
         scan_bytes: what a scan of them would have.
@@ -73,9 +72,7 @@ def explain(searcher: Searcher, xq: FloatArray, k: int, plan: SearchPlan | None)
         InvalidInput: k < 1.
         InvalidSpec: the plan names an index the collection does not have.
     """
-    if k < 1:
-        raise InvalidInput(f"k must be at least 1, found {k}")
-    k = max(1, min(k, searcher.live))
+    k = max(1, min(check_k(k), searcher.live))
     used = searcher.default_for(k, searcher.dim) if plan is None else searcher.fit(plan, k)
     truth, exact_seconds = _timed(lambda: searcher.search(xq, k, SearchPlan(EXACT)))
     found, seconds = _timed(lambda: searcher.search(xq, k, used))

@@ -7,7 +7,6 @@ What is done around it in Python is done once per plan and kept.
 from __future__ import annotations
 
 import math
-import operator
 import threading
 from dataclasses import replace
 from functools import cached_property
@@ -20,9 +19,10 @@ from numpy.typing import NDArray
 from engine.collection import layout
 from engine.collection.manifest import IndexEntry
 from engine.collection.snapshot import Snapshot
+from engine.retrieval.accelerator import Accelerator
 from engine.retrieval.coarse import Coarse, Search, coarse_over, prepared, shortlisting
 from engine.retrieval.rerank import best, scan_prefix
-from indexers.base import AXES, MISSING, Indexer, IndexSpec, Neighbors, positions_mask
+from indexers.base import AXES, MISSING, Indexer, IndexSpec, Neighbors, check_k, positions_mask
 from indexers.errors import CorruptCollection, InvalidInput, InvalidSpec, InvalidVectors
 from indexers.files import read_index
 from indexers.plan import EXACT, SearchPlan, Stage
@@ -59,13 +59,26 @@ class Way(NamedTuple):
 class Searcher:
     """Search over row numbers; immutable once open, and safe to use from many threads.
 
+    Args:
+        snapshot: the version.
+        space: whose vectors.
+        device: where to search, "cpu" or "cuda".
+        gpu_memory: bytes of it that may be used; most of what is free if None.
+
     Attributes:
         space: name of the space that is searched.
         store: vectors of the rows that are indexed, mapped.
         tail: vectors of the rows added since, in memory; always searched exactly.
     """
 
-    def __init__(self, snapshot: Snapshot, space: str = layout.DEFAULT_SPACE) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        space: str = layout.DEFAULT_SPACE,
+        *,
+        device: str = "cpu",
+        gpu_memory: int | None = None,
+    ) -> None:
         self.space = space
         self.entry = snapshot.manifest.space(space)
         self.dim = self.entry.dim
@@ -83,6 +96,9 @@ class Searcher:
         self._coarse: dict[str, Coarse] = {}
         self._ways: dict[tuple[SearchPlan | None, int, int | None], Way] = {}
         self._loading = threading.Lock()
+        self.accelerator: Accelerator | None = None
+        if device != "cpu" and len(self.store):
+            self.accelerator = Accelerator(self.store, self.deleted, device=device, memory=gpu_memory)
         self.default_plan = SearchPlan.parse(self.entry.plans[0].plan) if self.entry.plans else SearchPlan(EXACT)
 
     def _open_store(self) -> VectorStore:
@@ -168,7 +184,12 @@ class Searcher:
     def _prepare(self, plan: SearchPlan, k: int, dim: int) -> Way:
         if plan.index == EXACT or plan.stages[0].shortlist >= len(self.store):
             return Way(plan, dim, None)
-        return Way(plan, dim, prepared(self.coarse(plan.index), plan, k))
+        coarse = self.coarse(plan.index)
+        if (on_device := self.accelerator) is None:
+            return Way(plan, dim, prepared(coarse, plan, k))
+        if (reason := on_device.refusal(plan)) is not None:
+            raise InvalidSpec(f"plan {plan}: {reason}")
+        return Way(plan, dim, lambda xq: on_device.search(coarse.spec, coarse.index, xq, k, plan))
 
     def _last_dim(self, plan: SearchPlan, dim: int | None) -> int:
         last = plan.stages[-1].dim if plan.stages else None
@@ -274,7 +295,7 @@ class Searcher:
             InvalidInput: k < 1, or a dim that is not the plan's.
             InvalidSpec: the plan names an index the collection does not have.
         """
-        k = _at_least_one(k)
+        k = check_k(k)
         if xq.ndim != 2 or xq.shape[1] != self.dim:
             raise InvalidVectors(f"queries: expected shape [nq, {self.dim}], found {list(xq.shape)}")
         k = min(k, self.live)
@@ -296,6 +317,8 @@ class Searcher:
 
     def _search_store(self, xq: FloatArray, k: int, way: Way) -> Neighbors:
         if way.run is None:
+            if self.accelerator is not None and way.dim == self.dim:
+                return self.accelerator.scan(xq, k)
             if self.pruned is not None and way.dim == self.dim:
                 return self.search_pruned(self.pruned, xq, k).neighbors
             return self._scan(self.store, 0, xq, k, way.dim)
@@ -356,6 +379,8 @@ class Searcher:
         wider = SearchPlan(EXACT)
         if plan.stages[0].shortlist * WIDEN < len(self.store):
             wider = self._probing(plan, WIDEN).widened(k, WIDEN)
+            if self.accelerator is not None and self.accelerator.refusal(wider) is not None:
+                wider = SearchPlan(EXACT)
         again = self._search(np.ascontiguousarray(xq[short]), k, self._way(k, wider, way.dim))
         found.scores[short], found.ids[short] = again
         return found
@@ -370,13 +395,3 @@ class Searcher:
         out[indexed] = self.store.gather(positions[indexed])
         out[~indexed] = self.tail.gather(positions[~indexed] - n)
         return out
-
-
-def _at_least_one(k: int) -> int:
-    try:
-        whole = operator.index(k)
-    except TypeError as error:
-        raise InvalidInput(f"k must be a whole number, found {k!r}") from error
-    if whole < 1:
-        raise InvalidInput(f"k must be at least 1, found {k}")
-    return whole
