@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from numbers import Integral
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from engine.collection.snapshot import Item, Snapshot
 from engine.retrieval.searcher import Searcher
-from indexers.base import Neighbors
+from indexers.base import MISSING
 from indexers.errors import CollectionError
 from indexers.plan import SearchPlan
 from indexers.vectors import FloatArray, IdArray
@@ -56,22 +58,10 @@ class Answers:
         return [item.caption for item in self.items]
 
 
-def answer(snapshot: Snapshot, name: str | int | None, found: Neighbors, k: int, leave_out: int | None) -> Answers:
-    """Name what was found.
-
-    Args:
-        snapshot: the version that was searched.
-        name: the query's.
-        found: row numbers and scores of one query, best first.
-        k: answers that were asked for.
-        leave_out: a row that must not answer, or None.
-    """
-    scores, positions = found
-    if leave_out is not None:
-        keep = positions != leave_out
-        scores, positions = scores[keep], positions[keep]
-    scores, positions = scores[:k], positions[:k]
-    return Answers(name, scores, snapshot.ids[positions], snapshot, positions)
+def _without(row: int | None, one: Answers, k: int) -> Answers:
+    """Return k answers, without a row."""
+    keep = np.flatnonzero(one._positions != (MISSING if row is None else row))[:k]
+    return replace(one, scores=one.scores[keep], ids=one.ids[keep], _positions=one._positions[keep])
 
 
 def answer_all(
@@ -97,11 +87,13 @@ def answer_all(
         leave_out: a row for each query that must not answer it, or None; empty for none at all.
     """
     queries = searcher.check_queries(xq)
-    more = any(position is not None for position in leave_out)
-    found = searcher.search(queries, k + more, plan, dim=dim)
-    positions = leave_out or [None] * len(names)
-    rows = zip(names, found.scores, found.ids, positions, strict=True)
-    return [answer(snapshot, name, Neighbors(s, p), k, out) for name, s, p, out in rows]
+    if all(position is None for position in leave_out):
+        found = searcher.search(queries, k, plan, dim=dim)
+        whole = zip(names, found.scores, snapshot.ids[found.ids], found.ids, strict=True)
+        return [Answers(name, scores, ids, snapshot, rows) for name, scores, ids, rows in whole]
+    found = searcher.search(queries, k + 1, plan, dim=dim)
+    some = zip(names, found.scores, found.ids, leave_out, strict=True)
+    return [_without(out, Answers(name, s, snapshot.ids[rows], snapshot, rows), k) for name, s, rows, out in some]
 
 
 def find(snapshot: Snapshot, item: str | Path | int) -> int | None:

@@ -2,8 +2,8 @@
 
    Cells(matrix, centroids, books, codes, ids, stored, shape, level)
 
-     matrix     float32 [d, w]        y = matrix · x[:w], of unit length; empty for y = x[:d], of unit length
-     centroids  float32 [nlist, d]
+     matrix     float16 [d, w]        y = matrix · x[:w], of unit length; empty for y = x[:d], of unit length
+     centroids  float16 [nlist, d]
      books      float32 [m, 16, d/m]  what a code of each subspace stands for
      codes      nlist buffers         FAISS' FastScan blocks of 32 rows, each ceil(m / 2) · 32 bytes
      ids        nlist buffers         int64, row numbers
@@ -70,6 +70,8 @@ typedef struct {
 /* Codes of some blocks: sums of table entries, and a bit for each row that reaches a threshold. */
 typedef void (*ScanBlocks)(const uint8_t *codes, int64_t blocks, int64_t pairs, const uint8_t *table, uint16_t needed,
                            uint16_t (*sums)[BLOCK], uint32_t *reached);
+typedef void (*Multiply)(const uint16_t *matrix, int64_t rows, int64_t dim, const float *x, int64_t stride,
+                         int64_t count, float *out);
 typedef float (*Dot)(const void *row, const float *q, int64_t dim);
 
 typedef struct {
@@ -77,11 +79,12 @@ typedef struct {
     Py_buffer stored;
     Py_buffer *codes, *ids; /* [nlist] each */
     int64_t held;           /* of each, how many are ours to release */
-    float *matrix;          /* [ceil(d / 64)][w][64]; NULL: the identity */
-    float *centroids;       /* [ceil(nlist / 64)][d][64] */
+    uint16_t *matrix;       /* [ceil(d / 64)][w][64]; NULL: the identity */
+    uint16_t *centroids;    /* [ceil(nlist / 64)][d][64] */
     float *books;           /* [m][d / m][16] */
     int64_t full_dim, dim, width, nlist, m, n, number, residual;
     ScanBlocks scan;
+    Multiply multiply;
     Dot dot;
 } Cells;
 
@@ -114,61 +117,62 @@ static int64_t up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
 /* -- matrices ------------------------------------------------------------------------------- */
 
-/* Multiply a matrix, whose rows lie 64 by 64 side by side, with TOGETHER vectors, or with one. */
-FOR_EACH_PROCESSOR
-static void multiply_some(const float *restrict matrix, int64_t rows, int64_t dim, const float *restrict x,
-                          int64_t stride, float *restrict out)
-{
-    for (int64_t b = 0; b * LANES < rows; b++) {
-        const float *block = matrix + b * dim * LANES;
-        Wide sums[TOGETHER][4];
-        memset(sums, 0, sizeof sums);
-        for (int64_t j = 0; j < dim; j++) {
-            const Wide *line = (const Wide *)(block + j * LANES);
-            for (int i = 0; i < TOGETHER; i++)
-                for (int l = 0; l < 4; l++)
-                    sums[i][l] += line[l] * x[i * stride + j];
-        }
-        for (int i = 0; i < TOGETHER; i++)
-            memcpy(out + i * rows + b * LANES, sums[i], sizeof sums[i]);
-    }
-}
+/* Multiply a matrix of float16, whose rows lie 64 by 64 side by side, with some vectors; out is [count, rows], where
+   `rows` counts those that pad the last 64 as well. Read from memory once a group, it is half as long as in float32. */
 
-FOR_EACH_PROCESSOR
-static void multiply_one(const float *restrict matrix, int64_t rows, int64_t dim, const float *restrict x,
-                         float *restrict out)
+AVX512
+static inline __attribute__((always_inline)) void lanes_512(const uint16_t *block, int64_t dim, const float *x,
+                                                            int64_t stride, int count, float *out, int64_t rows)
 {
-    for (int64_t b = 0; b * LANES < rows; b++) {
-        const float *block = matrix + b * dim * LANES;
-        Wide even[4], odd[4];
-        memset(even, 0, sizeof even);
-        memset(odd, 0, sizeof odd);
-        int64_t j = 0;
-        for (; j + 1 < dim; j += 2) {
-            const Wide *line = (const Wide *)(block + j * LANES);
-            for (int l = 0; l < 4; l++) {
-                even[l] += line[l] * x[j];
-                odd[l] += line[4 + l] * x[j + 1];
-            }
-        }
-        if (j < dim)
-            for (int l = 0; l < 4; l++)
-                even[l] += ((const Wide *)(block + j * LANES))[l] * x[j];
+    __m512 sums[TOGETHER][4];
+    for (int i = 0; i < count; i++)
         for (int l = 0; l < 4; l++)
-            even[l] += odd[l];
-        memcpy(out + b * LANES, even, sizeof even);
+            sums[i][l] = _mm512_setzero_ps();
+    for (int64_t j = 0; j < dim; j++, block += LANES) {
+        __m512 line[4];
+        for (int l = 0; l < 4; l++)
+            line[l] = _mm512_cvtph_ps(_mm256_load_si256((const __m256i *)(block + 16 * l)));
+        for (int i = 0; i < count; i++)
+            for (int l = 0; l < 4; l++)
+                sums[i][l] = _mm512_fmadd_ps(line[l], _mm512_set1_ps(x[i * stride + j]), sums[i][l]);
+    }
+    for (int i = 0; i < count; i++)
+        for (int l = 0; l < 4; l++)
+            _mm512_storeu_ps(out + i * rows + 16 * l, sums[i][l]);
+}
+
+AVX512
+static void multiply_512(const uint16_t *matrix, int64_t rows, int64_t dim, const float *x, int64_t stride,
+                         int64_t count, float *out)
+{
+    for (int64_t at = 0; at < rows; at += LANES) {
+        int64_t i = 0;
+        for (; i + TOGETHER <= count; i += TOGETHER)
+            lanes_512(matrix + at * dim, dim, x + i * stride, stride, TOGETHER, out + i * rows + at, rows);
+        for (; i < count; i++)
+            lanes_512(matrix + at * dim, dim, x + i * stride, stride, 1, out + i * rows + at, rows);
     }
 }
 
-/* `rows` counts those that pad the last 64 as well; out is [count, rows]. */
-static void multiply(const float *matrix, int64_t rows, int64_t dim, const float *x, int64_t stride, int64_t count,
-                     float *out)
+AVX2
+static void multiply_256(const uint16_t *matrix, int64_t rows, int64_t dim, const float *x, int64_t stride,
+                         int64_t count, float *out)
 {
-    int64_t i = 0;
-    for (; i + TOGETHER <= count; i += TOGETHER)
-        multiply_some(matrix, rows, dim, x + i * stride, stride, out + i * rows);
-    for (; i < count; i++)
-        multiply_one(matrix, rows, dim, x + i * stride, out + i * rows);
+    for (int64_t at = 0; at < rows; at += LANES)
+        for (int64_t i = 0; i < count; i++) {
+            const uint16_t *block = matrix + at * dim;
+            __m256 sums[8];
+            for (int l = 0; l < 8; l++)
+                sums[l] = _mm256_setzero_ps();
+            for (int64_t j = 0; j < dim; j++, block += LANES) {
+                __m256 number = _mm256_set1_ps(x[i * stride + j]);
+                for (int l = 0; l < 8; l++)
+                    sums[l] = _mm256_fmadd_ps(
+                        _mm256_cvtph_ps(_mm_load_si128((const __m128i *)(block + 8 * l))), number, sums[l]);
+            }
+            for (int l = 0; l < 8; l++)
+                _mm256_storeu_ps(out + i * rows + at + 8 * l, sums[l]);
+        }
 }
 
 /* -- scanning ------------------------------------------------------------------------------- */
@@ -673,7 +677,7 @@ static void project(const Cells *cells, const float *xq, int64_t count, float *y
 {
     int64_t stride = up(cells->dim, LANES);
     if (cells->matrix != NULL)
-        multiply(cells->matrix, stride, cells->width, xq, cells->full_dim, count, y);
+        cells->multiply(cells->matrix, stride, cells->width, xq, cells->full_dim, count, y);
     else
         for (int64_t i = 0; i < count; i++)
             memcpy(y + i * stride, xq + i * cells->full_dim, (size_t)cells->dim * sizeof(float));
@@ -692,7 +696,7 @@ static int search_all(const Cells *cells, const Order *order, Scratch *s)
     for (int64_t start = 0; start < order->nq; start += GROUP) {
         int64_t count = order->nq - start < GROUP ? order->nq - start : GROUP;
         project(cells, order->xq + start * cells->full_dim, count, s->y);
-        multiply(cells->centroids, lists, cells->dim, s->y, stride, count, s->centroid_scores);
+        cells->multiply(cells->centroids, lists, cells->dim, s->y, stride, count, s->centroid_scores);
         for (int64_t i = 0; i < count; i++)
             if (!search_one(cells, order, s, start + i, s->y + i * stride, s->centroid_scores + i * lists))
                 return 0;
@@ -732,7 +736,8 @@ static void free_scratch(Scratch *s)
     free(s->found);
 }
 
-static int float_buffer(const Py_buffer *one, int64_t rows, int64_t columns, int64_t size)
+/* Whether a buffer is a matrix of numbers of some size, in its place. */
+static int has_shape(const Py_buffer *one, int64_t rows, int64_t columns, int64_t size)
 {
     return (uintptr_t)one->buf % (uintptr_t)size == 0 && one->len % size == 0 &&
            (columns == 0 ? one->len == 0 : one->len / size % columns == 0 && one->len / size / columns == rows);
@@ -750,9 +755,9 @@ static PyObject *Cells_search(PyObject *self, PyObject *args)
     int64_t nq = in[0].len / (Py_ssize_t)sizeof(float) / cells->full_dim, n = cells->n;
     int sound = k >= 1 && k <= n && nprobe >= 1 && shortlist >= 0 && shortlist <= n && margin >= 0 &&
                 nq <= INT32_MAX && (shortlist == 0 || shortlist >= k) &&
-                float_buffer(&in[0], nq, cells->full_dim, sizeof(float)) &&
-                float_buffer(&out[0], nq, k, sizeof(float)) && float_buffer(&out[1], nq, k, sizeof(int64_t)) &&
-                float_buffer(&out[2], nq, 1, sizeof(int64_t)) && (in[1].len == 0 || in[1].len == (n + 7) / 8);
+                has_shape(&in[0], nq, cells->full_dim, sizeof(float)) &&
+                has_shape(&out[0], nq, k, sizeof(float)) && has_shape(&out[1], nq, k, sizeof(int64_t)) &&
+                has_shape(&out[2], nq, 1, sizeof(int64_t)) && (in[1].len == 0 || in[1].len == (n + 7) / 8);
     int whole = 1, ready = 1;
     if (sound) {
         Order order = {in[0].buf, nq, k, nprobe, shortlist, (float)margin, in[1].len ? in[1].buf : NULL,
@@ -782,15 +787,15 @@ static PyObject *Cells_search(PyObject *self, PyObject *args)
 /* -- opening ---------------------------------------------------------------------------------- */
 
 /* Copy rows [rows, dim] so that 64 of them lie side by side. */
-static float *side_by_side(const float *rows_, int64_t rows, int64_t dim)
+static uint16_t *side_by_side(const uint16_t *from, int64_t rows, int64_t dim)
 {
-    float *out = aligned(up(rows, LANES) * dim * (int64_t)sizeof(float));
+    uint16_t *out = aligned(up(rows, LANES) * dim * (int64_t)sizeof *out);
     if (out == NULL)
         return NULL;
-    memset(out, 0, (size_t)(up(rows, LANES) * dim) * sizeof(float));
+    memset(out, 0, (size_t)(up(rows, LANES) * dim) * sizeof *out);
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < dim; j++)
-            out[(i / LANES * dim + j) * LANES + i % LANES] = rows_[i * dim + j];
+            out[(i / LANES * dim + j) * LANES + i % LANES] = from[i * dim + j];
     return out;
 }
 
@@ -812,9 +817,11 @@ static int choose_level(Cells *self, int level)
     int has_256 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
     if ((level == 0 || level == 4) && has_512 && has_256) {
         self->scan = scan_512;
+        self->multiply = multiply_512;
         self->dot = self->number == 4 ? dot_single : dot_half_512;
     } else if ((level == 0 || level == 2) && has_256) {
         self->scan = scan_256;
+        self->multiply = multiply_256;
         self->dot = self->number == 4 ? dot_single : dot_half_256;
     } else {
         PyErr_Format(PyExc_NotImplementedError, "Cells: this processor has not what level %d needs", level);
@@ -858,10 +865,10 @@ static int open_cells(Cells *self, const Py_buffer *parts, PyObject *codes, PyOb
                 self->width <= self->full_dim && self->nlist >= 1 && self->nlist <= INT32_MAX / LANES &&
                 self->m >= 1 && self->m <= 4096 && d % self->m == 0 && self->n >= 1 &&
                 (self->number == 2 || self->number == 4) &&
-                (parts[0].len == 0 || float_buffer(&parts[0], d, self->width, sizeof(float))) &&
-                float_buffer(&parts[1], self->nlist, d, sizeof(float)) &&
-                float_buffer(&parts[2], 16, d, sizeof(float)) &&
-                float_buffer(&self->stored, self->n, self->full_dim, self->number) &&
+                (parts[0].len == 0 || has_shape(&parts[0], d, self->width, sizeof(uint16_t))) &&
+                has_shape(&parts[1], self->nlist, d, sizeof(uint16_t)) &&
+                has_shape(&parts[2], 16, d, sizeof(float)) &&
+                has_shape(&self->stored, self->n, self->full_dim, self->number) &&
                 PySequence_Size(codes) == self->nlist && PySequence_Size(ids) == self->nlist;
     if (!sound) {
         if (!PyErr_Occurred())

@@ -15,7 +15,8 @@ from indexers.base import FaissIndex, IndexSpec
 from indexers.errors import InvalidSpec, InvalidVectors
 from indexers.prefix import Front, trained_front, wrap
 from indexers.registry import family
-from indexers.vectors import FloatArray
+from indexers.store import VectorStore
+from indexers.vectors import FloatArray, IdArray
 
 _log = logging.getLogger("nestvec")
 
@@ -32,6 +33,29 @@ def training_rows(spec: IndexSpec, n: int, full_dim: int) -> int:
     params = dict(spec.params)
     wanted = max(params.get("nlist", 1) * ROWS_PER_CELL, 65_536)
     return min(n, wanted, MAX_TRAINING_BYTES // (4 * full_dim))
+
+
+def training_sample(
+    spec: IndexSpec, store: VectorStore, dead: IdArray, queries: FloatArray | None = None, seed: int = 0
+) -> FloatArray:
+    """Draw rows to train an index on.
+
+    Args:
+        spec: resolved.
+        store: the rows [n, D].
+        dead: int64 [m], rows that nobody will find. They serve too where there are fewer live ones than cells: they lie
+            in the index until the next compaction.
+        queries: unit float32 [nt, D], some that are not like the rows, so that there are cells for them too.
+        seed: of the draw.
+
+    Returns:
+        float32 [at most `training_rows` and the queries, D].
+    """
+    live = np.setdiff1d(np.arange(len(store)), dead)
+    pool = live if len(live) >= max(1, dict(spec.params).get("nlist", 1)) else np.arange(len(store))
+    size = training_rows(spec, len(pool), store.dim)
+    sample = store.gather(np.sort(np.random.default_rng(seed).choice(pool, size, replace=False)))
+    return sample if queries is None or not len(queries) else np.concatenate([sample, queries])
 
 
 def build(

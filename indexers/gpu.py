@@ -26,8 +26,12 @@ def gpu_count() -> int:
 
 
 @cache
-def _resources() -> Any:
-    """Make the one set of GPU streams and scratch memory of this process."""
+def shared_resources() -> Any:
+    """Return the one set of GPU streams and scratch memory of this process.
+
+    Raises:
+        DependencyMissing: there is no GPU.
+    """
     if not gpu_count():
         raise DependencyMissing(
             "no GPU that FAISS can use: install faiss-gpu in place of faiss-cpu (never both), "
@@ -55,7 +59,7 @@ def to_gpu(index: FaissIndex, device: int = 0, *, half: bool = False) -> FaissIn
     Raises:
         DependencyMissing: there is no GPU.
     """
-    resources = _resources()
+    resources = shared_resources()
     options = faiss.GpuClonerOptions()
     options.useFloat16 = half
     return faiss.index_cpu_to_gpu(resources, device, index, options)

@@ -53,7 +53,7 @@ def is_available(level: int = 0) -> bool:
         return False
     one = np.zeros(1, np.float32)
     try:
-        Cells(b"", one, np.zeros(16, np.float32), [b""], [b""], one, (1, 1, 1, 1, 1, 1, 4, 0), level)
+        Cells(b"", one.astype(np.float16), np.zeros(16, np.float32), [b""], [b""], one, (1, 1, 1, 1, 1, 1, 4, 0), level)
     except NotImplementedError:
         return False
     return True
@@ -80,8 +80,8 @@ class ProbedIndex:
         quantizer = faiss.downcast_index(ivf.quantizer)
         codes, ids = zip(*(_cell(ivf, cell) for cell in range(ivf.nlist)), strict=True)
         self._cells = Cells(
-            b"" if matrix is None else matrix,
-            quantizer.reconstruct_n(0, ivf.nlist),
+            b"" if matrix is None else matrix.astype(np.float16),
+            quantizer.reconstruct_n(0, ivf.nlist).astype(np.float16),
             faiss.vector_to_array(ivf.pq.centroids),
             codes,
             ids,

@@ -24,7 +24,7 @@ from engine.ingest.report import Listener
 from engine.retrieval.calibrate import calibrate, is_for, measured_again, query_sets
 from engine.retrieval.searcher import Searcher
 from indexers.base import IndexSpec
-from indexers.build import BuildDevice, build, training_rows
+from indexers.build import BuildDevice, build, training_sample
 from indexers.errors import CommitConflict, CorruptCollection
 from indexers.files import write_index
 from indexers.pruned import MOST_DIMENSIONS, is_available, write_pruned
@@ -244,7 +244,7 @@ def write_vectors(snapshot: Snapshot, space: str) -> FileRef:
 
 
 def _write_index(snapshot: Snapshot, space: str, spec: IndexSpec, store: VectorStore, options: BuildOptions) -> FileRef:
-    sample = _training_sample(spec, store, snapshot, options.texts)
+    sample = training_sample(spec, store, snapshot.deleted, options.texts, SEED)
     index = build(spec, Blocks(store.rows), sample, device=options.device)
     with new_file(snapshot.root, layout.space_folder(space, layout.INDEXES), ".faiss") as new:
         write_index(index, new.temporary)
@@ -266,14 +266,3 @@ def save_pruned(snapshot: Snapshot, space: str, store: VectorStore, queries: Flo
         write_pruned(new.temporary, Blocks(store.rows), len(store), store.gather(rows), queries)
         new.rows = len(store)
     return written(new)
-
-
-def _training_sample(spec: IndexSpec, store: VectorStore, snapshot: Snapshot, texts: FloatArray | None) -> FloatArray:
-    """Draw live rows, and mix in the text embeddings, so that there are cells for them too."""
-    live = np.setdiff1d(np.arange(len(store)), snapshot.deleted)
-    # With fewer live rows than cells the dead ones serve too: they lie in the index until the next compaction.
-    pool = live if len(live) >= max(1, dict(spec.params).get("nlist", 1)) else np.arange(len(store))
-    size = training_rows(spec, len(pool), store.dim)
-    rows = np.sort(np.random.default_rng(SEED).choice(pool, size, replace=False))
-    sample = store.gather(rows)
-    return sample if texts is None or not len(texts) else np.concatenate([sample, texts])

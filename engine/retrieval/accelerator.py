@@ -166,6 +166,13 @@ class Accelerator:
             scores, ids = self._rescored(queries, ids, k)
             return Neighbors(scores.cpu().numpy(), ids.cpu().numpy())
 
+    def rescore(self, xq: FloatArray, ids: IdArray, k: int) -> Neighbors:
+        """Score shortlists that something else found, int64 [nq, s], −1 where there is nothing, and keep the k best."""
+        with self._lock, self._torch.inference_mode():
+            queries, rows = (self._torch.from_numpy(np.ascontiguousarray(x)).to(self._device) for x in (xq, ids))
+            scores, found = self._rescored(queries, rows, k)
+            return Neighbors(scores.cpu().numpy(), found.cpu().numpy())
+
     def _shortlist(self, held: Held, queries: torch.Tensor, wanted: int, dim: int) -> torch.Tensor:
         """Return row numbers [nq, wanted]: one call into FAISS, which reads and writes the device's memory."""
         empty, normalize = self._torch.empty, self._torch.nn.functional.normalize

@@ -1,7 +1,8 @@
 """Choose the default plan by measuring it: the cheapest that finds what was there to be found.
 
-Cost is what a plan makes the machine read (`cost`): a model, and so the choice is the same on every machine;
-recall is measured, on queries of each kind that is expected. `tune` searches wider, by the clock.
+Cost is what a plan makes the machine read (`curve.read_bytes`), by a model and by counting: the choice does not depend
+on how fast or busy a machine is. Recall is measured, on queries of each kind that is expected. `tune` searches wider,
+by the clock.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 
 from engine.collection.tuned import CurvePoint, PlanEntry, Tuning
-from engine.retrieval.cost import coarse_bytes, rerank_bytes
+from engine.retrieval.curve import MARGINS, read_bytes
 from engine.retrieval.searcher import Searcher
 from indexers.base import IndexSpec, Neighbors
 from indexers.exact import recall
@@ -78,16 +80,16 @@ def calibrate(searcher: Searcher, queries: Mapping[str, FloatArray]) -> PlanEntr
     """
     truths = {name: searcher.search(xq, K + 1, SearchPlan(EXACT)) for name, xq in queries.items()}
     sizes = len(next(iter(queries.values())))
-    hopeless: set[tuple[str, int]] = set()
-    for candidate in sorted(candidates(searcher), key=lambda one: one.cost):
-        probes = (candidate.plan.index, candidate.plan.probe)
+    hopeless: set[tuple[str, int, int]] = set()
+    for candidate in sorted(candidates(searcher, queries), key=lambda one: one.cost):
+        probes = (candidate.plan.index, candidate.plan.probe, candidate.plan.margin)
         if probes in hopeless:
             continue
         measured = {name: _recall(searcher, name, queries[name], truths[name], candidate.plan) for name in queries}
         if min(measured.values()) >= TARGET:
             return PlanEntry(str(candidate.plan), K, measured, sizes)
         # Too few cells cannot be made good by more candidates; a short prefix that is scanned can.
-        if candidate.plan.probe and min(measured.values()) < TARGET / 2:
+        if probes[1:] != (0, 0) and min(measured.values()) < TARGET / 2:
             hopeless.add(probes)
     return PlanEntry(EXACT, K, dict.fromkeys(queries, 1.0), sizes)
 
@@ -135,16 +137,17 @@ def _recall(searcher: Searcher, name: str, xq: FloatArray, truth: Neighbors, pla
     return round(recall(found.ids[:, part], wanted, scores=found.scores[:, part]), 4)
 
 
-def candidates(searcher: Searcher) -> Iterator[Candidate]:
+def candidates(searcher: Searcher, queries: Mapping[str, FloatArray]) -> Iterator[Candidate]:
     """Yield the plans worth measuring: those that read less than half of what an exact scan reads."""
     n, row = len(searcher.store), searcher.store.row_bytes
-    for spec in searcher.specs.values():
-        for probe in _probes(spec):
-            for shortlist in SHORTLISTS:
-                plan = SearchPlan(spec.key, probe, (Stage(searcher.dim, shortlist),))
-                cost = coarse_bytes(spec, probe, n) + rerank_bytes(plan, searcher.store.rows.itemsize)
-                if cost < n * row / 2 and shortlist < n:
-                    yield Candidate(plan, cost)
+    for key, spec in searcher.specs.items():
+        coarse = searcher.coarse(key)
+        efforts = [(0, margin) for margin in MARGINS] if coarse.probed else [(probe, 0) for probe in _probes(spec)]
+        for (probe, margin), shortlist in product(efforts, (one for one in SHORTLISTS if K <= one < n)):
+            plan = SearchPlan(key, probe, (Stage(searcher.dim, shortlist),), margin)
+            cost = read_bytes(coarse, plan, queries.values(), K)
+            if cost < n * row / 2:
+                yield Candidate(plan, cost)
 
 
 def _probes(spec: IndexSpec) -> Sequence[int]:

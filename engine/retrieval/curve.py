@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import statistics
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.retrieval.coarse import Coarse, Search, prepared, probing
@@ -10,6 +11,7 @@ from engine.retrieval.cost import coarse_bytes, rerank_bytes
 from engine.retrieval.judge import Judge, microseconds
 from indexers.plan import EXACT, SearchPlan, Stage
 from indexers.registry import family
+from indexers.vectors import FloatArray
 
 NPROBES = tuple(sorted({round(2 ** (step / 2)) for step in range(21)}))  # 1, 2, 3, 4, 6, 8, … 1024
 MOST_OF_THE_CELLS = 0.5
@@ -76,16 +78,20 @@ def searches(coarse: Coarse, plan: SearchPlan, judge: Judge) -> dict[str, Search
     return {name: prepared(coarse, plan, judge.wanted(name)) for name in judge.sets}
 
 
-def read_bytes(coarse: Coarse, plan: SearchPlan, judge: Judge) -> int:
-    """Return bytes a query a plan reads: modelled, but for what a margin makes of the cells, which is counted."""
+def read_bytes(coarse: Coarse, plan: SearchPlan, kinds: Iterable[FloatArray], k: int) -> int:
+    """Return bytes a query a plan reads: modelled, but for what a margin makes of the cells, which is counted.
+
+    Args:
+        coarse: the plan's index.
+        plan: with at least one stage.
+        kinds: queries of each kind; the first few tell.
+        k: answers a query.
+    """
     rows = len(coarse.store)
     probe = float(plan.probe)
     if plan.margin:
-        visited = [
-            probing(coarse, plan, one.xq[:COUNTED], judge.k, plan.stages[0].shortlist).visited.mean()
-            for one in judge.sets.values()
-        ]
-        probe = dict(coarse.spec.params)["nlist"] * float(sum(visited)) / len(visited) / rows
+        visited = [probing(coarse, plan, xq[:COUNTED], k, plan.stages[0].shortlist).visited.mean() for xq in kinds]
+        probe = dict(coarse.spec.params)["nlist"] * statistics.fmean(visited) / rows
     return int(coarse_bytes(coarse.spec, probe, rows) + rerank_bytes(plan, coarse.store.rows.itemsize))
 
 
@@ -94,7 +100,7 @@ def measure(coarse: Coarse, plan: SearchPlan, judge: Judge, latency: str) -> Poi
     made = searches(coarse, plan, judge)
     recall = {name: judge.recall(name, search) for name, search in made.items()}
     taken = microseconds(made, judge.sets, latency)
-    return Point(plan, recall, taken, read_bytes(coarse, plan, judge))
+    return Point(plan, recall, taken, read_bytes(coarse, plan, (one.xq for one in judge.sets.values()), judge.k))
 
 
 def measure_exact(made: Mapping[str, Search], judge: Judge, latency: str, read: int) -> Point:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -38,8 +39,8 @@ from engine.retrieval.curve import (
 )
 from engine.retrieval.judge import Judge, Queries, make_judge
 from engine.retrieval.searcher import Searcher
-from indexers.base import AXES, FaissIndex, IndexSpec, Neighbors
-from indexers.build import build, training_rows
+from indexers.base import AXES, FaissIndex, IndexSpec
+from indexers.build import build, training_sample
 from indexers.errors import InvalidInput
 from indexers.exact import exact_search
 from indexers.plan import EXACT, SearchPlan, Stage
@@ -140,7 +141,7 @@ def tune(searcher: Searcher, wish: Wish, judge: Judge, fresh: Judge, texts: Floa
     """
     tuner = _Tuner(searcher, wish, judge, texts, say)
     exact = measure_exact(
-        {name: tuner.exactly(judge.wanted(name)) for name in judge.sets},
+        {name: partial(searcher.search, k=judge.wanted(name), plan=SearchPlan(EXACT)) for name in judge.sets},
         judge.first(GRID_QUERIES),
         wish.latency,
         len(searcher.store) * searcher.store.row_bytes,
@@ -195,27 +196,26 @@ class _Tuner:
         rows = np.sort(rng.choice(pool, min(SAMPLE_ROWS, len(pool)), replace=False))
         return VectorStore(np.ascontiguousarray(self._searcher.store.rows[rows]))
 
-    def exactly(self, k: int) -> Callable[[FloatArray], Neighbors]:
-        """Return an exact search over all live rows."""
-        return lambda xq: self._searcher.search(xq, k, SearchPlan(EXACT))
+    @cached_property
+    def _rows(self) -> FloatArray:
+        """The sample as float32 [n, D]."""
+        return np.concatenate(list(Blocks(self._sample.rows)))
 
     def _judge_on_sample(self, queries: int) -> Judge:
         """Return a judge whose answers are rows of the sample."""
         some = self._judge.first(queries)
         if self._is_whole:
             return some
-        rows = np.concatenate(list(Blocks(self._sample.rows)))
         asked = {name: Queries(one.xq) for name, one in some.sets.items()}
-        return make_judge(asked, self.wish.k, lambda xq, k: exact_search(rows, xq, k))
+        return make_judge(asked, self.wish.k, lambda xq, k: exact_search(self._rows, xq, k))
 
     # -- 1. bounds -----------------------------------------------------------------------
 
     def bounds(self) -> dict[int, tuple[int, bool]]:
         """Return {d: (shortlist, principal axes or the vectors' own)} of the prefixes that can keep the recall."""
-        rows = np.concatenate(list(Blocks(self._sample.rows)))
         judge = self._judge_on_sample(BOUND_QUERIES)
-        own = needed_shortlists(rows, judge, self.wish.recall, axes=False)
-        turned = needed_shortlists(rows, judge, self.wish.recall, axes=True)
+        own = needed_shortlists(self._rows, judge, self.wish.recall, axes=False)
+        turned = needed_shortlists(self._rows, judge, self.wish.recall, axes=True)
         found = best_of(own, turned)
         told = ", ".join(f"{d} → {shortlist}{' (axes)' if on else ''}" for d, (shortlist, on) in found.items())
         self.say(f"shortlists that can do it, by prefix: {told or 'none'}")
@@ -286,12 +286,8 @@ class _Tuner:
         return tried
 
     def _built(self, spec: IndexSpec, store: VectorStore) -> FaissIndex:
-        rng = np.random.default_rng([SEED, 2])
-        size = training_rows(spec, len(store), self._dim)
-        sample = store.gather(np.sort(rng.choice(len(store), size, replace=False)))
-        if self._texts is not None and len(self._texts):
-            sample = np.concatenate([sample, self._texts])
-        return build(spec, Blocks(store.rows), normalize(sample))
+        dead = self._searcher.deleted if store is self._searcher.store else np.empty(0, np.int64)
+        return build(spec, Blocks(store.rows), normalize(training_sample(spec, store, dead, self._texts, SEED)))
 
     def _front(self, coarse: Coarse, shortlist: int, judge: Judge) -> list[Point]:
         """Measure the plans of an index that may be worth it."""
@@ -299,7 +295,8 @@ class _Tuner:
         every = list(plans(coarse, around, judge.k + 1))
         some = judge.first(GRID_QUERIES)
         found = recalls_of(coarse, every, some)
-        read = {plan: read_bytes(coarse, plan, some) for plan in found}
+        kinds = [one.xq for one in some.sets.values()]
+        read = {plan: read_bytes(coarse, plan, kinds, judge.k) for plan in found}
         kept = worth_timing(found, read, self.wish.recall, MOST_TIMED)
         return pareto([measure(coarse, plan, judge, self.wish.latency) for plan in kept])
 

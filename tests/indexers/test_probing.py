@@ -58,22 +58,26 @@ def test_codes_score_what_faiss_says(text: str, level: int) -> None:
     data = structured(N, 64, seed=3)
     index, probed = made(text, data.xb, level)
     params = dict(resolve(IndexSpec.parse(text), N, 64).params)
+    # Entries of the tables are rounded here and there: by 1/63 of their range and less, by 1/255.
+    most, wanted = 0.01 * params["m"] ** 0.5, 100
+    all_scores, all_ids = by_faiss(index, data.xq, N, params["nlist"])
     for nprobe in {1, max(1, params["nlist"] // 4), params["nlist"]}:
-        wanted = 100
-        scores, ids = by_faiss(index, data.xq, N, nprobe)
+        _, reached = by_faiss(index, data.xq, N, nprobe)
         found = probed.search(data.xq, wanted, nprobe, 0).neighbors
+        strange = 0
         for i in range(len(data.xq)):
-            reached = ids[i] != MISSING
-            known = dict(zip(ids[i][reached].tolist(), scores[i][reached].tolist(), strict=True))
-            kept = found.ids[i][found.ids[i] != MISSING].tolist()
-            assert len(kept) == min(wanted, len(known))
-            # Entries of the tables are rounded here and there: by 1/63 of their range and less, by 1/255.
-            apart = np.abs(found.scores[i][: len(kept)] - [known[row] for row in kept])
-            most = 0.01 * params["m"] ** 0.5
+            known = dict(zip(all_ids[i].tolist(), all_scores[i].tolist(), strict=True))
+            kept = found.ids[i][found.ids[i] != MISSING]
+            apart = np.abs(found.scores[i][: len(kept)] - [known[row] for row in kept.tolist()])
             assert apart.max() < most
             assert apart.mean() < most / 2
-            # None was left out for one that is clearly worse.
-            assert min(known[row] for row in kept) > sorted(known.values())[-len(kept)] - 2 * most
+            strange += int((~np.isin(kept, reached[i])).sum())
+            if nprobe == params["nlist"]:
+                # None was left out for one that is clearly worse.
+                assert len(kept) == wanted
+                assert min(known[row] for row in kept.tolist()) > sorted(known.values())[-wanted] - 2 * most
+        # Cells that are as near as each other may change places: their centroids are of float16 here.
+        assert strange <= 0.05 * (found.ids != MISSING).sum()
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
@@ -193,7 +197,7 @@ def parts(n: int = 64, d: int = 8) -> dict[str, object]:
     m = 4
     return {
         "matrix": b"",
-        "centroids": np.zeros((1, d), np.float32),
+        "centroids": np.zeros((1, d), np.float16),
         "books": np.zeros((m, 16, d // m), np.float32),
         "codes": [np.zeros(n * m // 2, np.uint8)],
         "ids": [np.arange(n, dtype=np.int64)],
@@ -225,8 +229,9 @@ def test_arguments_that_fit_are_taken() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"matrix": np.zeros((8, 9), np.float32)},
-        {"centroids": np.zeros((2, 8), np.float32)},
+        {"matrix": np.zeros((8, 9), np.float16)},
+        {"centroids": np.zeros((2, 8), np.float16)},
+        {"centroids": np.zeros((1, 8), np.float32)},
         {"centroids": b""},
         {"books": np.zeros((4, 16, 1), np.float32)},
         {"codes": [np.zeros(127, np.uint8)]},

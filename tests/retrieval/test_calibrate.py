@@ -72,7 +72,7 @@ def test_the_cheapest_that_keeps_the_target(collection: Collection) -> None:
     searcher = collection.searcher
     sets = query_sets(searcher, None)
     entry = calibrate(searcher, sets)
-    ordered = sorted(candidates(searcher), key=lambda one: one.cost)
+    ordered = sorted(candidates(searcher, sets), key=lambda one: one.cost)
     chosen = next(one for one in ordered if str(one.plan) == entry.plan)
     truths = {name: live_scores(collection, xq) for name, xq in sets.items()}
     for cheaper in ordered[: ordered.index(chosen)]:
@@ -110,7 +110,7 @@ def test_texts_take_the_place_of_mixtures(collection: Collection) -> None:
 
 def test_candidates_are_cheaper_than_a_scan(collection: Collection) -> None:
     searcher = collection.searcher
-    found = list(candidates(searcher))
+    found = list(candidates(searcher, query_sets(searcher, None)))
     assert found
     scan = N * D * 4
     for one in found:
