@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from indexers.base import parse_params
 from indexers.errors import InvalidSpec
@@ -84,18 +85,7 @@ class SearchPlan:
         Raises:
             InvalidSpec: it does not parse, or the stages are out of order.
         """
-        coarse, *rest = [part.strip() for part in text.split("|")]
-        if coarse == EXACT and not rest:
-            return cls(EXACT)
-        match = _COARSE.fullmatch(coarse)
-        stages = [_STAGE.fullmatch(part) for part in rest]
-        if match is None or None in stages:
-            raise InvalidSpec(
-                f"expected 'exact' or a plan such as 'ivf-pq@64:nprobe=32 | 400@256 | 100@512'; found {text!r}"
-            )
-        probe, margin = _parse_params(match["key"], match["params"], whole=text) if match["params"] else (0, 0)
-        parsed = tuple(Stage(int(m["dim"]), int(m["shortlist"])) for m in stages if m is not None)
-        return cls(match["key"], probe, parsed, margin)
+        return _parse(text)
 
     def __str__(self) -> str:
         given = {_probe_name(self.index) or NPROBE: self.probe, MARGIN: self.margin}
@@ -125,3 +115,20 @@ def _parse_params(index: str, params: str, *, whole: str) -> tuple[int, int]:
         may = f"may set {' and '.join(names)}, at least 1" if names else "has nothing to set"
         raise InvalidSpec(f"in {whole!r}: {index} {may}; found {params}")
     return found.get(names[0], 0), found.get(MARGIN, 0)
+
+
+@lru_cache(maxsize=256)
+def _parse(text: str) -> SearchPlan:
+    """Read a plan; a server is asked with the same few again and again."""
+    coarse, *rest = [part.strip() for part in text.split("|")]
+    if coarse == EXACT and not rest:
+        return SearchPlan(EXACT)
+    match = _COARSE.fullmatch(coarse)
+    stages = [_STAGE.fullmatch(part) for part in rest]
+    if match is None or None in stages:
+        raise InvalidSpec(
+            f"expected 'exact' or a plan such as 'ivf-pq@64:nprobe=32 | 400@256 | 100@512'; found {text!r}"
+        )
+    probe, margin = _parse_params(match["key"], match["params"], whole=text) if match["params"] else (0, 0)
+    parsed = tuple(Stage(int(m["dim"]), int(m["shortlist"])) for m in stages if m is not None)
+    return SearchPlan(match["key"], probe, parsed, margin)
