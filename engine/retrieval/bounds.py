@@ -14,6 +14,8 @@ SHORTLISTS = (20, 30, 50, 75, 100, 150, 200, 300, 400, 600, 800)
 SMALLEST = 16
 # A bound is met by exact scores of a prefix; its index has codes of a few bits and visits a part of the rows.
 HEADROOM = 0.3
+# Queries that are multiplied with all rows in one go.
+AT_ONCE = 32
 
 
 def ladder(full_dim: int) -> tuple[int, ...]:
@@ -62,9 +64,9 @@ def _shares(base: FloatArray, xq: FloatArray, judge: Judge, name: str) -> FloatA
 
 def _ranks(base: FloatArray, xq: FloatArray, truth: IdArray) -> Iterator[IdArray]:
     """Yield, query by query, at which place each true answer comes by a prefix."""
-    for query, wanted in zip(xq, truth, strict=True):
-        scores = base @ query
-        yield (scores > scores[wanted[wanted >= 0], None]).sum(axis=1)
+    for start in range(0, len(xq), AT_ONCE):
+        for scores, wanted in zip(xq[start : start + AT_ONCE] @ base.T, truth[start : start + AT_ONCE], strict=True):
+            yield (scores > scores[wanted[wanted >= 0], None]).sum(axis=1)
 
 
 def best_of(own: Mapping[int, int], axes: Mapping[int, int]) -> dict[int, tuple[int, bool]]:

@@ -98,8 +98,26 @@ class Run:
     queries: Mapping[str, int]
 
 
-Record = Built | Trial | Tuned | Run
-KINDS: dict[str, type[Record]] = {one.__name__: one for one in (Built, Trial, Tuned, Run)}
+@dataclass(frozen=True)
+class Floor:
+    """What a winner reads.
+
+    Attributes:
+        read: bytes a query, by kind.
+        bandwidth: bytes a second that as many threads read from memory.
+    """
+
+    system: str
+    build: Params
+    search: Params
+    target: float
+    mode: str
+    read: Mapping[str, float]
+    bandwidth: float
+
+
+Record = Built | Trial | Tuned | Run | Floor
+KINDS: dict[str, type[Record]] = {one.__name__: one for one in (Built, Trial, Tuned, Run, Floor)}
 T = TypeVar("T", bound=Record)
 
 

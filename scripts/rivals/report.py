@@ -13,7 +13,7 @@ from rivals.choice import MARGIN, TARGETS
 from rivals.figures import Figure, Measured, read_all
 from rivals.inputs import TUNE, Inputs
 from rivals.plots import draw
-from rivals.records import BATCH, MODES, SINGLE, Built, Tuned, shown
+from rivals.records import BATCH, MODES, SINGLE, Built, Floor, Tuned, shown
 from rivals.systems import OURS, SYSTEMS
 
 NAME = "rivals"
@@ -153,6 +153,7 @@ def _section(measured: Measured) -> Iterator[str]:
         yield from (f"### Recall@10 of at least {target}", "")
         yield from _tables(measured, main, target)
         yield from _defeats(measured, main, target)
+    yield from _floors(measured)
     if funnels:
         yield from ("### A database and a recipe for prefixes", "")
         yield "Milvus Lite with the two-step prefix search of its documents: heads are searched, whole vectors decide."
@@ -185,6 +186,24 @@ def _tables(measured: Measured, systems: Sequence[str], target: float) -> Iterat
     if unable := [name for name in systems if name not in able]:
         yield f"No setting that was tried reaches it: {', '.join(unable)}."
         yield ""
+
+
+def _floors(measured: Measured) -> Iterator[str]:
+    """Tell how long it would take just to read what nestvec's winners read."""
+    rows = []
+    for one in measured.book.all(Floor):
+        for kind, read in one.read.items():
+            metric = "qps" if one.mode == BATCH else "p50"
+            value = measured.value(OURS, one.target, one.mode, metric, kind=kind)
+            if value is not None:
+                taken, least = (1 / value if one.mode == BATCH else value), read / one.bandwidth
+                cells = f"{read / 1e3:,.0f}", f"{one.bandwidth / 1e9:.1f}", f"{least * 1e6:.1f}", f"{taken * 1e6:.1f}"
+                rows.append([f"≥ {one.target}, {one.mode}", kind, *cells, f"{taken / least:.1f}"])
+    if rows:
+        yield from ("### How far from the floor", "")
+        yield "What nestvec's plans read for a query, and how long memory takes to deliver it to as many threads."
+        yield ""
+        yield from table(["recall@10", "queries", "kB a query", "GB/s", "floor µs", "measured µs", "ratio"], rows)
 
 
 def _code(text: str | None) -> str:

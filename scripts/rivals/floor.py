@@ -1,0 +1,85 @@
+"""How far from the floor: what nestvec's winners read for a query, beside how fast this machine reads memory."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from engine.api import Collection
+from engine.retrieval.coarse import Coarse, probing
+from engine.retrieval.cost import coarse_bytes
+from indexers.plan import EXACT, SearchPlan
+from indexers.prefix import matrix_of
+from indexers.registry import family
+from rivals.choice import winners
+from rivals.inputs import FRESH, Inputs
+from rivals.nestvec_ import DEFAULT, ROOT
+from rivals.records import BATCH, Book, Floor, Trial, key_of
+from rivals.systems import OURS
+
+QUERIES = 200
+BYTES = 1 << 30
+ROUNDS = 5
+HALF = 2
+
+
+def bandwidth(threads: int) -> float:
+    """Return bytes a second that so many threads read from memory together: dot products of what no cache holds."""
+    parts = np.array_split(np.ones(BYTES // 4, np.float32), threads)
+    taken = []
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in range(ROUNDS):
+            started = time.perf_counter()
+            list(pool.map(lambda x: np.dot(x, x), parts))
+            taken.append(time.perf_counter() - started)
+    return BYTES / statistics.median(taken)
+
+
+def read_bytes(coarse: Coarse, plan: SearchPlan, xq: np.ndarray, k: int) -> float:
+    """Return bytes a query: the matrix before the index, centroids, codes of cells, and stored vectors, each once."""
+    shortlist = plan.stages[0].shortlist
+    stored = shortlist * coarse.store.row_bytes
+    if coarse.probed is None:
+        return stored + coarse_bytes(coarse.spec, coarse.visits(plan), len(coarse.store))
+    matrix = matrix_of(coarse.index)
+    front = 0 if matrix is None else matrix.size * HALF
+    cells = dict(coarse.spec.params)["nlist"] * coarse.spec.dim * HALF
+    visited = float(probing(coarse, plan, xq, k, shortlist).visited.mean())
+    return front + cells + visited * family(coarse.spec.family).bytes_per_item(coarse.spec) + stored
+
+
+def floors(inputs: Inputs, book: Book, folder: Path, threads: int, k: int) -> Iterator[Floor]:
+    """Yield what each of nestvec's winners reads, for those that are not in the book yet.
+
+    Args:
+        inputs: the data.
+        book: with the winners' trials.
+        folder: where nestvec's builds lie.
+        threads: of a batch.
+        k: answers a query.
+    """
+    known = {(one.target, one.mode) for one in book.all(Floor)}
+    speeds: dict[int, float] = {}
+    for (target, mode), trial in winners(book.all(Trial), OURS).items():
+        root = folder / key_of(trial.build) / ROOT
+        if (target, mode) in known or not root.exists():
+            continue
+        used = threads if mode == BATCH else 1
+        if used not in speeds:
+            speeds[used] = bandwidth(used)
+        with Collection.open(root) as opened:
+            searcher = opened.searcher
+            text = str(trial.search["plan"])
+            plan = searcher.default_plan if text == DEFAULT else SearchPlan.parse(text)
+            if plan.index == EXACT:
+                continue
+            read = {
+                kind: read_bytes(searcher.coarse(plan.index), plan, part.queries[:QUERIES], k)
+                for kind, part in inputs.half(FRESH).items()
+            }
+        yield Floor(OURS, trial.build, trial.search, target, mode, read, speeds[used])
