@@ -30,7 +30,7 @@ from indexers.pruned import Found, PrunedIndex, is_available
 from indexers.registry import family
 from indexers.store import VectorStore, check_dtype
 from indexers.threads import on_one_thread
-from indexers.vectors import FloatArray, IdArray, as_matrix, normalize
+from indexers.vectors import FloatArray, IdArray, as_queries
 
 WIDEN = 4
 """How much more a search looks at when it came back with too few answers."""
@@ -49,11 +49,13 @@ class Way(NamedTuple):
         plan: checked, with shortlists of at least k.
         dim: dimensions the answers are scored by.
         run: searches the store; None where the stored vectors are scanned instead.
+        is_faiss: whether FAISS may start threads on the way.
     """
 
     plan: SearchPlan
     dim: int
     run: Search | None
+    is_faiss: bool
 
 
 class Searcher:
@@ -183,13 +185,13 @@ class Searcher:
 
     def _prepare(self, plan: SearchPlan, k: int, dim: int) -> Way:
         if plan.index == EXACT or plan.stages[0].shortlist >= len(self.store):
-            return Way(plan, dim, None)
+            return Way(plan, dim, None, True)
         coarse = self.coarse(plan.index)
         if (on_device := self.accelerator) is None:
-            return Way(plan, dim, prepared(coarse, plan, k))
+            return Way(plan, dim, prepared(coarse, plan, k), coarse.probed is None or len(self.tail) > 0)
         if (reason := on_device.refusal(plan)) is not None:
             raise InvalidSpec(f"plan {plan}: {reason}")
-        return Way(plan, dim, lambda xq: on_device.search(coarse.spec, coarse.index, xq, k, plan))
+        return Way(plan, dim, lambda xq: on_device.search(coarse.spec, coarse.index, xq, k, plan), True)
 
     def _last_dim(self, plan: SearchPlan, dim: int | None) -> int:
         last = plan.stages[-1].dim if plan.stages else None
@@ -277,7 +279,7 @@ class Searcher:
         Raises:
             InvalidVectors: another dimension, NaN or infinite values, or a zero row.
         """
-        return normalize(as_matrix(xq, name="queries", dim=self.dim), name="queries")
+        return as_queries(xq, name="queries", dim=self.dim)
 
     def search(self, xq: FloatArray, k: int, plan: SearchPlan | None = None, *, dim: int | None = None) -> Neighbors:
         """Find the k best rows for each query.
@@ -302,7 +304,7 @@ class Searcher:
         if k == 0 or not len(xq):
             return Neighbors(np.empty((len(xq), k), np.float32), np.empty((len(xq), k), np.int64))
         way = self._way(k, plan, dim)
-        if len(xq) > 1:
+        if len(xq) > 1 or not way.is_faiss:
             return self._search(xq, k, way)
         with on_one_thread():
             return self._search(xq, k, way)
@@ -311,7 +313,7 @@ class Searcher:
         found = self._search_store(xq, k, way)
         if len(self.tail):
             found = self._with_tail(found, xq, k, way.dim)
-        if found.ids[:, -1].min() == MISSING:
+        if (found.ids.item(-1) if len(xq) == 1 else found.ids[:, -1].min()) == MISSING:
             found = self._widen(found, xq, k, way)
         return found
 

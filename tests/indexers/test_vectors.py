@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from indexers.errors import InvalidInput, InvalidVectors
-from indexers.vectors import FloatArray, as_matrix, normalize, truncate
+from indexers.vectors import FloatArray, as_matrix, as_queries, normalize, truncate
 from tests.conftest import structured, unit
 
 
@@ -153,3 +153,36 @@ def test_normalize_does_not_overflow(exponent: float) -> None:
     if exponent - 1 < -11.5:
         return
     np.testing.assert_allclose(normalize(x.astype(np.float32)), [[0.6, 0.8]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 9), (9,), (3, 9)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int16])
+def test_queries_are_checked_and_normalised_whichever_way(shape: tuple[int, ...], dtype: type) -> None:
+    x = (100 * structured(3, 9, seed=2).xb[: shape[0] if len(shape) > 1 else 1].reshape(shape)).astype(dtype)
+    found = as_queries(x, name="queries", dim=9)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, normalize(as_matrix(x)), rtol=3e-7)
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_queries_without_direction_are_refused(value: float, rows: int) -> None:
+    x = np.zeros((rows, 4), np.float32)
+    x[-1, 2] = value
+    x[0, 0] = 1 if rows > 1 else 0
+    with pytest.raises(InvalidVectors):
+        as_queries(x, name="queries", dim=4)
+
+
+@given(st.floats(-37, 37))
+def test_queries_of_any_length_keep_their_direction(exponent: float) -> None:
+    x = structured(1, 8, seed=3).xb * np.float32(10.0**exponent)
+    if not 1e-12 < np.linalg.norm(x.astype(np.float64)) < 1e37:
+        return
+    np.testing.assert_allclose(as_queries(x, name="queries", dim=8), structured(1, 8, seed=3).xb, rtol=1e-5)
+
+
+def test_queries_of_another_shape_are_refused() -> None:
+    for wrong in (np.ones((1, 5), np.float32), np.ones((1, 1, 4), np.float32), np.ones(5, np.float32), "text"):
+        with pytest.raises(InvalidVectors):
+            as_queries(wrong, name="queries", dim=4)
