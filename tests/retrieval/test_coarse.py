@@ -1,0 +1,107 @@
+"""One call, compiled by us or FAISS': the same plans mean the same thing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from engine.api import Collection
+from engine.retrieval import coarse
+from engine.retrieval.searcher import Searcher
+from indexers import probing
+from indexers.exact import exact_search, recall
+from indexers.plan import SearchPlan
+from tests.conftest import Data, MakeCollection, structured
+
+pytestmark = pytest.mark.skipif(not probing.is_available(), reason="the search was not compiled, or no AVX2")
+
+N, D = 6000, 48
+KEY = "ivf-pq@32"
+
+
+def data() -> Data:
+    return structured(N, D, seed=21)
+
+
+@pytest.fixture(scope="module", params=["all", "deleted and tail"])
+def collection(request: pytest.FixtureRequest, make_collection: MakeCollection) -> Collection:
+    xb = data().xb
+    if request.param == "all":
+        return make_collection(xb, [f"{KEY}:nlist=60"])
+    return make_collection(xb[:-50], [f"{KEY}:nlist=60"], tail=xb[-50:], deleted=range(0, N, 7))
+
+
+@pytest.fixture
+def by_faiss(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> Searcher:
+    """The same collection where nothing was compiled."""
+    assert collection.searcher.coarse(KEY).probed is not None
+    monkeypatch.setattr(coarse, "is_available", lambda: False)
+    searcher = Searcher(collection.snapshot)
+    assert searcher.coarse(KEY).probed is None
+    return searcher
+
+
+def queries() -> np.ndarray:
+    return np.concatenate([data().xq, data().xt])
+
+
+@pytest.mark.parametrize(
+    "text", [f"{KEY}:nprobe=60 | 300@48", f"{KEY}:nprobe=10 | 100@48", f"{KEY}:nprobe=60 | 300@40 | 100@48"]
+)
+def test_plans_find_what_they_find_in_faiss(collection: Collection, by_faiss: Searcher, text: str) -> None:
+    ours = collection.searcher
+    xq, plan = ours.check_queries(queries()), SearchPlan.parse(text)
+    here, there = ours.search(xq, 10, plan), by_faiss.search(xq, 10, plan)
+    assert recall(here.ids, there, scores=here.scores) > 0.97
+    assert not np.isin(here.ids, ours.deleted).any()
+    rows = ours.vectors(here.ids.ravel()).reshape(*here.ids.shape, D)
+    np.testing.assert_allclose(here.scores, np.einsum("qd,qkd->qk", xq, rows), atol=2e-6)
+
+
+def test_where_nothing_was_compiled_a_margin_ends_nothing(collection: Collection, by_faiss: Searcher) -> None:
+    """FAISS visits every cell it may: slower, and no worse."""
+    ours = collection.searcher
+    xq = ours.check_queries(queries())
+    live = np.setdiff1d(np.arange(N), ours.deleted)
+    truth = exact_search(ours.vectors(live), xq, 10, ids=live)
+    for margin in (40, 150, 400):
+        plan = SearchPlan.parse(f"{KEY}:margin={margin} | 200@48")
+        here, there = (one.search(xq, 10, plan) for one in (ours, by_faiss))
+        assert recall(there.ids, truth, scores=there.scores) >= recall(here.ids, truth, scores=here.scores) - 0.01
+    assert recall(here.ids, truth, scores=here.scores) > 0.95
+    few = SearchPlan.parse(f"{KEY}:nprobe=1,margin=400 | 200@48")
+    assert recall(ours.search(xq, 10, few).ids, truth) < recall(here.ids, truth)
+
+
+def test_a_margin_looks_at_more_for_harder_queries(collection: Collection) -> None:
+    ready = collection.searcher.coarse(KEY)
+    plan = SearchPlan.parse(f"{KEY}:margin=150 | 50@48")
+    items, texts = (
+        coarse.probing(ready, plan, collection.searcher.check_queries(xq), 10, 50).visited.mean()
+        for xq in (data().xq, data().xt)
+    )
+    assert items < texts
+
+
+def test_the_shortlist_is_what_is_scored_again(collection: Collection) -> None:
+    searcher = collection.searcher
+    xq = searcher.check_queries(queries())
+    plan = SearchPlan.parse(f"{KEY}:nprobe=60 | 80@48")
+    found = searcher.candidates(xq, plan)
+    assert found.ids.shape == (len(xq), 80)
+    assert (np.diff(found.scores, axis=1) <= 0).all()
+    if not len(searcher.tail):
+        answers = searcher.search(xq, 10, plan).ids
+        assert all(np.isin(ids, shortlist).all() for ids, shortlist in zip(answers, found.ids, strict=True))
+
+
+def test_a_plan_that_reads_less_costs_less(collection: Collection) -> None:
+    from engine.retrieval.curve import read_bytes
+
+    ready = collection.searcher.coarse(KEY)
+    xq = collection.searcher.check_queries(queries())
+    read = [
+        read_bytes(ready, SearchPlan.parse(f"{KEY}:margin={margin} | 50@48"), [xq], 10) for margin in (20, 100, 300)
+    ]
+    assert read == sorted(read)
+    assert read[0] < read[-1]
