@@ -1,4 +1,7 @@
-"""How far from the floor: what nestvec's winners read for a query, beside how fast this machine reads memory."""
+"""How far from the floor: what nestvec's winners read for a query, beside how fast this machine reads memory.
+
+And what of a build is the index: everybody else builds nothing but that.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,13 @@ import numpy as np
 from engine.api import Collection
 from engine.retrieval.coarse import Coarse, probing
 from engine.retrieval.cost import coarse_bytes
+from indexers.base import IndexSpec
+from indexers.build import build, training_sample
 from indexers.plan import EXACT, SearchPlan
 from indexers.prefix import matrix_of
 from indexers.registry import family
+from indexers.store import Blocks, VectorStore
+from indexers.vectors import FloatArray
 from rivals.choice import winners
 from rivals.inputs import FRESH, Inputs
 from rivals.nestvec_ import DEFAULT, ROOT
@@ -53,6 +60,14 @@ def read_bytes(coarse: Coarse, plan: SearchPlan, xq: np.ndarray, k: int) -> floa
     return front + cells + visited * family(coarse.spec.family).bytes_per_item(coarse.spec) + stored
 
 
+def build_seconds(spec: IndexSpec, xb: FloatArray) -> float:
+    """Return how long rotation, training and adding take, given vectors."""
+    store = VectorStore(np.ascontiguousarray(xb))
+    started = time.perf_counter()
+    build(spec, Blocks(store.rows), training_sample(spec, store, np.empty(0, np.int64)), device="cpu")
+    return time.perf_counter() - started
+
+
 def floors(inputs: Inputs, book: Book, folder: Path, threads: int, k: int) -> Iterator[Floor]:
     """Yield what each of nestvec's winners reads, for those that are not in the book yet.
 
@@ -65,6 +80,7 @@ def floors(inputs: Inputs, book: Book, folder: Path, threads: int, k: int) -> It
     """
     known = {(one.target, one.mode) for one in book.all(Floor)}
     speeds: dict[int, float] = {}
+    built: dict[str, float] = {}
     for (target, mode), trial in winners(book.all(Trial), OURS).items():
         root = folder / key_of(trial.build) / ROOT
         if (target, mode) in known or not root.exists():
@@ -78,8 +94,11 @@ def floors(inputs: Inputs, book: Book, folder: Path, threads: int, k: int) -> It
             plan = searcher.default_plan if text == DEFAULT else SearchPlan.parse(text)
             if plan.index == EXACT:
                 continue
+            spec = searcher.specs[plan.index]
+            if str(spec) not in built:
+                built[str(spec)] = build_seconds(spec, inputs.xb)
             read = {
                 kind: read_bytes(searcher.coarse(plan.index), plan, part.queries[:QUERIES], k)
                 for kind, part in inputs.half(FRESH).items()
             }
-        yield Floor(OURS, trial.build, trial.search, target, mode, read, speeds[used])
+        yield Floor(OURS, trial.build, trial.search, target, mode, read, speeds[used], built[str(spec)])

@@ -100,11 +100,12 @@ class Run:
 
 @dataclass(frozen=True)
 class Floor:
-    """What a winner reads.
+    """What a winner reads, and what its index alone takes to build.
 
     Attributes:
         read: bytes a query, by kind.
         bandwidth: bytes a second that as many threads read from memory.
+        trained: seconds for rotation, training and adding, given vectors in memory.
     """
 
     system: str
@@ -114,6 +115,7 @@ class Floor:
     mode: str
     read: Mapping[str, float]
     bandwidth: float
+    trained: float
 
 
 Record = Built | Trial | Tuned | Run | Floor

@@ -204,6 +204,21 @@ def _floors(measured: Measured) -> Iterator[str]:
         yield "What nestvec's plans read for a query, and how long memory takes to deliver it to as many threads."
         yield ""
         yield from table(["recall@10", "queries", "kB a query", "GB/s", "floor µs", "measured µs", "ratio"], rows)
+        yield from _trained(measured)
+
+
+def _trained(measured: Measured) -> Iterator[str]:
+    """Tell what of a build is the index, and how long graphs over whole vectors take beside it."""
+    graphs = {
+        name: value
+        for name in measured.systems
+        if "hnsw" in name and (value := measured.value(name, TARGETS[0], SINGLE, "build")) is not None
+    }
+    for text, seconds in {shown(one.build): one.trained for one in measured.book.all(Floor)}.items():
+        beside = ", ".join(f"{name} {value / seconds:.1f} times that" for name, value in graphs.items())
+        told = f"Of the build of `{text}`, rotation by PCA, training and adding are {seconds:.1f} s"
+        yield f"{told}; {beside}." if beside else f"{told}."
+        yield ""
 
 
 def _code(text: str | None) -> str:
