@@ -142,7 +142,8 @@ def candidates(searcher: Searcher, queries: Mapping[str, FloatArray]) -> Iterato
     n, row = len(searcher.store), searcher.store.row_bytes
     for key, spec in searcher.specs.items():
         coarse = searcher.coarse(key)
-        efforts = [(0, margin) for margin in MARGINS] if coarse.probed else [(probe, 0) for probe in _probes(spec)]
+        margins = MARGINS if coarse.probed else ()
+        efforts = [*((probe, 0) for probe in _probes(spec)), *((0, margin) for margin in margins)]
         for (probe, margin), shortlist in product(efforts, (one for one in SHORTLISTS if K <= one < n)):
             plan = SearchPlan(key, probe, (Stage(searcher.dim, shortlist),), margin)
             cost = read_bytes(coarse, plan, queries.values(), K)

@@ -13,9 +13,9 @@ from indexers.plan import EXACT, SearchPlan, Stage
 from indexers.registry import family
 from indexers.vectors import FloatArray
 
-NPROBES = tuple(sorted({round(2 ** (step / 2)) for step in range(21)}))  # 1, 2, 3, 4, 6, 8, … 1024
+NPROBES = tuple(round(2 ** (step / 2)) for step in range(4, 21))  # 4, 6, 8, 11, 16, … 1024
 MOST_OF_THE_CELLS = 0.5
-MARGINS = (40, 60, 80, 100, 120, 140, 160, 180, 200, 225, 250, 280, 320, 360, 400)
+MARGINS = (20, 40, 60, 80, 100, 120, 140, 160, 180, 200, 225, 250, 280, 320)
 NEAR = 0.1
 # What finds so many finds all, but for a tie.
 ALL = 0.9995
@@ -51,16 +51,18 @@ class Point:
 
 
 def efforts(coarse: Coarse) -> Sequence[tuple[int, int]]:
-    """Return (probe, margin) worth trying on an index, rising; (0, 0) alone where there is nothing to set."""
+    """Return (probe, margin) worth trying on an index; (0, 0) alone where there is nothing to set.
+
+    Margins serve best where one kind of query needs more than another, a number of probes where queries of a kind do.
+    """
     name = family(coarse.spec.family).probe_name
-    if coarse.probed is not None:
-        return [(0, margin) for margin in MARGINS]
     if name == "efSearch":
         return [(ef, 0) for ef in EF_SEARCH]
     if name is None:
         return [(0, 0)]
     most = max(1, round(dict(coarse.spec.params)["nlist"] * MOST_OF_THE_CELLS))
-    return [(nprobe, 0) for nprobe in NPROBES if nprobe <= most]
+    probes = [(nprobe, 0) for nprobe in NPROBES if nprobe <= most]
+    return probes if coarse.probed is None else [*probes, *((0, margin) for margin in MARGINS)]
 
 
 def plans(coarse: Coarse, shortlists: Sequence[int], k: int) -> Iterator[SearchPlan]:
@@ -124,8 +126,9 @@ def recalls_of(coarse: Coarse, every: Sequence[SearchPlan], judge: Judge) -> dic
 
 
 def _no_cheaper(plan: SearchPlan, other: SearchPlan) -> bool:
-    effort, others = (plan.probe, plan.margin), (other.probe, other.margin)
-    return effort >= others and plan.stages[0].shortlist >= other.stages[0].shortlist
+    alike = bool(plan.margin) == bool(other.margin)
+    more = plan.probe >= other.probe and plan.margin >= other.margin
+    return alike and more and plan.stages[0].shortlist >= other.stages[0].shortlist
 
 
 def worth_timing(

@@ -9,13 +9,14 @@ from engine.api import Collection
 from engine.collection.describe import describe
 from engine.ingest.run import RunOptions
 from indexers.base import IndexSpec
-from rivals.base import Build, Floats, Ids, Lines, Params, filled
+from rivals.base import Build, Floats, Ids, Lines, Params, filled, rising
 
 ROOT = "vectors.nest"
 DEFAULT = "default"
 SHORTLISTS = (30, 50, 75, 100, 150, 200, 400, 800)
 EF_SEARCH = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
-MARGINS = (40, 60, 80, 100, 120, 140, 160, 180, 200, 225, 250, 280, 320, 360, 400)
+CELLS = 1024  # visited at most
+MARGINS = (20, 40, 60, 80, 100, 120, 140, 160, 180, 200, 225, 250, 280, 320, 360, 400)
 # Prefix of the principal axes, since the data come in no order, and numbers a code.
 PREFIXES = ((192, 2), (256, 4), (256, 2), (384, 4), (128, 2), (96, 2), (64, 2))
 GRAPH_PREFIXES = (128, 192)
@@ -69,14 +70,14 @@ class Nestvec:
 
 
 def plans(key: str, rows: int, dim: int) -> Lines:
-    """Return the default plan, then plans of one index: a line for each length of the shortlist."""
-    family = key.partition("@")[0]
-    if family == "hnsw":
-        probes = [f"{key}:efSearch={ef}" for ef in EF_SEARCH]
+    """Return the default plan, then plans of one index: lines for each length of the shortlist."""
+    if key.startswith("hnsw"):
+        efforts = [[f"efSearch={ef}" for ef in EF_SEARCH]]
     else:
-        probes = [f"{key}:margin={n}" for n in MARGINS]
+        efforts = [[f"nprobe={n}" for n in rising(4, CELLS)], [f"margin={n}" for n in MARGINS]]
     first: list[Params] = [{"plan": DEFAULT}]
-    return [first, *([{"plan": f"{one} | {n}@{dim}"} for one in probes] for n in SHORTLISTS if n < rows)]
+    shortlists = [n for n in SHORTLISTS if n < rows]
+    return [first, *([{"plan": f"{key}:{one} | {n}@{dim}"} for one in line] for n in shortlists for line in efforts)]
 
 
 def make(variant: str) -> Nestvec:
