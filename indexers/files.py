@@ -132,7 +132,7 @@ def _parts(index: FaissIndex) -> list[tuple[object, ...]]:
     if isinstance(index, faiss.IndexScalarQuantizer):
         found.append(("sq", index.sq.d, index.sq.qtype, index.sq.code_size))
     if isinstance(index, faiss.IndexIVFPQFastScan):
-        found.append(("pq", index.pq.d, index.pq.M, index.pq.nbits, index.pq.ksub, index.pq.dsub))
+        found.append(("pq", index.by_residual, index.pq.d, index.pq.M, index.pq.nbits, index.pq.ksub, index.pq.dsub))
     if isinstance(index, faiss.IndexHNSW):
         found += _parts(faiss.downcast_index(index.storage))
     if isinstance(index, faiss.IndexIVF):

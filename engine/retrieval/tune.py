@@ -43,6 +43,7 @@ from indexers.base import AXES, FaissIndex, IndexSpec
 from indexers.build import build, training_sample
 from indexers.errors import InvalidInput
 from indexers.exact import exact_search
+from indexers.ivf import RESIDUAL
 from indexers.plan import EXACT, SearchPlan, Stage
 from indexers.registry import family, resolve
 from indexers.store import Blocks, VectorStore
@@ -52,7 +53,7 @@ SEED = 0
 BOUND_QUERIES = 100
 SAMPLE_ROWS, SAMPLE_QUERIES = 50_000, 200
 GRID_QUERIES = 200
-ARMS, FINALISTS = 6, 2
+ARMS, FINALISTS = 8, 2
 # A graph is the one family whose build is slower than everything else together.
 GRAPH_DIMS = 1
 MOST_TIMED = 16
@@ -244,7 +245,8 @@ class _Tuner:
         on = ((AXES, 1),) if axes else ()
         wanted: list[tuple[str, tuple[tuple[str, int], ...]]] = [("sq", ())] if self._n < 4 * FEWEST_FOR_CELLS else []
         if self._n >= FEWEST_FOR_CELLS:
-            wanted += [("ivf-pq", (("m", d // width),)) for width in CODE_WIDTHS if d % width == 0]
+            codes = [("m", d // width) for width in CODE_WIDTHS if d % width == 0]
+            wanted += [("ivf-pq", (*residual, code)) for code in codes for residual in ((), ((RESIDUAL, 1),))]
             wanted.append(("hnsw", ()))
         for name, params in wanted:
             yield resolve(IndexSpec(name, d, tuple(sorted((*on, *params)))), self._n, self._dim)

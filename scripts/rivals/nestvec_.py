@@ -34,7 +34,8 @@ class Nestvec:
 
     def grid(self, rows: int, dim: int) -> list[Build]:
         """See `Adapter.grid`: each family at each prefix, then what a collection has by default."""
-        specs = [f"ivf-pq@{d}:axes=1,m={d // width}" for d, width in PREFIXES if d < dim]
+        codes = [f"ivf-pq@{d}:axes=1,m={d // width}" for d, width in PREFIXES if d < dim]
+        specs = [f"{code}{residual}" for code in codes for residual in ("", ",residual=1")]
         specs.insert(4, f"ivf-pq@{dim}:m={dim // 4}")
         specs += [f"hnsw@{d}:axes=1" for d in GRAPH_PREFIXES if d < dim]
         first = Build({"specs": DEFAULT}, [[{"plan": DEFAULT}]])

@@ -70,7 +70,15 @@ def test_another_index_than_declared(files: dict[str, Path], text: str) -> None:
         read(files[text], text, rows=N - 1)
     with pytest.raises(CorruptCollection, match="expected an index of 300 rows × 25"):
         read(files[text], text, full_dim=D + 1)
-    for other in (*TEXTS, "flat@9", "ivf-flat@8:nlist=3", "ivf-pq@8:m=2", "ivf-pq@8:rotate=0", "sq@8:bits=6"):
+    for other in (
+        *TEXTS,
+        "flat@9",
+        "ivf-flat@8:nlist=3",
+        "ivf-pq@8:m=2",
+        "ivf-pq@8:rotate=0",
+        "ivf-pq@8:residual=1",
+        "sq@8:bits=6",
+    ):
         if other != text:
             with pytest.raises(CorruptCollection, match="is made of"):
                 read(files[text], other)

@@ -49,6 +49,8 @@ SPECS = [
     "ivf-pq@7:nlist=20,m=7",
     "ivf-pq@1:nlist=3,m=1",
     "ivf-pq@60:nlist=20,m=6",
+    "ivf-pq@32:nlist=20,m=16,residual=1",
+    "ivf-pq@48:nlist=9,m=12,axes=1,residual=1",
 ]
 
 
@@ -105,17 +107,6 @@ def test_both_kinds_of_instructions_find_the_same_candidates() -> None:
         np.testing.assert_array_equal(first.neighbors.ids, second.neighbors.ids)
         np.testing.assert_array_equal(first.neighbors.scores, second.neighbors.scores)
         np.testing.assert_array_equal(first.visited, second.visited)
-
-
-def test_codes_of_residuals_are_read_as_such() -> None:
-    data = structured(N, 32, seed=5)
-    index = faiss.index_factory(32, "IVF20,PQ16x4fs", faiss.METRIC_INNER_PRODUCT)
-    index.by_residual = True
-    index.train(data.xb)
-    index.add(data.xb)
-    assert suits(index)
-    found = ProbedIndex(index, VectorStore(data.xb)).search(data.xq, 50, 20, 0).neighbors
-    np.testing.assert_allclose(found.scores, by_faiss(index, data.xq, 50, 20)[0], atol=0.02)
 
 
 def test_rows_that_may_not_be_answered_are_not() -> None:

@@ -31,6 +31,8 @@ def test_families_are_known_by_their_own_names() -> None:
         ("ivf-pq@8", "ivf-pq@8:m=4,nlist=25,rotate=1"),
         ("ivf-pq@7", "ivf-pq@7:m=7,nlist=25,rotate=1"),
         ("ivf-pq@8:rotate=0,m=2", "ivf-pq@8:m=2,nlist=25,rotate=0"),
+        ("ivf-pq@8:residual=1", "ivf-pq@8:m=4,nlist=25,residual=1,rotate=1"),
+        ("ivf-pq@8:residual=0", "ivf-pq@8:m=4,nlist=25,rotate=1"),
         ("hnsw@64", "hnsw@64:efConstruction=80,m=32"),
     ],
 )
@@ -54,6 +56,7 @@ def test_specs_are_completed(text: str, complete: str) -> None:
         ("ivf-pq@8:m=3", "m must divide"),
         ("ivf-pq@8:m=16", "m must divide"),
         ("ivf-pq@8:rotate=2", "rotate is 0 or 1"),
+        ("ivf-pq@8:residual=2", "residual is 0 or 1"),
         ("hnsw@8:m=1", "at least 2"),
         ("hnsw@8:m=999999999", "at most"),
     ],
