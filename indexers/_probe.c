@@ -32,6 +32,7 @@
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
 
+#include <float.h>
 #include <immintrin.h>
 #include <math.h>
 #include <stdint.h>
@@ -450,7 +451,8 @@ static void count_in(Scratch *s, int64_t bin)
     }
     while (s->above - s->bins[s->floor] >= s->wanted)
         s->above -= s->bins[s->floor++];
-    s->threshold = (float)s->floor / (BINS / 4) - 2.0f;
+    /* A score just below the edge of a bin may have been rounded into it. */
+    s->threshold = s->floor ? (float)s->floor / (BINS / 4) - 2.0f - 0x1p-22f : -INFINITY;
 }
 
 /* Forget candidates below the threshold; where all have about the same score, all but the best. */
@@ -502,7 +504,7 @@ static float scale_of(const float *ranges, int64_t m)
         most = sum > most ? sum : most;
         total += ranges[i];
     }
-    if (!(most > 0) || !isfinite(total))
+    if (!(most > 1e-30f) || !isfinite(total))
         return 0;
     float scale = TOP / most, wide = WIDE / total;
     return scale < wide ? scale : wide;
@@ -531,7 +533,9 @@ static void make_table(const Cells *cells, const float *restrict y, Scratch *s)
     }
     float scale = scale_of(s->ranges, m);
     int64_t most = 0;
-    for (int64_t i = 0; i < m; i++) {
+    if (!(scale > 0))
+        memset(s->table, 0, (size_t)m * 16);
+    for (int64_t i = 0; i < m && scale > 0; i++) {
         for (int l = 0; l < 16; l++)
             s->table[i * 16 + l] = (uint8_t)(int)(s->exact[i * 16 + l] * scale + 0.5f);
         most += (int64_t)(s->ranges[i] * scale + 0.5f);
@@ -552,7 +556,7 @@ static int take(const Cells *cells, const Order *order, Scratch *s, const int64_
         for (; bits; bits &= bits - 1) {
             int j = __builtin_ctz(bits);
             float score = offset + s->step * (float)sums[b][j];
-            if (score < s->threshold)
+            if (!(score >= s->threshold)) /* nor is NaN a score */
                 continue;
             int64_t row = ids[b * BLOCK + j];
             if (row < 0 || row >= cells->n)
@@ -611,17 +615,21 @@ static void fetch(const Cells *cells, int64_t row)
         __builtin_prefetch(at + line);
 }
 
-/* Score candidates by the stored vectors. */
-static void rescore(const Cells *cells, const float *q, Candidate *found, int64_t count)
+/* Score candidates by the stored vectors. Returns how many have a score: one of NaN has no place in any order. */
+static int64_t rescore(const Cells *cells, const float *q, Candidate *found, int64_t count)
 {
-    int64_t bytes = cells->full_dim * cells->number;
+    int64_t bytes = cells->full_dim * cells->number, kept = 0;
     for (int64_t i = 0; i < count && i < AHEAD; i++)
         fetch(cells, found[i].row);
     for (int64_t i = 0; i < count; i++) {
         if (i + AHEAD < count)
             fetch(cells, found[i + AHEAD].row);
-        found[i].score = cells->dot((const char *)cells->stored.buf + found[i].row * bytes, q, cells->full_dim);
+        Candidate one = found[i];
+        one.score = cells->dot((const char *)cells->stored.buf + one.row * bytes, q, cells->full_dim);
+        found[kept] = one;
+        kept += one.score >= -FLT_MAX;
     }
+    return kept;
 }
 
 static int search_one(const Cells *cells, const Order *order, Scratch *s, int64_t at, const float *y,
@@ -657,7 +665,7 @@ static int search_one(const Cells *cells, const Order *order, Scratch *s, int64_
         s->count = s->wanted;
     }
     if (order->shortlist)
-        rescore(cells, q, s->found, s->count);
+        s->count = rescore(cells, q, s->found, s->count);
     int64_t found = s->count < k ? s->count : k;
     if (s->count > k)
         select_best(s->found, s->count, k);

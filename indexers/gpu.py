@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -11,6 +12,9 @@ import faiss
 
 from indexers.base import FaissIndex
 from indexers.errors import DependencyMissing
+
+# Streams and scratch memory are those of the process, and serve one thread at a time.
+LOCK = threading.RLock()
 
 # faiss-gpu refuses larger values of k and of nprobe.
 MOST_K = 2048
@@ -62,7 +66,8 @@ def to_gpu(index: FaissIndex, device: int = 0, *, half: bool = False) -> FaissIn
     resources = shared_resources()
     options = faiss.GpuClonerOptions()
     options.useFloat16 = half
-    return faiss.index_cpu_to_gpu(resources, device, index, options)
+    with LOCK:
+        return faiss.index_cpu_to_gpu(resources, device, index, options)
 
 
 def to_cpu(index: FaissIndex) -> FaissIndex:
@@ -82,6 +87,7 @@ def clustering(index: FaissIndex) -> Iterator[None]:
     helper = to_gpu(faiss.IndexFlatIP(ivf.d))
     ivf.clustering_index = helper
     try:
-        yield
+        with LOCK:
+            yield
     finally:
         ivf.clustering_index = None

@@ -30,7 +30,8 @@ except (ImportError, NotImplementedError):  # no compiler, or another processor;
     Cells = None  # type: ignore[assignment,misc]
 
 BITS = 4
-QUERIES_AT_ONCE = 32
+QUERIES_AT_ONCE, FEWEST_AT_ONCE = 32, 8
+MOST_CODES = 4096
 BLOCK = 32
 NO_MARGIN = math.inf
 
@@ -116,15 +117,18 @@ class ProbedIndex:
         visited = np.empty(nq, np.int64)
         bitmap = b"" if allowed is None else allowed
 
+        cores = available_cores() if nq > FEWEST_AT_ONCE else 1
+        step = min(QUERIES_AT_ONCE, max(FEWEST_AT_ONCE, -(-nq // cores)))
+
         def work(start: int) -> None:
-            part = slice(start, start + QUERIES_AT_ONCE)
+            part = slice(start, start + step)
             self._cells.search(xq[part], k, nprobe, margin, shortlist, bitmap, scores[part], ids[part], visited[part])
 
-        if nq <= QUERIES_AT_ONCE or available_cores() == 1:
+        if cores == 1:
             self._cells.search(xq, k, nprobe, margin, shortlist, bitmap, scores, ids, visited)
         else:
-            with ThreadPoolExecutor(available_cores()) as pool:
-                list(pool.map(work, range(0, nq, QUERIES_AT_ONCE)))
+            with ThreadPoolExecutor(cores) as pool:
+                list(pool.map(work, range(0, nq, step)))
         return Probed(Neighbors(scores, ids), visited)
 
 
@@ -132,7 +136,9 @@ def suits(index: FaissIndex) -> bool:
     """Whether an index is of the kind that is searched here."""
     found = faiss.try_extract_index_ivf(index)
     ivf = None if found is None else faiss.downcast_index(found)
-    return isinstance(ivf, faiss.IndexIVFPQFastScan) and ivf.pq.nbits == BITS and ivf.bbs == BLOCK
+    if ivf is None or not isinstance(ivf, faiss.IndexIVFPQFastScan):
+        return False
+    return bool(ivf.pq.nbits == BITS and ivf.bbs == BLOCK and ivf.pq.M <= MOST_CODES)
 
 
 def _cell(ivf: FaissIndex, cell: int) -> tuple[NDArray[np.uint8], IdArray]:

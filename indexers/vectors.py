@@ -100,7 +100,7 @@ def as_queries(x: Any, *, name: str, dim: int) -> FloatArray:
     Raises:
         InvalidVectors: see `as_matrix` and `normalize`.
     """
-    if isinstance(x, np.ndarray) and x.dtype == np.float32 and x.shape in ((1, dim), (dim,)):
+    if type(x) is np.ndarray and x.dtype == np.float32 and x.shape in ((1, dim), (dim,)):
         row = x.reshape(dim)
         with np.errstate(over="ignore", invalid="ignore"):
             square = float(np.dot(row, row))

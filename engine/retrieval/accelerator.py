@@ -7,7 +7,6 @@ first, and the stored vectors are held as float16, or where they do not fit fetc
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ import numpy as np
 
 from indexers.base import FaissIndex, IndexSpec, Neighbors
 from indexers.errors import DependencyMissing, InvalidSpec
-from indexers.gpu import MOST_K, ON_DEVICE, gpu_count, to_gpu
+from indexers.gpu import LOCK, MOST_K, ON_DEVICE, gpu_count, is_out_of_memory, to_gpu
 from indexers.plan import SearchPlan
 from indexers.prefix import matrix_of
 from indexers.registry import family
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 FLAT = "flat"
 # Rows gathered, or scanned, at once: as float32.
-GATHERED_BYTES = 512 << 20
+GATHERED_BYTES = 256 << 20
 # Of the memory that is free when nothing is said; FAISS and torch need some to work in.
 SHARE = 0.8
 
@@ -71,13 +70,15 @@ class Accelerator:
                 "search on cuda needs a GPU that both torch and FAISS can use (faiss-gpu in place of faiss-cpu); "
                 "see `nestvec doctor`"
             )
-        self._device = torch.device(device)
+        # The one FAISS takes.
+        self._device = torch.device("cuda:0" if device == "cuda" else device)
         self._store = store
-        free = torch.cuda.mem_get_info()[0] if device == "cuda" else len(store) * store.row_bytes
+        if device == "cuda":
+            torch.cuda.empty_cache()
+        free = torch.cuda.mem_get_info(0)[0] if device == "cuda" else len(store) * store.row_bytes
         self._left = int(SHARE * free) if memory is None else memory
         self._indexes: OrderedDict[str, Held] = OrderedDict()
-        # FAISS' resources of a GPU serve one thread at a time.
-        self._lock = threading.Lock()
+        self._lock = LOCK
         self._rows = self._resident()
         alive = np.ones(len(store), dtype=bool)
         alive[dead[dead < len(store)]] = False
@@ -131,13 +132,23 @@ class Accelerator:
         if isinstance(index, faiss.IndexPreTransform):
             inner = faiss.downcast_index(index.index)
         held = Held(
-            to_gpu(inner, half=spec.family == FLAT) if self._device.type == "cuda" else inner,
+            self._copied(spec, inner),
             None if matrix is None else self._torch.from_numpy(np.ascontiguousarray(matrix.T)).to(self._device),
             size,
         )
         self._left -= size
         self._indexes[spec.key] = held
         return held
+
+    def _copied(self, spec: IndexSpec, inner: FaissIndex) -> FaissIndex:
+        if self._device.type != "cuda":
+            return inner
+        try:
+            return to_gpu(inner, half=spec.family == FLAT)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise InvalidSpec(f"{spec}: the GPU is full; give searching less of it (gpu_memory)") from error
+            raise
 
     # -- searching -----------------------------------------------------------------------
 
@@ -161,7 +172,7 @@ class Accelerator:
             held = self._hold(spec, index)
             queries = self._torch.from_numpy(np.ascontiguousarray(xq)).to(self._device)
             if hasattr(held.index, "nprobe"):
-                held.index.nprobe = plan.probe or family(spec.family).default_probe(spec)
+                held.index.nprobe = min(plan.probe or family(spec.family).default_probe(spec), MOST_K)
             ids = self._shortlist(held, queries, min(plan.stages[0].shortlist, len(self._store)), spec.dim)
             scores, ids = self._rescored(queries, ids, k)
             return Neighbors(scores.cpu().numpy(), ids.cpu().numpy())
@@ -196,9 +207,8 @@ class Accelerator:
         """Score shortlists [nq, s] by the stored vectors and return the k best: scores and ids [nq, k]."""
         torch = self._torch
         step = max(1, GATHERED_BYTES // (4 * self._store.dim * ids.shape[1]))
-        scores = torch.cat(
-            [self._scores(queries[at : at + step], ids[at : at + step]) for at in range(0, len(queries), step)]
-        )
+        parts = [self._scores(queries[at : at + step], ids[at : at + step]) for at in range(0, len(queries), step)]
+        scores = torch.cat(parts) if parts else torch.empty(ids.shape, device=self._device)
         missing = ids < 0
         if self._alive is not None:
             missing |= ~self._alive[ids.clamp(min=0)]
@@ -232,9 +242,9 @@ class Accelerator:
                 scores = queries @ self._block(part).T
                 if self._alive is not None:
                     scores.masked_fill_(~self._alive[part], -torch.inf)
-                named = torch.arange(part.start, part.stop, device=self._device).expand(len(xq), -1)
-                merged = torch.cat([best, scores], dim=1).topk(k, dim=1)
-                ids = torch.cat([ids, named], dim=1).gather(1, merged.indices)
+                block = scores.topk(min(k, scores.shape[1]), dim=1)
+                merged = torch.cat([best, block.values], dim=1).topk(k, dim=1)
+                ids = torch.cat([ids, block.indices + part.start], dim=1).gather(1, merged.indices)
                 best = merged.values
             ids.masked_fill_(torch.isneginf(best), -1)
             return Neighbors(best.cpu().numpy(), ids.cpu().numpy())

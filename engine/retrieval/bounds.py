@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+import faiss
 import numpy as np
 
 from engine.retrieval.judge import Judge
@@ -14,6 +15,9 @@ SHORTLISTS = (20, 30, 50, 75, 100, 150, 200, 300, 400, 600, 800)
 SMALLEST = 16
 # A bound is met by exact scores of a prefix; its index has codes of a few bits and visits a part of the rows.
 HEADROOM = 0.3
+# The same where codes are looked at: what is left to lose is in cells that are not visited.
+CODED_HEADROOM = 0.15
+BITS, TRAINED, ROUNDS, SEED = 4, 16_384, 6, 0
 # Queries that are multiplied with all rows in one go.
 AT_ONCE = 32
 
@@ -50,6 +54,45 @@ def needed_shortlists(xb: FloatArray, judge: Judge, target: float, *, axes: bool
         enough = np.flatnonzero(shares >= aim)
         if len(enough):
             found[d] = SHORTLISTS[enough[0]]
+    return found
+
+
+def coded_shortlist(
+    base: FloatArray,
+    asked: Mapping[str, FloatArray],
+    judge: Judge,
+    target: float,
+    *,
+    m: int,
+    centroids: FloatArray | None = None,
+) -> int | None:
+    """Return the shortest of `SHORTLISTS` that can reach a recall by product codes of a prefix, or None.
+
+    Args:
+        base: float32 [n, d], what an index would hold of the rows the judge's answers are among.
+        asked: float32 [nq, d], the same of the judge's queries, by kind.
+        judge: queries with exact answers.
+        target: recall wanted on every kind of query.
+        m: codes of four bits a row.
+        centroids: float32 [nlist, d], where codes are of what is left beside the nearest of them.
+    """
+    nearest = None if centroids is None else centroids[(base @ centroids.T).argmax(axis=1)]
+    coded = base if nearest is None else base - nearest
+    quantizer = faiss.ProductQuantizer(base.shape[1], m, BITS)
+    quantizer.train(coded[:TRAINED])
+    decoded = quantizer.decode(quantizer.compute_codes(coded))
+    if nearest is not None:
+        decoded += nearest
+    shares = np.min([_shares(decoded, asked[name], judge, name) for name in judge.sets], axis=0)
+    enough = np.flatnonzero(shares >= target + CODED_HEADROOM * (1 - target))
+    return SHORTLISTS[enough[0]] if len(enough) else None
+
+
+def cells_of(base: FloatArray, nlist: int) -> FloatArray:
+    """Return rough centroids [nlist, d] of rows [n, d]: a few rounds of k-means."""
+    means = faiss.Kmeans(base.shape[1], nlist, niter=ROUNDS, seed=SEED, spherical=True, min_points_per_centroid=1)
+    means.train(base)
+    found: FloatArray = means.centroids
     return found
 
 

@@ -80,16 +80,16 @@ def calibrate(searcher: Searcher, queries: Mapping[str, FloatArray]) -> PlanEntr
     """
     truths = {name: searcher.search(xq, K + 1, SearchPlan(EXACT)) for name, xq in queries.items()}
     sizes = len(next(iter(queries.values())))
-    hopeless: set[tuple[str, int, int]] = set()
+    hopeless: set[tuple[str, int]] = set()
     for candidate in sorted(candidates(searcher, queries), key=lambda one: one.cost):
-        probes = (candidate.plan.index, candidate.plan.probe, candidate.plan.margin)
+        probes = (candidate.plan.index, candidate.plan.probe)
         if probes in hopeless:
             continue
         measured = {name: _recall(searcher, name, queries[name], truths[name], candidate.plan) for name in queries}
         if min(measured.values()) >= TARGET:
             return PlanEntry(str(candidate.plan), K, measured, sizes)
         # Too few cells cannot be made good by more candidates; a short prefix that is scanned can.
-        if probes[1:] != (0, 0) and min(measured.values()) < TARGET / 2:
+        if candidate.plan.probe and min(measured.values()) < TARGET / 2:
             hopeless.add(probes)
     return PlanEntry(EXACT, K, dict.fromkeys(queries, 1.0), sizes)
 

@@ -6,6 +6,8 @@ import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from engine.retrieval.coarse import Coarse, Search, prepared, probing
 from engine.retrieval.cost import coarse_bytes, rerank_bytes
 from engine.retrieval.judge import Judge, microseconds
@@ -92,9 +94,14 @@ def read_bytes(coarse: Coarse, plan: SearchPlan, kinds: Iterable[FloatArray], k:
     rows = len(coarse.store)
     probe = float(plan.probe)
     if plan.margin:
-        visited = [probing(coarse, plan, xq[:COUNTED], k, plan.stages[0].shortlist).visited.mean() for xq in kinds]
+        visited = [probing(coarse, plan, _some(xq), k, plan.stages[0].shortlist).visited.mean() for xq in kinds]
         probe = dict(coarse.spec.params)["nlist"] * statistics.fmean(visited) / rows
     return int(coarse_bytes(coarse.spec, probe, rows) + rerank_bytes(plan, coarse.store.rows.itemsize))
+
+
+def _some(xq: FloatArray) -> FloatArray:
+    """Return a few queries from all over: they may be sorted."""
+    return np.ascontiguousarray(xq[:: max(1, len(xq) // COUNTED)][:COUNTED])
 
 
 def measure(coarse: Coarse, plan: SearchPlan, judge: Judge, latency: str) -> Point:

@@ -32,9 +32,7 @@ from indexers.store import VectorStore, check_dtype
 from indexers.threads import on_one_thread
 from indexers.vectors import FloatArray, IdArray, as_queries
 
-WIDEN = 4
-"""How much more a search looks at when it came back with too few answers."""
-
+WIDEN = 4  # times what a search looked at that came back with too few answers
 FLOOR_MARGIN = 1e-4
 """By how much FAISS' sum of D products may lie above ours."""
 
@@ -178,6 +176,8 @@ class Searcher:
                 self._ways.clear()
             if plan is None:
                 wanted = self.default_for(k, self.dim if dim is None else dim)
+                if self.accelerator is not None and self.accelerator.refusal(wanted) is not None:
+                    wanted = SearchPlan(EXACT)  # nobody named that plan, and GPUs are good at scans
             else:
                 wanted = self.fit(plan, k)
             way = self._ways[(plan, k, dim)] = self._prepare(wanted, k, self._last_dim(wanted, dim))

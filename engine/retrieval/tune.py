@@ -3,7 +3,7 @@
 In stages, each cheaper per candidate than the one it spares:
 
 1. bounds: how long a shortlist each prefix needs, exactly, on a sample (`bounds`); no index is built;
-2. arms: for every prefix that can do it, an index of each family, in order of modelled cost (`cost`);
+2. arms: for every prefix that can do it, the codes that still can, found without cells, in order of modelled cost;
 3. halving: the cheapest arms are built on a sample of the rows and measured by the clock, and the best of them on
    all rows: recall on a sample flatters;
 4. validation: the fastest plan that keeps the recall must keep it on queries no choice was made with, or the next is
@@ -21,7 +21,7 @@ from functools import cached_property, partial
 
 import numpy as np
 
-from engine.retrieval.bounds import SHORTLISTS, best_of, needed_shortlists
+from engine.retrieval.bounds import SHORTLISTS, best_of, cells_of, coded_shortlist, needed_shortlists
 from engine.retrieval.coarse import Coarse, coarse_over
 from engine.retrieval.cost import coarse_bytes, index_bytes, rerank_bytes
 from engine.retrieval.curve import (
@@ -43,8 +43,10 @@ from indexers.base import AXES, FaissIndex, IndexSpec
 from indexers.build import build, training_sample
 from indexers.errors import InvalidInput
 from indexers.exact import exact_search
-from indexers.ivf import RESIDUAL
+from indexers.ivf import RESIDUAL, default_nlist
 from indexers.plan import EXACT, SearchPlan, Stage
+from indexers.prefix import trained_front
+from indexers.probing import is_available
 from indexers.registry import family, resolve
 from indexers.store import Blocks, VectorStore
 from indexers.vectors import FloatArray, normalize
@@ -53,7 +55,9 @@ SEED = 0
 BOUND_QUERIES = 100
 SAMPLE_ROWS, SAMPLE_QUERIES = 50_000, 200
 GRID_QUERIES = 200
-ARMS, FINALISTS = 8, 2
+ARMS, FINALISTS = 3, 1
+# Prefixes that need more are not worth a code.
+MOST_SHORTLISTED = 150
 # A graph is the one family whose build is slower than everything else together.
 GRAPH_DIMS = 1
 MOST_TIMED = 16
@@ -226,12 +230,8 @@ class _Tuner:
 
     def arms(self, needed: Mapping[int, tuple[int, bool]]) -> list[Arm]:
         """Return the indexes worth trying, the cheapest by model first."""
-        found = [
-            Arm(spec, shortlist, self._cost(spec, shortlist))
-            for d, (shortlist, axes) in needed.items()
-            for spec in self._specs(d, axes)
-            if shortlist < self._n
-        ]
+        specs = [one for d, (shortlist, axes) in needed.items() for one in self._specs(d, axes, shortlist)]
+        found = [Arm(spec, shortlist, self._cost(spec, shortlist)) for spec, shortlist in specs if shortlist < self._n]
         if self.wish.memory is not None:
             found = [arm for arm in found if index_bytes(arm.spec, self._n) <= self.wish.memory]
             if not found:
@@ -240,16 +240,28 @@ class _Tuner:
         graphs = [arm for arm in found if arm.spec.family == "hnsw"][:GRAPH_DIMS]
         return [*[arm for arm in found if arm.spec.family != "hnsw"][: ARMS - len(graphs)], *graphs]
 
-    def _specs(self, d: int, axes: bool) -> Iterator[IndexSpec]:
-        """Yield resolved specs over a prefix."""
+    def _specs(self, d: int, axes: bool, shortlist: int) -> Iterator[tuple[IndexSpec, int]]:
+        """Yield resolved specs over a prefix, and the shortlists they need."""
         on = ((AXES, 1),) if axes else ()
-        wanted: list[tuple[str, tuple[tuple[str, int], ...]]] = [("sq", ())] if self._n < 4 * FEWEST_FOR_CELLS else []
-        if self._n >= FEWEST_FOR_CELLS:
-            codes = [("m", d // width) for width in CODE_WIDTHS if d % width == 0]
-            wanted += [("ivf-pq", (*residual, code)) for code in codes for residual in ((), ((RESIDUAL, 1),))]
-            wanted.append(("hnsw", ()))
-        for name, params in wanted:
-            yield resolve(IndexSpec(name, d, tuple(sorted((*on, *params)))), self._n, self._dim)
+        if self._n < 4 * FEWEST_FOR_CELLS:
+            yield resolve(IndexSpec("sq", d, on), self._n, self._dim), shortlist
+        if self._n >= FEWEST_FOR_CELLS and shortlist <= MOST_SHORTLISTED:
+            yield from self._coded(d, on)
+            if not is_available():  # a graph takes longest to build, and is no match for the compiled search
+                yield resolve(IndexSpec("hnsw", d, on), self._n, self._dim), shortlist
+
+    def _coded(self, d: int, on: tuple[tuple[str, int], ...]) -> Iterator[tuple[IndexSpec, int]]:
+        """Yield product codes over a prefix that can keep the recall, and the shortlists they need."""
+        front = trained_front(resolve(IndexSpec("ivf-pq", d, on), self._n, self._dim), self._rows)
+        base, judge = front(self._rows), self._judge_on_sample(BOUND_QUERIES)
+        asked = {name: front(one.xq) for name, one in judge.sets.items()}
+        cells = cells_of(base, default_nlist(len(base)))
+        for width in (width for width in CODE_WIDTHS if d % width == 0):
+            for centroids in (None, cells):
+                needed = coded_shortlist(base, asked, judge, self.wish.recall, m=d // width, centroids=centroids)
+                params = (*on, ("m", d // width), *(() if centroids is None else ((RESIDUAL, 1),)))
+                if needed is not None:
+                    yield resolve(IndexSpec("ivf-pq", d, tuple(sorted(params))), self._n, self._dim), needed
 
     def _cost(self, spec: IndexSpec, shortlist: int) -> float:
         indexer = family(spec.family)

@@ -180,6 +180,43 @@ def test_batches_on_several_threads_answer_as_one_query_does() -> None:
         np.testing.assert_array_equal(batch.ids[i], one.ids[0])
 
 
+@pytest.mark.parametrize("score", [0.49999997, -2.5, 2.5, 0.0])
+def test_rows_at_the_edge_of_a_bin_are_not_lost(score: float) -> None:
+    """Code scores are all alike, and just where counting and comparing round apart."""
+    given = parts(100)
+    books = np.zeros((4, 16, 2), np.float32)
+    books[0, :, 0] = score
+    xq = np.zeros((1, 8), np.float32)
+    xq[0, 0] = 1
+    answers = {"scores": np.empty((1, 50), np.float32), "ids": np.empty((1, 50), np.int64)}
+    asked(_probe.Cells(*(given | {"books": books}).values()), k=50, shortlist=0, xq=xq, **answers)
+    assert (answers["ids"] >= 0).all()
+    np.testing.assert_allclose(answers["scores"], score, rtol=1e-6)
+
+
+def test_cells_and_rows_that_are_no_numbers_take_no_place() -> None:
+    """A file can hold anything: what has no score is not counted, and not answered."""
+    n, d = 120, 8
+    stored = np.ones((n, d), np.float32)
+    stored[::7] = np.nan
+    given = parts(n) | {
+        "centroids": np.array([[0] * 8, [np.inf, -np.inf, *[0] * 6]], np.float16),
+        "codes": [np.zeros(64 * 2, np.uint8)] * 2,
+        "ids": [np.arange(60), np.arange(60, 120)],
+        "stored": stored,
+        "shape": (d, d, d, 2, 4, n, 4, 1),
+    }
+    for shortlist in (0, 20, 120):
+        answers = {"scores": np.empty((1, 20), np.float32), "ids": np.empty((1, 20), np.int64)}
+        asked(_probe.Cells(*given.values()), k=20, nprobe=2, margin=9.0, shortlist=shortlist, **answers)
+        kept = answers["ids"][0][answers["ids"][0] >= 0]
+        assert len(set(kept.tolist())) == len(kept)
+        assert np.isfinite(answers["scores"][0][: len(kept)]).all()
+        if shortlist:
+            assert not np.isnan(stored[kept]).any()
+            assert len(kept) > 10
+
+
 # -- what it refuses -----------------------------------------------------------------------------
 
 
@@ -190,7 +227,7 @@ def parts(n: int = 64, d: int = 8) -> dict[str, object]:
         "matrix": b"",
         "centroids": np.zeros((1, d), np.float16),
         "books": np.zeros((m, 16, d // m), np.float32),
-        "codes": [np.zeros(n * m // 2, np.uint8)],
+        "codes": [np.zeros(-(-n // 32) * 32 * m // 2, np.uint8)],
         "ids": [np.arange(n, dtype=np.int64)],
         "stored": np.ones((n, d), np.float32),
         "shape": (d, d, d, 1, m, n, 4, 0),

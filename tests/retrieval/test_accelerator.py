@@ -10,6 +10,7 @@ import pytest
 
 from engine.api import Collection
 from engine.retrieval.accelerator import Accelerator
+from engine.retrieval.explain import explain
 from engine.retrieval.searcher import Searcher
 from indexers.base import MISSING
 from indexers.errors import DependencyMissing, InvalidInput, InvalidSpec
@@ -145,6 +146,20 @@ def test_plans_that_are_not_for_a_device_are_refused(searching: Open, plan: str,
     there = searching("cpu")
     with pytest.raises(InvalidSpec, match=reason):
         there.search(there.check_queries(np.ones((1, D))), 5, SearchPlan.parse(plan))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_where_nobody_names_a_plan_it_scans(searching: Open, device: str) -> None:
+    """The collection's own plan is for the CPU: `ivf-pq`, most often."""
+    there = searching(device)
+    there.default_plan = SearchPlan.parse("ivf-pq@32:margin=100 | 100@64")
+    xq = there.check_queries(structured(N, D, seed=11).xq)
+    truth = exact_search(stored(there), xq, 10)
+    found = there.search(xq, 10)
+    assert recall(found.ids, truth, scores=found.scores) == 1.0
+    assert there.search(xq, 5, dim=32).ids.shape == (len(xq), 5)
+    assert there.search(xq, 3000).ids.shape == (len(xq), 3000)
+    assert explain(there, xq[:1], 10, SearchPlan.parse(PLANS[0])).recall > 0.5
 
 
 @pytest.mark.skipif(gpu_count() > 0, reason="there is a GPU")
