@@ -47,8 +47,8 @@ CONTESTS = (
 WHY = {
     "cold_p50": "Who reads a whole file while loading has nothing cold left afterwards; nestvec maps it.",
     "load": "What is only mapped, and checked by nobody, is loaded at once.",
-    "build": "nestvec's build names every row, writes shards and a second index for exact search, and measures plans as "
-    "well; its index alone is timed below.",
+    "build": "nestvec's build names every row, writes shards and a second index for exact search, and measures plans "
+    "as well; its index alone is timed below.",
     "index_bytes": "The stored vectors are of float16, for exact scores.",
     "anonymous": "Mapped, they keep codes or vectors in pages of files, as nestvec does; what is left is libraries.",
 }
