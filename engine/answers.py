@@ -14,7 +14,6 @@ import numpy as np
 
 from engine.collection.snapshot import Item, Snapshot
 from engine.retrieval.searcher import Searcher
-from indexers.base import MISSING
 from indexers.errors import CollectionError
 from indexers.plan import SearchPlan
 from indexers.vectors import FloatArray, IdArray
@@ -59,8 +58,8 @@ class Answers:
 
 
 def _without(row: int | None, one: Answers, k: int) -> Answers:
-    """Return k answers, without a row."""
-    keep = np.flatnonzero(one._positions != (MISSING if row is None else row))[:k]
+    """Return k answers, without a row if it is named."""
+    keep = np.flatnonzero(one._positions != row)[:k] if row is not None else slice(k)
     return replace(one, scores=one.scores[keep], ids=one.ids[keep], _positions=one._positions[keep])
 
 
@@ -87,13 +86,13 @@ def answer_all(
         leave_out: a row for each query that must not answer it, or None; empty for none at all.
     """
     queries = searcher.check_queries(xq)
-    if all(position is None for position in leave_out):
-        found = searcher.search(queries, k, plan, dim=dim)
-        whole = zip(names, found.scores, snapshot.ids[found.ids], found.ids, strict=True)
-        return [Answers(name, scores, ids, snapshot, rows) for name, scores, ids, rows in whole]
-    found = searcher.search(queries, k + 1, plan, dim=dim)
-    some = zip(names, found.scores, found.ids, leave_out, strict=True)
-    return [_without(out, Answers(name, s, snapshot.ids[rows], snapshot, rows), k) for name, s, rows, out in some]
+    more = any(position is not None for position in leave_out)
+    found = searcher.search(queries, k + more, plan, dim=dim)
+    columns = zip(names, found.scores, snapshot.ids[found.ids], found.ids, strict=True)
+    answers = [Answers(name, scores, ids, snapshot, rows) for name, scores, ids, rows in columns]
+    if not more:
+        return answers
+    return [_without(row, one, k) for row, one in zip(leave_out, answers, strict=True)]
 
 
 def find(snapshot: Snapshot, item: str | Path | int) -> int | None:

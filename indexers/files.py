@@ -20,7 +20,7 @@ import faiss
 
 from indexers.base import FaissIndex, IndexSpec
 from indexers.errors import CorruptCollection
-from indexers.prefix import blank_front
+from indexers.prefix import blank_front, unwrap
 from indexers.registry import family
 
 LOOP_LIMIT = 100_000_000
@@ -92,7 +92,7 @@ def _check_kind(index: FaissIndex, spec: IndexSpec, full_dim: int, rows: int, pa
     FAISS takes each size in a file on trust: where one part is shorter than the next expects,
     a search reads memory that is not its own.
     """
-    chain, inner = _unwrap(index)
+    chain, inner = unwrap(index)
     wanted = [*map(_step, blank_front(spec, full_dim).steps(drawn=False)), *_parts(family(spec.family).create(spec))]
     found = [*map(_step, chain), *_parts(inner)]
     if found != wanted:
@@ -107,14 +107,6 @@ def _check_kind(index: FaissIndex, spec: IndexSpec, full_dim: int, rows: int, pa
     ivf = faiss.try_extract_index_ivf(inner)
     if ivf is not None:
         _check_lists(ivf, rows, path)
-
-
-def _unwrap(index: FaissIndex) -> tuple[list[FaissIndex], FaissIndex]:
-    """Return the transforms in front of an index, and the index itself."""
-    if not isinstance(index, faiss.IndexPreTransform):
-        return [], index
-    chain = [faiss.downcast_VectorTransform(index.chain.at(i)) for i in range(index.chain.size())]
-    return chain, faiss.downcast_index(index.index)
 
 
 def _step(step: FaissIndex) -> tuple[object, ...]:

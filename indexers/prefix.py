@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import faiss
 import numpy as np
+from numpy.typing import NDArray
 
 from indexers.axes import moments, principal_axes, turned_within
 from indexers.base import AXES, FaissIndex, IndexSpec
@@ -72,12 +73,18 @@ class Front:
 
 def trained_front(spec: IndexSpec, xt: FloatArray) -> Front:
     """Return the front of a resolved spec; principal axes are those of the sample, float32 [nt, D]."""
+    return front_along(spec, principal_axes(moments(xt))) if _flag(spec, AXES) else Front(spec, xt.shape[1])
+
+
+def front_along(spec: IndexSpec, axes: NDArray[np.float64]) -> Front:
+    """Return the front of a resolved spec, with principal axes [D, D], columns in order, if it wants any."""
+    full_dim = len(axes)
     if not _flag(spec, AXES):
-        return Front(spec, xt.shape[1])
-    axes = principal_axes(moments(xt))[:, : spec.dim]
+        return Front(spec, full_dim)
+    axes = axes[:, : spec.dim]
     if _flag(spec, ROTATE):
         axes = turned_within(axes, spec.dim, ROTATION_SEED)
-    return Front(spec, xt.shape[1], np.ascontiguousarray(axes.T, dtype=np.float32))
+    return Front(spec, full_dim, np.ascontiguousarray(axes.T, dtype=np.float32))
 
 
 def blank_front(spec: IndexSpec, full_dim: int) -> Front:
@@ -108,16 +115,21 @@ def wrap(inner: FaissIndex, front: Front) -> FaissIndex:
     return outer
 
 
+def unwrap(index: FaissIndex) -> tuple[list[FaissIndex], FaissIndex]:
+    """Return the transforms in front of an index, and the index itself: what `wrap` was given."""
+    if not isinstance(index, faiss.IndexPreTransform):
+        return [], index
+    chain = [faiss.downcast_VectorTransform(index.chain.at(i)) for i in range(index.chain.size())]
+    return chain, faiss.downcast_index(index.index)
+
+
 def matrix_of(index: FaissIndex) -> FloatArray | None:
     """Return the one matrix [d, w] that the first w numbers of a query go through before an index of ours.
 
     The product is to be normalised. Cutting comes before any rotation, and a rotation keeps lengths: so this, and when
     it is done, make no difference. None where there is none: then the first d numbers are to be.
     """
-    if not isinstance(index, faiss.IndexPreTransform):
-        return None
-    chain = [faiss.downcast_VectorTransform(index.chain.at(i)) for i in range(index.chain.size())]
-    matrices = [step for step in chain if isinstance(step, faiss.LinearTransform)]
+    matrices = [step for step in unwrap(index)[0] if isinstance(step, faiss.LinearTransform)]
     if not matrices:
         return None
     (matrix,) = matrices

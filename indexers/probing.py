@@ -11,7 +11,7 @@ is the observation of Li et al. (2020, SIGMOD), with a bound in place of a learn
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import NamedTuple
 
 import faiss
@@ -19,14 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexers.base import FaissIndex, Neighbors
-from indexers.prefix import matrix_of
+from indexers.prefix import matrix_of, unwrap
 from indexers.store import VectorStore
-from indexers.threads import available_cores
+from indexers.threads import available_cores, in_parts
 from indexers.vectors import FloatArray, IdArray
 
 try:
     from indexers._probe import Cells
-except (ImportError, NotImplementedError):  # no compiler, or another processor; `doctor` tells
+except ImportError:  # installed without a compiler, or for another kind of processor; `doctor` tells
     Cells = None  # type: ignore[assignment,misc]
 
 BITS = 4
@@ -48,6 +48,7 @@ class Probed(NamedTuple):
     visited: IdArray
 
 
+@cache
 def is_available(level: int = 0) -> bool:
     """Whether the compiled search is there, and this processor has what it needs."""
     if Cells is None:
@@ -73,7 +74,7 @@ class ProbedIndex:
     """
 
     def __init__(self, index: FaissIndex, store: VectorStore, level: int = 0) -> None:
-        ivf = faiss.downcast_index(faiss.extract_index_ivf(index))
+        ivf = unwrap(index)[1]
         # Buffers are held by `_cells`, but not who owns their memory.
         self._owners = index, store
         matrix = matrix_of(index)
@@ -117,26 +118,20 @@ class ProbedIndex:
         visited = np.empty(nq, np.int64)
         bitmap = b"" if allowed is None else allowed
 
-        cores = available_cores() if nq > FEWEST_AT_ONCE else 1
-        step = min(QUERIES_AT_ONCE, max(FEWEST_AT_ONCE, -(-nq // cores)))
-
-        def work(start: int) -> None:
-            part = slice(start, start + step)
+        def work(part: slice) -> None:
             self._cells.search(xq[part], k, nprobe, margin, shortlist, bitmap, scores[part], ids[part], visited[part])
 
-        if cores == 1:
+        if nq <= FEWEST_AT_ONCE:
             self._cells.search(xq, k, nprobe, margin, shortlist, bitmap, scores, ids, visited)
         else:
-            with ThreadPoolExecutor(cores) as pool:
-                list(pool.map(work, range(0, nq, step)))
+            in_parts(work, nq, min(QUERIES_AT_ONCE, max(FEWEST_AT_ONCE, -(-nq // available_cores()))))
         return Probed(Neighbors(scores, ids), visited)
 
 
 def suits(index: FaissIndex) -> bool:
     """Whether an index is of the kind that is searched here."""
-    found = faiss.try_extract_index_ivf(index)
-    ivf = None if found is None else faiss.downcast_index(found)
-    if ivf is None or not isinstance(ivf, faiss.IndexIVFPQFastScan):
+    ivf = unwrap(index)[1]
+    if not isinstance(ivf, faiss.IndexIVFPQFastScan):
         return False
     return bool(ivf.pq.nbits == BITS and ivf.bbs == BLOCK and ivf.pq.M <= MOST_CODES)
 

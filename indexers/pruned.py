@@ -25,7 +25,6 @@ from __future__ import annotations
 import mmap
 import struct
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -37,7 +36,7 @@ from indexers.axes import ROWS_AT_ONCE, moments, principal_axes, turned_within
 from indexers.base import MISSING, Neighbors
 from indexers.errors import CorruptCollection
 from indexers.store import VectorStore
-from indexers.threads import available_cores
+from indexers.threads import in_parts
 from indexers.vectors import FloatArray, IdArray
 
 try:
@@ -292,7 +291,6 @@ class PrunedIndex:
         """
         if floors is None:
             floors = np.full(len(xq), -np.inf, dtype=np.float32)
-        parts = [slice(start, start + QUERIES_AT_ONCE) for start in range(0, len(xq), QUERIES_AT_ONCE)]
         found = Found(
             Neighbors(np.empty((len(xq), k), np.float32), np.empty((len(xq), k), np.int64)),
             np.empty(len(xq), np.int64),
@@ -305,11 +303,7 @@ class PrunedIndex:
                 found.neighbors.scores[i], found.neighbors.ids[i] = best
                 found.bytes_read[i] = scanned * (WIDTH + 1) + len(candidates) * store.row_bytes
 
-        if len(parts) == 1:
-            work(parts[0])
-        else:
-            with ThreadPoolExecutor(available_cores()) as pool:
-                list(pool.map(work, parts))
+        in_parts(work, len(xq), QUERIES_AT_ONCE)
         return found
 
     def _candidates(

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from indexers.errors import InvalidInput
@@ -32,6 +33,24 @@ def available_cores() -> int:
     if not re.fullmatch("[0-9]{1,9}", wanted) or int(wanted) < 1:
         raise InvalidInput(f"{VARIABLE} must be a positive whole number, found {wanted!r}")
     return min(int(wanted), allowed)
+
+
+def in_parts(work: Callable[[slice], None], n: int, size: int) -> None:
+    """Work on slices of [0, n), on every core; on the calling thread where there is but one slice or one core.
+
+    Args:
+        work: on one slice; must let go of the interpreter lock for this to be of use.
+        n: end of the last slice.
+        size: of all slices but the last, ≥ 1.
+    """
+    parts = [slice(start, min(start + size, n)) for start in range(0, n, size)]
+    cores = available_cores()
+    if len(parts) <= 1 or cores == 1:
+        for part in parts:
+            work(part)
+    else:
+        with ThreadPoolExecutor(cores) as pool:
+            list(pool.map(work, parts))
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from engine.api import Collection
 from engine.ingest.derive import BuildOptions, build_indexes
 from engine.ingest.report import Silent
 from indexers.base import IndexSpec, Neighbors
+from indexers.gpu import gpu_count
 from indexers.vectors import FloatArray, IdArray
 
 Scores = NDArray[np.float64]
@@ -33,6 +34,9 @@ class Data(NamedTuple):
     xb: FloatArray
     xq: FloatArray
     xt: FloatArray
+
+
+needs_gpu = pytest.mark.skipif(gpu_count() == 0, reason="FAISS sees no GPU (faiss-cpu, or no driver)")
 
 
 def unit(x: NDArray[np.floating]) -> FloatArray:

@@ -18,7 +18,7 @@ from indexers.base import FaissIndex, IndexSpec, Neighbors
 from indexers.errors import DependencyMissing, InvalidSpec
 from indexers.gpu import LOCK, MOST_K, ON_DEVICE, gpu_count, is_out_of_memory, to_gpu
 from indexers.plan import SearchPlan
-from indexers.prefix import matrix_of
+from indexers.prefix import matrix_of, unwrap
 from indexers.registry import family
 from indexers.store import VectorStore
 from indexers.vectors import FloatArray, IdArray
@@ -128,11 +128,9 @@ class Accelerator:
             raise InvalidSpec(f"{spec} takes {size:,} bytes of the GPU, more than there are left; give it more memory")
         while size > self._left:
             self._left += self._indexes.popitem(last=False)[1].size
-        matrix, inner = matrix_of(index), index
-        if isinstance(index, faiss.IndexPreTransform):
-            inner = faiss.downcast_index(index.index)
+        matrix = matrix_of(index)
         held = Held(
-            self._copied(spec, inner),
+            self._copied(spec, unwrap(index)[1]),
             None if matrix is None else self._torch.from_numpy(np.ascontiguousarray(matrix.T)).to(self._device),
             size,
         )

@@ -214,9 +214,9 @@ class Searcher:
         if plan.index == EXACT:
             return plan
         factor = max(1, math.ceil(k / measured))
-        return self._probing(plan, math.sqrt(factor)).widened(k, factor)
+        return self._with_probes(plan, math.sqrt(factor)).widened(k, factor)
 
-    def _probing(self, plan: SearchPlan, factor: float) -> SearchPlan:
+    def _with_probes(self, plan: SearchPlan, factor: float) -> SearchPlan:
         """Return a plan with so many times the probes; one that a margin alone ends may visit all already."""
         if plan.margin and not plan.probe:
             return plan
@@ -380,7 +380,7 @@ class Searcher:
         plan = way.plan
         wider = SearchPlan(EXACT)
         if plan.stages[0].shortlist * WIDEN < len(self.store):
-            wider = self._probing(plan, WIDEN).widened(k, WIDEN)
+            wider = self._with_probes(plan, WIDEN).widened(k, WIDEN)
             if self.accelerator is not None and self.accelerator.refusal(wider) is not None:
                 wider = SearchPlan(EXACT)
         again = self._search(np.ascontiguousarray(xq[short]), k, self._way(k, wider, way.dim))

@@ -12,10 +12,9 @@ from indexers.errors import DependencyMissing
 from indexers.gpu import ON_DEVICE, clustering, gpu_count, is_out_of_memory, to_cpu, to_gpu
 from indexers.registry import FAMILIES, family, resolve
 from indexers.vectors import FloatArray, truncate
-from tests.conftest import prefix_scores, recall_of, structured
+from tests.conftest import needs_gpu, prefix_scores, recall_of, structured
 
 N, D = 4000, 64
-needs_gpu = pytest.mark.skipif(gpu_count() == 0, reason="FAISS sees no GPU (faiss-cpu, or no driver)")
 
 
 def spec_of(text: str) -> IndexSpec:

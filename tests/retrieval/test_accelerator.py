@@ -18,22 +18,12 @@ from indexers.exact import exact_search, recall
 from indexers.gpu import MOST_K, gpu_count
 from indexers.plan import EXACT, SearchPlan
 from indexers.vectors import FloatArray
-from tests.conftest import structured
+from tests.conftest import needs_gpu, structured
 
 N, D = 3000, 64
 ROWS_BYTES = N * D * 2
 STREAMED = 500_000  # bytes: not enough for the vectors, enough for each index
-needs_gpu = pytest.mark.skipif(gpu_count() == 0, reason="FAISS sees no GPU (faiss-cpu, or no driver)")
-DEVICES = [
-    "cpu",
-    pytest.param(
-        "cuda",
-        marks=[
-            pytest.mark.gpu,
-            pytest.mark.skipif(gpu_count() == 0, reason="FAISS sees no GPU (faiss-cpu, or no driver)"),
-        ],
-    ),
-]
+DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, needs_gpu])]
 PLANS = ["flat@24 | 100@64", "ivf-flat@32:nprobe=20 | 100@64", "flat@16 | 200@64", "flat@64 | 10@64"]
 SPECS = ["flat@24", "ivf-flat@32:nlist=20", "flat@16:axes=1", "flat@64", "ivf-pq@32:nlist=10"]
 

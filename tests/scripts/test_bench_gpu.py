@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from indexers.gpu import gpu_count
+from tests.conftest import needs_gpu
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "bench_gpu"
 
@@ -24,7 +25,7 @@ def test_without_a_gpu_nothing_is_measured_and_nothing_written(tmp_path: Path) -
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(gpu_count() == 0, reason="FAISS sees no GPU (faiss-cpu, or no driver)")
+@needs_gpu
 def test_a_small_run_writes_its_page(tmp_path: Path) -> None:
     page = tmp_path / "gpu.md"
     command = [sys.executable, str(SCRIPT), str(tmp_path / "data"), "--rows", "60000", "--page", str(page)]
