@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 
 import faiss
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.retrieval.judge import Judge
-from indexers.axes import moments, principal_axes
 from indexers.vectors import FloatArray, IdArray, truncate
 
 SHORTLISTS = (20, 30, 50, 75, 100, 150, 200, 300, 400, 600, 800)
@@ -31,20 +31,22 @@ def ladder(full_dim: int) -> tuple[int, ...]:
     return (*sorted(d for d in found if d < full_dim), full_dim)
 
 
-def needed_shortlists(xb: FloatArray, judge: Judge, target: float, *, axes: bool) -> dict[int, int]:
+def needed_shortlists(
+    xb: FloatArray, judge: Judge, target: float, *, axes: NDArray[np.float64] | None = None
+) -> dict[int, int]:
     """Return, by prefix dimension, the shortest of `SHORTLISTS` that can reach a recall on every kind of query.
 
     Args:
         xb: unit float32 [n, D], rows the judge's answers are among.
         judge: queries with exact answers.
         target: recall wanted.
-        axes: whether prefixes are of the principal axes, and not the vectors' own.
+        axes: [D, D], columns are principal axes whose prefixes are meant; the vectors' own if None.
 
     Returns:
         {d: shortlist}; a dimension at which none is long enough is left out.
     """
     aim = target + HEADROOM * (1 - target)
-    turned = principal_axes(moments(xb)).astype(np.float32) if axes else None
+    turned = None if axes is None else axes.astype(np.float32)
     base = xb if turned is None else xb @ turned
     asked = {name: one.xq if turned is None else one.xq @ turned for name, one in judge.sets.items()}
     found = {}
@@ -64,7 +66,7 @@ def coded_shortlist(
     target: float,
     *,
     m: int,
-    centroids: FloatArray | None = None,
+    nearest: FloatArray | None = None,
 ) -> int | None:
     """Return the shortest of `SHORTLISTS` that can reach a recall by product codes of a prefix, or None.
 
@@ -74,9 +76,8 @@ def coded_shortlist(
         judge: queries with exact answers.
         target: recall wanted on every kind of query.
         m: codes of four bits a row.
-        centroids: float32 [nlist, d], where codes are of what is left beside the nearest of them.
+        nearest: float32 [n, d], the centroid of each row's cell, where codes are of what is left beside it.
     """
-    nearest = None if centroids is None else centroids[(base @ centroids.T).argmax(axis=1)]
     coded = base if nearest is None else base - nearest
     quantizer = faiss.ProductQuantizer(base.shape[1], m, BITS)
     quantizer.train(coded[:TRAINED])
@@ -88,11 +89,11 @@ def coded_shortlist(
     return SHORTLISTS[enough[0]] if len(enough) else None
 
 
-def cells_of(base: FloatArray, nlist: int) -> FloatArray:
-    """Return rough centroids [nlist, d] of rows [n, d]: a few rounds of k-means."""
+def nearest_centroids(base: FloatArray, nlist: int) -> FloatArray:
+    """Return for each row [n, d] the centroid of its cell, of `nlist` rough ones: a few rounds of k-means."""
     means = faiss.Kmeans(base.shape[1], nlist, niter=ROUNDS, seed=SEED, spherical=True, min_points_per_centroid=1)
     means.train(base)
-    found: FloatArray = means.centroids
+    found: FloatArray = means.centroids[means.index.search(base, 1)[1][:, 0]]
     return found
 
 

@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
+from numpy.typing import NDArray
 
-from engine.retrieval.bounds import SHORTLISTS, best_of, cells_of, coded_shortlist, needed_shortlists
+from engine.retrieval.bounds import SHORTLISTS, best_of, coded_shortlist, nearest_centroids, needed_shortlists
 from engine.retrieval.coarse import Coarse, coarse_over
 from engine.retrieval.cost import coarse_bytes, index_bytes, rerank_bytes
 from engine.retrieval.curve import (
@@ -39,13 +40,14 @@ from engine.retrieval.curve import (
 )
 from engine.retrieval.judge import Judge, Queries, make_judge
 from engine.retrieval.searcher import Searcher
+from indexers.axes import moments, principal_axes
 from indexers.base import AXES, FaissIndex, IndexSpec
 from indexers.build import build, training_sample
 from indexers.errors import InvalidInput
 from indexers.exact import exact_search
 from indexers.ivf import RESIDUAL, default_nlist
 from indexers.plan import EXACT, SearchPlan, Stage
-from indexers.prefix import trained_front
+from indexers.prefix import front_along
 from indexers.probing import is_available
 from indexers.registry import family, resolve
 from indexers.store import Blocks, VectorStore
@@ -214,13 +216,22 @@ class _Tuner:
         asked = {name: Queries(one.xq) for name, one in some.sets.items()}
         return make_judge(asked, self.wish.k, lambda xq, k: exact_search(self._rows, xq, k))
 
+    @cached_property
+    def _bound_judge(self) -> Judge:
+        """The few queries that prefixes and codes are judged with."""
+        return self._judge_on_sample(BOUND_QUERIES)
+
+    @cached_property
+    def _axes(self) -> NDArray[np.float64]:
+        """Principal axes of the sample."""
+        return principal_axes(moments(self._rows))
+
     # -- 1. bounds -----------------------------------------------------------------------
 
     def bounds(self) -> dict[int, tuple[int, bool]]:
         """Return {d: (shortlist, principal axes or the vectors' own)} of the prefixes that can keep the recall."""
-        judge = self._judge_on_sample(BOUND_QUERIES)
-        own = needed_shortlists(self._rows, judge, self.wish.recall, axes=False)
-        turned = needed_shortlists(self._rows, judge, self.wish.recall, axes=True)
+        own = needed_shortlists(self._rows, self._bound_judge, self.wish.recall)
+        turned = needed_shortlists(self._rows, self._bound_judge, self.wish.recall, axes=self._axes)
         found = best_of(own, turned)
         told = ", ".join(f"{d} → {shortlist}{' (axes)' if on else ''}" for d, (shortlist, on) in found.items())
         self.say(f"shortlists that can do it, by prefix: {told or 'none'}")
@@ -252,14 +263,14 @@ class _Tuner:
 
     def _coded(self, d: int, on: tuple[tuple[str, int], ...]) -> Iterator[tuple[IndexSpec, int]]:
         """Yield product codes over a prefix that can keep the recall, and the shortlists they need."""
-        front = trained_front(resolve(IndexSpec("ivf-pq", d, on), self._n, self._dim), self._rows)
-        base, judge = front(self._rows), self._judge_on_sample(BOUND_QUERIES)
+        front = front_along(resolve(IndexSpec("ivf-pq", d, on), self._n, self._dim), self._axes)
+        base, judge = front(self._rows), self._bound_judge
         asked = {name: front(one.xq) for name, one in judge.sets.items()}
-        cells = cells_of(base, default_nlist(len(base)))
+        cells = nearest_centroids(base, default_nlist(len(base)))
         for width in (width for width in CODE_WIDTHS if d % width == 0):
-            for centroids in (None, cells):
-                needed = coded_shortlist(base, asked, judge, self.wish.recall, m=d // width, centroids=centroids)
-                params = (*on, ("m", d // width), *(() if centroids is None else ((RESIDUAL, 1),)))
+            for nearest in (None, cells):
+                needed = coded_shortlist(base, asked, judge, self.wish.recall, m=d // width, nearest=nearest)
+                params = (*on, ("m", d // width), *(() if nearest is None else ((RESIDUAL, 1),)))
                 if needed is not None:
                     yield resolve(IndexSpec("ivf-pq", d, tuple(sorted(params))), self._n, self._dim), needed
 
