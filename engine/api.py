@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from engine.answers import answer_all, as_items, find
-from engine.collection import layout
+from engine.collection import history, layout
 from engine.collection.changes import require_space
+from engine.collection.history import Version
 from engine.collection.paths import shown
 from engine.collection.snapshot import Snapshot
 from engine.collection.tuned import Tuning
@@ -164,6 +165,25 @@ class Collection(Opened):
         paths, below = ([one] if isinstance(one, str) else one for one in (paths, below))
         return self._changed(maintain.remove(self.root, paths, ids=ids, below=below))
 
+    def purge(
+        self,
+        paths: Sequence[str] = (),
+        *,
+        ids: Sequence[int] = (),
+        below: Sequence[str] = (),
+        listener: Listener | None = None,
+    ) -> tuple[Summary, tuple[int, ...]]:
+        """Take items out so that their bytes are in no file: rewrite the collection, and delete all older versions.
+
+        Returns:
+            what was done, and the versions that somebody still has open: they go with the next garbage collection.
+        """
+        paths, below = ([one] if isinstance(one, str) else one for one in (paths, below))
+        gone = maintain.remove(self.root, paths, ids=ids, below=below, forget=True)
+        self.refresh()
+        summary = self.compact(listener)
+        return replace(summary, removed=gone.removed), maintain.expire_all(self.root)
+
     def compact(self, listener: Listener | None = None) -> Summary:
         """Rewrite shards and indexes without what was removed."""
         heard = listener or Silent()
@@ -220,6 +240,14 @@ class Collection(Opened):
         _, found = tune_space(self.root, self.space_name, options or TuneOptions(), self._main, listener or Silent())
         self.refresh()
         return found
+
+    def versions(self) -> list[Version]:
+        """Return the versions that are kept, the newest first."""
+        return history.versions(self.root)
+
+    def rollback(self, version: int) -> Summary:
+        """Make what an older version was the newest again; see `collection.history.rollback`."""
+        return self._changed(Summary(version=history.rollback(self.root, version).version))
 
     def use(self, name: str) -> Summary:
         """Make a space the one that is searched where none is named, here and for everybody who opens it."""

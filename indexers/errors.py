@@ -17,7 +17,8 @@ A message says what was expected, what was found, and what to do::
     │   ├── NotACollection        the directory is missing, or is something else
     │   ├── UnsupportedFormat     written by a newer format version than this one reads
     │   ├── CorruptCollection     a file is missing, cut short, or has the wrong hash
-    │   ├── CommitConflict        another writer changed what this one depended on
+    │   ├── CommitConflict        another writer changed what this one depended on, or is at work
+    │   ├── DiskFull              no space left; nothing was changed
     │   └── ItemNotFound          no live item has that id or path
     └── DependencyMissing         an optional package is not installed, or two conflict
 """
@@ -87,6 +88,10 @@ class CorruptCollection(CollectionError):
 
 class CommitConflict(CollectionError):
     """Another writer changed something this change depended on."""
+
+
+class DiskFull(CollectionError):
+    """There was no space left for a file of the collection; nothing was changed."""
 
 
 class ItemNotFound(CollectionError, LookupError):

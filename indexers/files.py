@@ -24,6 +24,7 @@ from indexers.prefix import blank_front, unwrap
 from indexers.registry import family
 
 LOOP_LIMIT = 100_000_000
+WRITTEN_AT_ONCE = 1 << 20
 MAGIC = b"nestidx\x01"
 SIZES = ("d", "metric_type", "code_size", "nlist", "M2", "bbs")
 FOOTER = struct.Struct("<8sQ")
@@ -33,9 +34,28 @@ _reading = threading.Lock()
 
 
 def write_index(index: FaissIndex, path: Path) -> None:
-    """Write an index to a new file."""
-    faiss.write_index(index, str(path))
-    with path.open("ab") as out:
+    """Write an index to a new file.
+
+    Raises:
+        OSError: the disk is full, or worse.
+    """
+    failed: list[OSError] = []
+    with path.open("wb") as out:
+
+        def write(part: bytes) -> int:
+            try:
+                return out.write(part)
+            except OSError as error:  # FAISS would lose it
+                failed.append(error)
+                raise
+
+        # Not by name: what FAISS' own writer cannot flush when it closes the file is lost without an error.
+        try:
+            faiss.write_index(index, faiss.PyCallbackIOWriter(write, WRITTEN_AT_ONCE))
+        except (RuntimeError, OSError):
+            if failed:
+                raise failed[0] from None
+            raise
         out.write(FOOTER.pack(MAGIC, out.tell()))
 
 

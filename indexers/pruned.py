@@ -23,6 +23,7 @@ ADSampling (Gao & Long 2023) is a matter of chance for inner products, and is no
 from __future__ import annotations
 
 import mmap
+import os
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -58,6 +59,11 @@ ROUNDING = 1.0001
 CENTRED = 2.02
 # What is longer has more segments than the scan allows for.
 MOST_DIMENSIONS = 4096 * WIDTH
+
+
+def pruned_bytes(n: int, dim: int) -> int:
+    """Return how long the file of n rows × D is."""
+    return Layout(n, dim).size
 
 
 def is_available() -> bool:
@@ -133,7 +139,9 @@ def write_pruned(
     layout = Layout(n, xt.shape[1])
     with path.open("wb") as out:
         out.write(layout.header)
-        out.truncate(layout.size)
+        out.flush()
+        # Not only made longer: on a full disk, writing to a mapping of what is not there kills the process.
+        os.posix_fallocate(out.fileno(), 0, layout.size)
     arrays = {name: np.memmap(path, part.dtype, "r+", part.offset, part.shape) for name, part in layout.parts.items()}
     mean = xt.mean(axis=0)
     axes = _axes(xt, mean, queries)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from engine.cli import options
-from engine.cli.output import print_summary
+from engine.cli import FAILED, options
+from engine.cli.output import Terminal, print_summary, say
 
 
 @click.command()
@@ -16,6 +16,8 @@ from engine.cli.output import print_summary
 @click.option("--id", "ids", type=int, multiple=True, help="An item by its id; may be repeated.")
 @click.option("--below", multiple=True, metavar="FOLDER", help="Every item below a folder of its source.")
 @click.option("--space", metavar="NAME", help="Instead of items: a space that apply-head made.")
+@click.option("--purge", is_flag=True, help="Delete every trace of them now: see below.")
+@options.device
 @options.as_json
 def command(
     collection: Path,
@@ -23,6 +25,8 @@ def command(
     ids: tuple[int, ...],
     below: tuple[str, ...],
     space: str | None,
+    purge: bool,
+    device: str,
     as_json: bool,
 ) -> None:
     """Take items out of a collection; the pictures themselves stay where they are.
@@ -30,18 +34,33 @@ def command(
     PATH is relative to the source it was indexed from, or absolute. Removed items are no longer found; their
     bytes go with the next compact. A picture that still lies in its source comes back with the next `index` of it.
 
+    With --purge their bytes go now: the collection is rewritten without them, all older versions are deleted, and
+    with them the way back.
+
     \b
     Example:
         nestvec remove photos.nest 2019/blurred.jpg
+        nestvec remove photos.nest --below private --purge
         nestvec remove photos.nest --below 2019/screenshots --id 4711
         nestvec remove photos.nest --space nested
     """
+    from engine.api import Collection
     from engine.ingest.heads import remove_space
     from engine.ingest.maintain import remove
 
     if space is not None:
-        if paths or ids or below:
-            raise click.UsageError("give items or a --space, not both")
+        if paths or ids or below or purge:
+            raise click.UsageError("give items or a --space, not both; --purge is for items")
         print_summary(remove_space(collection, space), as_json=as_json, otherwise=f"space {space} removed")
+        return
+    if purge:
+        with Collection.open(collection, device=device) as opened:
+            summary, held = opened.purge(paths, ids=ids, below=below, listener=Terminal())
+        print_summary(summary, as_json=as_json)
+        if held:
+            numbers = ", ".join(map(str, held))
+            remedy = f"nestvec gc {collection} --older-than 0"
+            say(f"another program still has version {numbers} open; end it, then: {remedy}")
+            raise click.exceptions.Exit(FAILED)
         return
     print_summary(remove(collection, paths, ids=ids, below=below), as_json=as_json)

@@ -34,9 +34,10 @@ def command(collection: Path, as_json: bool) -> None:
     if as_json:
         print_json({"collection": str(collection), "problems": [asdict(problem) for problem in problems]})
     for problem in [] if as_json else problems:
-        remedy = f"rebuild it with: nestvec index SOURCE {collection} --rebuild" if problem.derived else "not derived"
-        click.echo(f"{problem.path}: {printable(problem.reason)} ({remedy})")
+        kind = "derived: it can be built again" if problem.derived else "not derived"
+        click.echo(f"{problem.path}: {printable(problem.reason)} ({kind})")
     if not problems and not as_json:
         click.echo("everything is as it was written")
     if problems:
+        click.echo(f"put it right with: nestvec repair {collection}", err=True)
         raise click.exceptions.Exit(FAILED)

@@ -33,7 +33,7 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from engine.collection import layout, manifest, verified
+from engine.collection import disk, layout, manifest, verified
 from engine.collection.manifest import FileRef, Manifest
 from indexers.errors import CollectionError, CommitConflict, CorruptCollection, NotACollection
 
@@ -56,47 +56,36 @@ def hash_file(path: Path) -> str:
     return blake3(max_threads=blake3.AUTO).update_mmap(str(path)).hexdigest()
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sync_file(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 @contextmanager
-def new_file(root: Path, folder: str, suffix: str) -> Iterator[NewFile]:
+def new_file(root: Path, folder: str, suffix: str, needed: int = 0) -> Iterator[NewFile]:
     """Write a file that appears whole or not at all, named by its hash.
 
-    On leaving the block without an error the file is flushed and renamed, and `.ref` is set.
+    On leaving the block without an error the file is flushed and renamed, and `.ref` is set. Until a version lists
+    it, `disk.writing` must keep garbage collection away.
 
     Args:
         root: the collection.
         folder: relative folder, made if missing.
         suffix: with the dot, e.g. ".parquet".
+        needed: bytes it will have, about; told if the disk is full.
+
+    Raises:
+        DiskFull: it does not fit.
     """
     target = root / folder
-    target.mkdir(parents=True, exist_ok=True)
-    new = NewFile(target / f"{layout.TEMPORARY}{uuid.uuid4().hex}{suffix}")
-    try:
-        yield new
-        _sync_file(new.temporary)
-        digest = hash_file(new.temporary)
-        final = target / f"{digest[: layout.HASH_DIGITS]}{suffix}"
-        size = new.temporary.stat().st_size
-        new.temporary.rename(final)
-        _sync_folder(target)
-    except BaseException:
-        new.temporary.unlink(missing_ok=True)
-        raise
+    with disk.room_for(root, f"a file of {folder}", needed):
+        disk.make_folder(target)
+        new = NewFile(target / f"{layout.TEMPORARY}{uuid.uuid4().hex}{suffix}")
+        try:
+            yield new
+            disk.sync_file(new.temporary)
+            digest = hash_file(new.temporary)
+            final = target / f"{digest[: layout.HASH_DIGITS]}{suffix}"
+            size = new.temporary.stat().st_size
+            disk.rename(new.temporary, final)
+        except BaseException:
+            disk.remove(new.temporary)
+            raise
     new.ref = FileRef(f"{folder}/{final.name}", size, digest, new.rows)
     verified.remember(root, new.ref)
 
@@ -179,11 +168,10 @@ def create(root: Path, make: Callable[[], Manifest]) -> Manifest:
         CommitConflict: another process made it in the meantime.
     """
     check_free(root)
-    (root / layout.VERSIONS).mkdir(parents=True, exist_ok=True)
-    _sync_folder(root.parent)
-    _sync_folder(root)
+    disk.make_folder(root / layout.VERSIONS)
     try:
-        return _publish(root, replace(make(), version=0), "create")
+        with disk.writing(root):
+            return _publish(root, replace(make(), version=0), "create")
     except FileExistsError as error:
         raise CommitConflict(f"another process made {root} in the meantime; run this again") from error
 
@@ -203,14 +191,34 @@ def commit(root: Path, change: Change, *, operation: str) -> Manifest:
     Raises:
         CommitConflict: the change does not apply any more, or the race was lost too often.
     """
-    for _ in range(ATTEMPTS):
-        base = read_version(root, current_version(root))
-        wanted = change(base)
-        if wanted == base:
-            return base
-        with contextlib.suppress(FileExistsError):
-            return _publish(root, wanted, operation)
+    current_version(root)  # a root that is no collection is named before anything is locked
+    with disk.writing(root):
+        for _ in range(ATTEMPTS):
+            base = read_version(root, current_version(root))
+            wanted = change(base)
+            if wanted == base:
+                return base
+            with contextlib.suppress(FileExistsError):
+                return _publish(root, wanted, operation)
     raise CommitConflict(f"{root}: another writer was faster {ATTEMPTS} times; try again")
+
+
+def supersede(root: Path, number: int, wanted: Manifest) -> Manifest:
+    """Publish a version after one that cannot be read, so that it is not the newest any more.
+
+    Args:
+        root: the collection.
+        number: of the newest version.
+        wanted: what is published, from an older one.
+
+    Raises:
+        CommitConflict: another process published something meanwhile.
+    """
+    try:
+        with disk.writing(root):
+            return _publish(root, replace(wanted, version=number), "repair")
+    except FileExistsError as error:
+        raise CommitConflict(f"another process changed {root} while it was repaired; run this again") from error
 
 
 def _publish(root: Path, wanted: Manifest, operation: str) -> Manifest:
@@ -231,33 +239,15 @@ def _publish(root: Path, wanted: Manifest, operation: str) -> Manifest:
     folder = root / layout.VERSIONS
     temporary = folder / f"{layout.TEMPORARY}{uuid.uuid4().hex}"
     target = root / layout.version_file(final.version)
-    try:
-        with temporary.open("x", encoding="ascii") as out:
-            out.write(final.to_json())
-            out.flush()
-            os.fsync(out.fileno())
-        _link(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(folder)
-    return final
-
-
-def _link(temporary: Path, target: Path) -> None:
-    """Give a finished file its name, failing if the name is taken."""
-    try:
-        os.link(temporary, target)
-    except FileExistsError:
-        raise
-    except OSError:
-        # FAT, exFAT and some network shares have no hard links: an exclusive create still
-        # decides the race, and a reader that sees a half-written version refuses its hash.
-        with target.open("xb") as out:
-            try:
-                out.write(temporary.read_bytes())
+    text = final.to_json()
+    with disk.room_for(root, f"version {final.version}", len(text)):
+        try:
+            with temporary.open("x", encoding="ascii") as out:
+                out.write(text)
                 out.flush()
                 os.fsync(out.fileno())
-            except BaseException:
-                # Half a version would be the newest, and refuse everybody: the disk may be full.
-                target.unlink(missing_ok=True)
-                raise
+            disk.link(temporary, target)
+        finally:
+            disk.remove(temporary)
+        disk.sync_folder(folder)
+    return final

@@ -21,8 +21,11 @@ lists do not exist.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 FORMAT = 1
 VERSIONS = "versions"
@@ -69,6 +72,20 @@ def is_file_of(path: str, blake3: str) -> bool:
     """Whether a path taken from a version file is one that nestvec would have given to content of that hash."""
     match = _FILE.fullmatch(path)
     return match is not None and _HASH.fullmatch(blake3) is not None and match["stem"] == blake3[:HASH_DIGITS]
+
+
+def is_own(path: str) -> bool:
+    """Whether a path, relative to the collection, is one that nestvec gives to a file, or to one it is writing."""
+    return _FILE.fullmatch(path) is not None or path.rpartition("/")[2].startswith(TEMPORARY)
+
+
+def folders(root: Path) -> Iterator[str]:
+    """Yield the folders of a collection that hold files, whether they are there or not, relative to it."""
+    yield from (VERSIONS, ITEMS, LOOKUP, DELETES, FAILURES)
+    with contextlib.suppress(FileNotFoundError):
+        for space in sorted(os.listdir(root / SPACES)):
+            if is_space_name(space):
+                yield from (space_folder(space, kind) for kind in (EMBEDDINGS, ENCODER, VECTORS, INDEXES, HEADS))
 
 
 def is_head_of(path: str, space: str) -> bool:

@@ -52,10 +52,10 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
-def write_lookup(root: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> FileRef:
-    """Write item shards as one lookup file, holding no more than a batch of them in memory."""
+def write_lookup(root: Path, tables: Iterable[pa.Table], schema: pa.Schema, needed: int = 0) -> FileRef:
+    """Write item shards as one lookup file, holding no more than a batch of them in memory; see `new_file`."""
     with (
-        new_file(root, layout.LOOKUP, ".arrow") as new,
+        new_file(root, layout.LOOKUP, ".arrow", needed) as new,
         pa.OSFile(str(new.temporary), "wb") as sink,
         pa.ipc.new_file(sink, schema) as writer,
     ):
@@ -139,6 +139,10 @@ class Lookup:
             return {name: column[row].as_py() for name, column in self._columns[at]}
         except (pa.ArrowException, UnicodeDecodeError) as error:
             raise CorruptCollection(f"row {position} of the items cannot be read: {error}") from error
+
+    def table(self, first: int, rows: int) -> pa.Table:
+        """Return consecutive rows of a file that was opened without a tail, all columns."""
+        return pa.Table.from_batches(self._batches).slice(first, rows)
 
     def column(self, name: str) -> np.ndarray:
         """Return a column of every row, a numeric one, as one array."""

@@ -64,7 +64,7 @@ def vector_shard_rows(dim: int, dtype: str) -> int:
 
 def write_table(root: Path, folder: str, table: pa.Table) -> FileRef:
     """Write a table as one immutable Parquet file."""
-    with new_file(root, folder, ".parquet") as new:
+    with new_file(root, folder, ".parquet", table.nbytes) as new:
         pq.write_table(table, new.temporary, compression="zstd", write_page_checksum=True, row_group_size=SHARD_ROWS)
         new.rows = table.num_rows
     return written(new)
@@ -124,7 +124,7 @@ def write_embeddings(root: Path, space: str, ids: IdArray, vectors: StoredArray,
     stored = vectors.astype(check_dtype(dtype), copy=False)
     column = pa.FixedSizeListArray.from_arrays(pa.array(stored.reshape(-1)), stored.shape[1])
     table = pa.table({"id": pa.array(ids), "vector": column})
-    with new_file(root, layout.space_folder(space, layout.EMBEDDINGS), ".parquet") as new:
+    with new_file(root, layout.space_folder(space, layout.EMBEDDINGS), ".parquet", table.nbytes) as new:
         # Mantissas do not compress; a dictionary of them would only cost.
         pq.write_table(
             table,

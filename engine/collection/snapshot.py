@@ -50,6 +50,25 @@ class Item:
     meta: dict[str, Any]
 
 
+def _pin(path: Path) -> int | None:
+    """Open a version file with a shared lock; None if it is gone, or was collected while this waited for the lock."""
+    try:
+        pin = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        # Some network shares have no locks; nothing but garbage collection needs them.
+        with contextlib.suppress(OSError):
+            fcntl.flock(pin, fcntl.LOCK_SH)
+        if path.exists():
+            return pin
+    except BaseException:
+        os.close(pin)
+        raise
+    os.close(pin)
+    return None
+
+
 class Snapshot:
     """A pinned version. Immutable, and safe to read from many threads."""
 
@@ -68,15 +87,14 @@ class Snapshot:
             CorruptCollection: its version file is damaged.
         """
         root = Path(root)
-        number = commit.current_version(root) if version is None else version
+        while True:
+            number = commit.current_version(root) if version is None else version
+            pin = _pin(root / layout.version_file(number))
+            if pin is not None:
+                break
+            if version is not None or commit.current_version(root) == number:
+                raise CorruptCollection(f"{root} has no version {number}; see `nestvec versions {root}`")
         try:
-            pin = os.open(root / layout.version_file(number), os.O_RDONLY)
-        except FileNotFoundError as error:
-            raise CorruptCollection(f"{root} has no version {number}") from error
-        try:
-            # Some network shares have no locks; nothing but garbage collection needs them.
-            with contextlib.suppress(OSError):
-                fcntl.flock(pin, fcntl.LOCK_SH)
             return cls(root, commit.read_version(root, number), pin)
         except BaseException:
             os.close(pin)

@@ -10,7 +10,8 @@ import numpy as np
 
 from engine.collection import commit, layout, verified
 from engine.collection.derived import head_of
-from engine.collection.manifest import FileRef
+from engine.collection.history import numbers
+from engine.collection.manifest import FileRef, Manifest
 from engine.collection.shards import check_vectors_finite
 from engine.collection.snapshot import Snapshot
 from indexers.errors import CollectionError
@@ -23,7 +24,7 @@ class Problem:
     Attributes:
         path: relative to the collection.
         reason: what was expected and what was found.
-        derived: whether it can be built again from the shards with `nestvec index --rebuild`.
+        derived: whether it can be built again from other files of the collection.
     """
 
     path: str
@@ -53,7 +54,7 @@ def verify(root: Path, progress: Callable[[int], None] = lambda _bytes: None) ->
             progress(ref.size)
         if not damaged:
             yield from _check_shards(snapshot)
-    yield from _older_versions(root)
+        yield from _older_versions(root, snapshot.manifest)
 
 
 def _is_derived(ref: FileRef) -> bool:
@@ -87,12 +88,18 @@ def _check_head(snapshot: Snapshot, space: str, ref: FileRef) -> Iterator[Proble
         yield Problem(ref.path, str(error), False)
 
 
-def _older_versions(root: Path) -> Iterator[Problem]:
-    """Check that the version before the newest can be read, if it is kept; it is what a rollback needs."""
-    number = commit.current_version(root) - 1
-    if not (root / layout.version_file(number)).exists():
-        return
-    try:
-        commit.read_version(root, number)
-    except CollectionError as error:
-        yield Problem(f"version {number}", str(error), False)
+def _older_versions(root: Path, newest: Manifest) -> Iterator[Problem]:
+    """Check that the versions before the newest can be read, and that their files are there: rollbacks need them."""
+    checked = {ref.path for ref in newest.files()}
+    for number in numbers(root):
+        path = layout.version_file(number)
+        if number >= newest.version or not (root / path).exists():  # it may be collected at any time
+            continue
+        try:
+            for ref in commit.read_version(root, number).files():
+                if ref.path not in checked:
+                    verified.check_size(root, ref)
+                checked.add(ref.path)
+        except CollectionError as error:
+            if (root / path).exists():
+                yield Problem(path, f"{error}; no rollback to version {number}", False)

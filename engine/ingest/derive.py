@@ -15,6 +15,7 @@ import numpy as np
 
 from engine.collection import changes, layout
 from engine.collection.commit import commit, new_file, written
+from engine.collection.disk import writing
 from engine.collection.lookup import union_schema, write_lookup
 from engine.collection.manifest import FileRef, IndexEntry, Manifest, Space
 from engine.collection.shards import read_items
@@ -22,12 +23,13 @@ from engine.collection.snapshot import Snapshot
 from engine.collection.tuned import PlanEntry, Tuning
 from engine.ingest.report import Listener
 from engine.retrieval.calibrate import calibrate, is_for, measured_again, query_sets
+from engine.retrieval.cost import index_bytes
 from engine.retrieval.searcher import Searcher
-from indexers.base import IndexSpec
+from indexers.base import FaissIndex, IndexSpec
 from indexers.build import BuildDevice, build, training_sample
 from indexers.errors import CommitConflict, CorruptCollection
 from indexers.files import write_index
-from indexers.pruned import MOST_DIMENSIONS, is_available, write_pruned
+from indexers.pruned import MOST_DIMENSIONS, is_available, pruned_bytes, write_pruned
 from indexers.registry import default_specs, resolve, resolve_all
 from indexers.store import Blocks, VectorStore, check_dtype
 from indexers.vectors import FloatArray
@@ -97,8 +99,8 @@ def build_indexes(root: Path, space: str, options: BuildOptions, listener: Liste
     with Snapshot.open(root) as snapshot:
         if space not in snapshot.manifest.spaces:
             raise CommitConflict(f"space {space!r} of {root} was removed before its indexes were built")
-        change = derived(snapshot, space, options, listener)
-    return commit(root, change, operation="build")
+        with writing(root):
+            return commit(root, derived(snapshot, space, options, listener), operation="build")
 
 
 def derived(
@@ -117,7 +119,7 @@ def derived(
     shards = len(manifest.items)
     lookup = manifest.lookup
     if lookup is None or lookup.shards < shards or not keep_lookup:
-        lookup = changes.cover(manifest, _write_lookup(snapshot), shards)
+        lookup = changes.cover(manifest, save_lookup(snapshot), shards)
     vectors = changes.cover(manifest, write_vectors(snapshot, space), shards)
     store = VectorStore.open(root / vectors.file.path)
     indexes = []
@@ -215,10 +217,12 @@ def _as_asked(spec: IndexSpec, rows: int, dim: int) -> IndexSpec:
     return replace(spec, params=tuple((name, value) for name, value in spec.params if usual.get(name) != value))
 
 
-def _write_lookup(snapshot: Snapshot) -> FileRef:
+def save_lookup(snapshot: Snapshot) -> FileRef:
+    """Write the items of all shards once more, for random access."""
     refs = snapshot.manifest.items
     schema = union_schema(table.schema for table in snapshot.item_tables())
-    return write_lookup(snapshot.root, (read_items(snapshot.root, ref) for ref in refs), schema)
+    needed = sum(ref.size for ref in refs)  # at least: the shards are compressed
+    return write_lookup(snapshot.root, (read_items(snapshot.root, ref) for ref in refs), schema, needed)
 
 
 def write_vectors(snapshot: Snapshot, space: str) -> FileRef:
@@ -231,7 +235,8 @@ def write_vectors(snapshot: Snapshot, space: str) -> FileRef:
     dtype = check_dtype(entry.dtype)
     header = {"descr": dtype.str, "fortran_order": False, "shape": (snapshot.rows, entry.dim)}
     folder = layout.space_folder(space, layout.VECTORS)
-    with new_file(snapshot.root, folder, ".npy") as new:
+    needed = snapshot.rows * entry.dim * dtype.itemsize
+    with new_file(snapshot.root, folder, ".npy", needed) as new:
         with new.temporary.open("wb") as out:
             np.lib.format.write_array_header_1_0(out, header)
             items = snapshot.item_tables(["id"])
@@ -246,9 +251,14 @@ def write_vectors(snapshot: Snapshot, space: str) -> FileRef:
 def _write_index(snapshot: Snapshot, space: str, spec: IndexSpec, store: VectorStore, options: BuildOptions) -> FileRef:
     sample = training_sample(spec, store, snapshot.deleted, options.texts, SEED)
     index = build(spec, Blocks(store.rows), sample, device=options.device)
-    with new_file(snapshot.root, layout.space_folder(space, layout.INDEXES), ".faiss") as new:
+    return save_index(snapshot.root, space, index, spec, len(store))
+
+
+def save_index(root: Path, space: str, index: FaissIndex, spec: IndexSpec, rows: int) -> FileRef:
+    """Write an index of a space."""
+    with new_file(root, layout.space_folder(space, layout.INDEXES), ".faiss", index_bytes(spec, rows)) as new:
         write_index(index, new.temporary)
-        new.rows = len(store)
+        new.rows = rows
     return written(new)
 
 
@@ -262,7 +272,8 @@ def save_pruned(snapshot: Snapshot, space: str, store: VectorStore, queries: Flo
         queries: unit float32 [m, D], a sample of queries that are not like the items, to serve them too.
     """
     rows = np.sort(np.random.default_rng(SEED).choice(len(store), min(len(store), PRUNED_SAMPLE), replace=False))
-    with new_file(snapshot.root, layout.space_folder(space, layout.INDEXES), ".pruned") as new:
+    needed = pruned_bytes(len(store), store.dim)
+    with new_file(snapshot.root, layout.space_folder(space, layout.INDEXES), ".pruned", needed) as new:
         write_pruned(new.temporary, Blocks(store.rows), len(store), store.gather(rows), queries)
         new.rows = len(store)
     return written(new)

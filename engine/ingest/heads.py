@@ -10,6 +10,7 @@ from pathlib import Path
 from engine.collection import changes, layout
 from engine.collection.commit import commit
 from engine.collection.derived import derive_shard, write_head
+from engine.collection.disk import writing
 from engine.collection.manifest import MOST_DIMENSIONS, FileRef, Manifest, Space
 from engine.collection.snapshot import Snapshot
 from engine.encoders.base import Encoder, Fingerprint
@@ -84,8 +85,9 @@ def apply_head(
             result = commit(root, changes.use_space(root, how.name), operation="use")
         else:
             _check(root, snapshot.manifest, head, how, str(path))
-            change = _prepared(snapshot, base, head, how, heard, load)
-            result = commit(root, change, operation="apply-head")
+            with writing(root):
+                change = _prepared(snapshot, base, head, how, heard, load)
+                result = commit(root, change, operation="apply-head")
     unindexed = tail_rows(result, how.name)
     return Summary(version=result.version, unindexed=unindexed, seconds=time.perf_counter() - started)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 
 from engine.collection import changes, layout
 from engine.collection.commit import commit
+from engine.collection.disk import writing
+from engine.collection.garbage import collect
 from engine.collection.lookup import conform, union_schema
 from engine.collection.manifest import FileRef, Manifest
 from engine.collection.paths import file_text
@@ -28,7 +31,9 @@ from indexers.vectors import IdArray
 Mask = NDArray[np.bool_]
 
 
-def remove(root: Path, paths: Sequence[str], *, ids: Sequence[int] = (), below: Sequence[str] = ()) -> Summary:
+def remove(
+    root: Path, paths: Sequence[str], *, ids: Sequence[int] = (), below: Sequence[str] = (), forget: bool = False
+) -> Summary:
     """Take items out of a collection; the files they came from are not touched.
 
     An item whose file is still in its source comes back with the next `index` of that source.
@@ -38,6 +43,7 @@ def remove(root: Path, paths: Sequence[str], *, ids: Sequence[int] = (), below: 
         paths: paths of items, relative to their source or absolute.
         ids: ids of items.
         below: folders, relative to their source or absolute: every item below them.
+        forget: whether what is told of items of their names that failed goes too.
 
     Raises:
         ItemNotFound: a path or id is not in the collection, or nothing lies below a folder. Nothing
@@ -56,8 +62,12 @@ def remove(root: Path, paths: Sequence[str], *, ids: Sequence[int] = (), below: 
                 raise ItemNotFound(f"no item lies below {folder!r} in {root}; folders are relative to their source")
             positions |= found
         rows = [snapshot.locate(position) for position in sorted(positions)]
-        bury = changes.bury(root, [(ref.path, row) for ref, row in rows])
-    result = commit(root, bury, operation="remove")
+        change = changes.bury(root, [(ref.path, row) for ref, row in rows])
+        if forget:
+            items = (snapshot.item(position) for position in positions)
+            names = frozenset((item.source, item.path) for item in items)
+            change = changes.chain(change, changes.record_failures(root, set(), (), paths=names))
+    result = commit(root, change, operation="remove")
     return Summary(version=result.version, removed=len(rows), seconds=time.perf_counter() - started)
 
 
@@ -91,15 +101,30 @@ def compact(root: Path, options: BuildOptions | None = None, listener: Listener 
         CommitConflict: another process changed the collection meanwhile.
     """
     started = time.perf_counter()
-    with Snapshot.open(root) as snapshot:
+    with Snapshot.open(root) as snapshot, writing(root):
         removed = len(snapshot.deleted)
         draft = _rewrite(snapshot)
-        change: changes.Change = _only_on(snapshot.manifest.version, draft)
+        change: changes.Change = only_on(snapshot.manifest.version, draft, "compact")
         if draft.rows:
             wanted = {name: _build(snapshot, name, options or BuildOptions(), draft.rows) for name in draft.spaces}
             change = changes.chain(change, derived_family(root, draft, wanted, listener or Silent()))
         result = commit(root, change, operation="compact")
     return Summary(version=result.version, removed=removed, seconds=time.perf_counter() - started)
+
+
+def expire_all(root: Path) -> tuple[int, ...]:
+    """Delete every version but the newest, and what only they need; return those that somebody still has open.
+
+    Raises:
+        CommitConflict: somebody is writing.
+    """
+    try:
+        return collect(root, older_than=timedelta(0)).held
+    except CommitConflict as error:
+        raise CommitConflict(
+            "the items are removed, and older versions still hold them, because another process is writing; "
+            f"when it is done, run: nestvec gc {root} --older-than 0"
+        ) from error
 
 
 def _build(snapshot: Snapshot, space: str, options: BuildOptions, rows: int) -> BuildOptions:
@@ -112,10 +137,12 @@ def _build(snapshot: Snapshot, space: str, options: BuildOptions, rows: int) -> 
     return for_space(options, snapshot, space, specs or kept or None)
 
 
-def _only_on(version: int, draft: Manifest) -> changes.Change:
+def only_on(version: int, draft: Manifest, verb: str) -> changes.Change:
+    """Put a version that was made from another in its place, if nothing has changed since."""
+
     def change(base: Manifest) -> Manifest:
         if base.version != version:
-            raise CommitConflict("another process changed the collection while it was compacted; run compact again")
+            raise CommitConflict(f"another process changed the collection meanwhile; run {verb} again")
         return draft
 
     return change

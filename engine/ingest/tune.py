@@ -9,15 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from engine.collection import changes, layout
-from engine.collection.commit import commit, new_file, written
+from engine.collection import changes
+from engine.collection.commit import commit
 from engine.collection.derived import map_queries
+from engine.collection.disk import writing
 from engine.collection.manifest import Covering, IndexEntry, Manifest
 from engine.collection.snapshot import Snapshot
 from engine.collection.tuned import BATCH, LATENCIES, CurvePoint, PlanEntry, Tuning
 from engine.encoders.base import Encoder
 from engine.ingest import run
-from engine.ingest.derive import save_pruned, tail_rows
+from engine.ingest.derive import save_index, save_pruned, tail_rows
 from engine.ingest.prompts import text_sample
 from engine.ingest.report import Listener
 from engine.retrieval.calibrate import ITEMS
@@ -27,7 +28,6 @@ from engine.retrieval.judge import INTERVAL, Judge, Queries, make_judge
 from engine.retrieval.searcher import Searcher
 from engine.retrieval.tune import Outcome, Wish, check_wish, tune
 from indexers.errors import CommitConflict, InvalidInput
-from indexers.files import write_index
 from indexers.plan import EXACT, SearchPlan
 from indexers.vectors import FloatArray, as_matrix, normalize
 
@@ -103,9 +103,10 @@ def tune_space(
         seen = [one.xq for name, one in chosen.items() if name != ITEMS]
         shifted = np.concatenate(seen) if seen else None
         found = tune(searcher, wish, judge, validated, shifted, listener.say)
-        pruned = _pruned_for(snapshot, space, searcher, shifted, chosen, listener)
-        change, tuning = _stored(snapshot, space, searcher, options, found, validated, pruned)
-    return commit(root, change, operation="tune"), tuning
+        with writing(root):
+            pruned = _pruned_for(snapshot, space, searcher, shifted, chosen, listener)
+            change, tuning = _stored(snapshot, space, searcher, options, found, validated, pruned)
+            return commit(root, change, operation="tune"), tuning
 
 
 def _exactly(searcher: Searcher) -> Callable[[FloatArray, int], Any]:
@@ -210,10 +211,9 @@ def _stored(
     entry = snapshot.manifest.space(space)
     indexes: tuple[IndexEntry, ...] = ()
     if found.tried is not None:
-        with new_file(snapshot.root, layout.space_folder(space, layout.INDEXES), ".faiss") as new:
-            write_index(found.tried.coarse.index, new.temporary)
-            new.rows = len(searcher.store)
-        covering = changes.cover(snapshot.manifest, written(new), searcher.indexed_shards)
+        tried = found.tried
+        file = save_index(snapshot.root, space, tried.coarse.index, tried.spec, len(searcher.store))
+        covering = changes.cover(snapshot.manifest, file, searcher.indexed_shards)
         indexes = (IndexEntry(covering, str(found.tried.spec)),)
     tuning = Tuning(
         target=options.recall,

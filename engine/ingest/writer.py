@@ -13,6 +13,7 @@ import pyarrow as pa
 from engine.collection import changes, layout
 from engine.collection.changes import Failure, Tombstone
 from engine.collection.commit import commit
+from engine.collection.disk import writing
 from engine.collection.manifest import Manifest
 from engine.collection.shards import ITEM_SCHEMA, META, SHARD_ROWS, as_new_shard, write_embeddings, write_table
 from engine.ingest.entries import Block, Entry, Listing
@@ -152,9 +153,13 @@ class ShardWriter:
 
     def flush(self, operation: str, *, bury: list[Tombstone] | None = None) -> Manifest:
         """Commit the rows gathered so far, tombstones, and the failures up to now."""
+        with writing(self.root):
+            return self._flush(operation, bury or [])
+
+    def _flush(self, operation: str, bury: list[Tombstone]) -> Manifest:
         rows, self._pending = self._pending, Pending()
         failures = changes.record_failures(self.root, self._sources, self.failures, paths=frozenset(self._paths))
-        wanted = [failures, changes.bury(self.root, rows.tombstones + (bury or []))]
+        wanted = [failures, changes.bury(self.root, rows.tombstones + bury)]
         if len(rows):
             wanted.insert(0, self._append(rows))
         result = commit(self.root, changes.chain(*wanted), operation=operation)

@@ -16,7 +16,7 @@ from blake3 import blake3
 
 from engine.collection import commit, layout
 from engine.collection.manifest import Manifest
-from indexers.errors import CollectionError, CommitConflict, CorruptCollection, NotACollection
+from indexers.errors import CollectionError, CommitConflict, CorruptCollection, DiskFull, NotACollection
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def test_without_links_a_full_disk_leaves_no_half_version(root: Path, monkeypatc
             raise error
 
     monkeypatch.setattr(os, "fsync", fsync)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(DiskFull, match=r"no space left .* needs [0-9]+ bytes, and [0-9,]+ are free"):
         commit.commit(root, one_more, operation="x")
     monkeypatch.undo()
     assert names(root / "versions") == ["0000000001.json"]

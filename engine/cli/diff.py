@@ -1,0 +1,39 @@
+"""`nestvec diff`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from engine.cli import options
+from engine.cli.output import print_json
+from engine.collection.paths import printable
+
+SIGNS = {"added": "+", "removed": "-", "changed": "~", "moved": ">", "relabelled": "#"}
+
+
+@click.command()
+@options.collection
+@click.argument("old", type=int)
+@click.argument("new", type=int, required=False)
+@options.as_json
+def command(collection: Path, old: int, new: int | None, as_json: bool) -> None:
+    """Say in which items version OLD differs from version NEW, or from the newest.
+
+    + added, - removed, ~ other content, > moved or renamed, # other caption or columns.
+
+    \b
+    Example:
+        nestvec versions photos.nest
+        nestvec diff photos.nest 12
+        nestvec diff photos.nest 12 15
+    """
+    from engine.collection.history import diff
+
+    for one in diff(collection, old, new):
+        if as_json:
+            print_json(one._asdict())
+            continue
+        was = "" if one.was is None else f"{one.was} > "
+        click.echo(f"{SIGNS[one.kind]} {printable(one.source)}: {printable(was + one.path)}")

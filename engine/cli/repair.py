@@ -1,0 +1,47 @@
+"""`nestvec repair`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from engine.cli import FAILED, options
+from engine.cli.output import Terminal, print_json
+from engine.collection.paths import printable
+
+
+@click.command()
+@options.collection
+@click.option("--accept-loss", is_flag=True, help="Give up what is nowhere else, and keep the rest.")
+@click.option("--encoder", metavar="SPEC", help="The same encoder, where its files are now.")
+@options.device
+@options.as_json
+def command(collection: Path, accept_loss: bool, encoder: str | None, device: str, as_json: bool) -> None:
+    """Find damaged files and put them right: from others that hold the same, or from the pictures.
+
+    What is derived is built again. Exits with 1 if something is nowhere else; --accept-loss then takes it out, and
+    the next `index` of the sources brings back what still is in them.
+
+    \b
+    Example:
+        nestvec verify photos.nest
+        nestvec repair photos.nest
+    """
+    from engine.ingest.repair import repair
+    from engine.ingest.run import RunOptions
+
+    done = repair(collection, RunOptions(encoder=encoder, device=device), Terminal(), accept_loss=accept_loss)
+    if as_json:
+        print_json({"collection": str(collection), **asdict(done)})
+    else:
+        for path, origin in done.restored:
+            click.echo(f"{path}: from {origin}")
+        for text in done.lost:
+            click.echo(f"{'given up' if accept_loss else 'lost'}: {printable(text)}")
+        if not done.restored and not done.lost:
+            click.echo("everything is as it was written")
+    if done.lost and not accept_loss:
+        click.echo("nestvec: nothing was changed; --accept-loss keeps the rest without what is lost", err=True)
+        raise click.exceptions.Exit(FAILED)

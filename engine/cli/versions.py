@@ -1,0 +1,36 @@
+"""`nestvec versions`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from engine.cli import options
+from engine.cli.output import human_bytes, print_json
+from engine.collection.paths import printable
+
+
+@click.command()
+@options.collection
+@options.as_json
+def command(collection: Path, as_json: bool) -> None:
+    """List the versions of a collection that are kept, the newest first.
+
+    Every change is a version. `gc` deletes old ones; until then `rollback` goes back to them.
+
+    \b
+    Example:
+        nestvec versions photos.nest
+    """
+    from engine.collection.history import versions
+
+    for one in versions(collection):
+        if as_json:
+            print_json(asdict(one))
+        elif one.problem is not None:
+            click.echo(f"{one.number:>6}  {printable(one.problem)}")
+        else:
+            items = f"{one.items:,} items"
+            click.echo(f"{one.number:>6}  {one.created}  {one.operation:<12}  {items:>18}  {human_bytes(one.bytes):>9}")

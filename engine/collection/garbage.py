@@ -1,0 +1,149 @@
+"""Garbage: versions nobody needs any more, and files that no version lists.
+
+What is needed is what the newest version lists, and every other that is kept or that a reader has open. A file
+goes only after no version file lists it, so a kill at any instant leaves every version that is still there whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from engine.collection import disk, layout
+from engine.collection.commit import current_version, read_version
+from engine.collection.history import numbers
+from indexers.errors import CollectionError
+
+KEPT = timedelta(days=7)
+WAIT_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """What was collected, or would be.
+
+    Attributes:
+        versions: numbers of the versions that go.
+        held: numbers of those that would go, but that a reader has open.
+        files: paths that go, relative to the collection; leftovers of killed writers among them.
+        bytes: of those files.
+    """
+
+    versions: tuple[int, ...]
+    held: tuple[int, ...]
+    files: tuple[str, ...]
+    bytes: int
+
+
+def collect(root: Path, *, older_than: timedelta = KEPT, dry_run: bool = False, wait: float = WAIT_SECONDS) -> Garbage:
+    """Delete versions older than an age, and every file that is listed by none of those that are left.
+
+    The newest version stays whatever its age, and so does any that a reader on this machine has open.
+
+    Args:
+        root: the collection.
+        older_than: age; zero for every version but the newest.
+        dry_run: whether only to say what would go.
+        wait: seconds to wait for writers.
+
+    Raises:
+        NotACollection: there is none at `root`.
+        CorruptCollection: the newest version cannot be read; what it needs is not known.
+        CommitConflict: somebody is writing.
+        CollectionError: the file system has no locks.
+    """
+    read_version(root, current_version(root))
+    with disk.collecting(root, wait=wait):
+        newest = current_version(root)
+        gone, held, kept = _expire(root, newest, datetime.now(UTC) - older_than, dry_run=dry_run)
+        needed = {ref.path for number in kept for ref in read_version(root, number).files()}
+        files = sorted(path for path in _files(root) if path not in needed)
+        size = sum((root / path).lstat().st_size for path in files)
+        if not dry_run:
+            _delete(root, files)
+    return Garbage(tuple(gone), tuple(held), tuple(files), size)
+
+
+def forget(root: Path, wanted: set[int]) -> list[int]:
+    """Delete versions, not their files, unless they are the newest or open; what cannot be locked is left.
+
+    For what a run has superseded itself: the listings of its first shards, say, which are parts of its last.
+    """
+    left = []
+    with contextlib.suppress(CollectionError), disk.collecting(root, wait=0):
+        newest = current_version(root)
+        left = [number for number in sorted(wanted) if number < newest and _release(root, number, dry_run=False)]
+        disk.sync_folder(root / layout.VERSIONS)
+    return left
+
+
+def _expire(root: Path, newest: int, before: datetime, *, dry_run: bool) -> tuple[list[int], list[int], list[int]]:
+    """Delete versions made before a time; return those that went, those that are open, and all that are left."""
+    gone: list[int] = []
+    held: list[int] = []
+    kept = [newest]
+    for number in numbers(root):
+        if number == newest:
+            continue
+        if not _is_older(root, number, before):
+            kept.append(number)
+        elif _release(root, number, dry_run=dry_run):
+            gone.append(number)
+        else:
+            held.append(number)
+            kept.append(number)
+    if gone and not dry_run:
+        disk.sync_folder(root / layout.VERSIONS)
+    return gone, held, kept
+
+
+def _is_older(root: Path, number: int, before: datetime) -> bool:
+    """Whether a version was made before a time; one that cannot be read is of no use at any age."""
+    try:
+        created = datetime.fromisoformat(read_version(root, number).created)
+    except (CollectionError, ValueError):
+        return True
+    return created.replace(tzinfo=created.tzinfo or UTC) <= before
+
+
+def _release(root: Path, number: int, *, dry_run: bool) -> bool:
+    """Delete a version file unless a reader holds it; say whether it went, or could."""
+    path = root / layout.version_file(number)
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        # Held until the name is gone: who waits for the lock finds that out, and opens a newer version.
+        free = disk.try_exclusive(handle, root)
+        if free and not dry_run:
+            disk.remove(path)
+        return free
+    finally:
+        os.close(handle)
+
+
+def _delete(root: Path, files: list[str]) -> None:
+    for path in files:
+        disk.remove(root / path)
+    for folder in sorted({(root / path).parent for path in files}, reverse=True):
+        disk.sync_folder(folder)
+        # A space that was removed leaves empty folders; the rest are made again when they are needed.
+        with contextlib.suppress(OSError):
+            if folder.name != layout.VERSIONS:
+                folder.rmdir()
+                folder.parent.rmdir()
+
+
+def _files(root: Path) -> Iterator[str]:
+    """Yield every file of a collection but its versions: what nestvec named, and what it had not named yet."""
+    for folder in layout.folders(root):
+        with contextlib.suppress(FileNotFoundError):
+            for name in os.listdir(root / folder):
+                path = f"{folder}/{name}"
+                if layout.is_own(path) and (root / path).is_file():
+                    yield path

@@ -1,0 +1,197 @@
+"""The versions a collection still has: list them, compare two, and go back to one.
+
+Versions are kept until garbage is collected; see `garbage`. Going back publishes the older listing as the newest
+version: nothing that came after it is undone on disk, and going forward again is going back to what was.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from engine.collection import layout
+from engine.collection.commit import commit, current_version, read_version
+from engine.collection.disk import writing
+from engine.collection.manifest import Manifest
+from engine.collection.snapshot import Snapshot
+from indexers.errors import CollectionError
+
+ADDED, REMOVED, CHANGED, MOVED, RELABELLED = KINDS = ("added", "removed", "changed", "moved", "relabelled")
+COMPARED = ["id", "source", "path", "content", "meta_key"]
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version that is kept.
+
+    Attributes:
+        number: what it is called.
+        created: when, ISO 8601 in UTC.
+        operation: the verb that made it.
+        items: how many it answers with.
+        bytes: of all files it lists, many of them shared with others.
+        problem: why it cannot be read; None where it can.
+    """
+
+    number: int
+    created: str
+    operation: str
+    items: int
+    bytes: int
+    problem: str | None = None
+
+
+def numbers(root: Path) -> list[int]:
+    """Return the numbers of the versions there are, ascending.
+
+    Raises:
+        NotACollection: there are none.
+    """
+    current_version(root)
+    found = (layout.version_number(name) for name in os.listdir(root / layout.VERSIONS))
+    return sorted(number for number in found if number is not None)
+
+
+def versions(root: Path) -> list[Version]:
+    """Return the versions there are, the newest first.
+
+    Raises:
+        NotACollection: there are none.
+    """
+    found = []
+    for number in reversed(numbers(root)):
+        try:
+            found.append(_described(read_version(root, number)))
+        except CollectionError as error:
+            if (root / layout.version_file(number)).exists():  # else it was collected between the two looks
+                found.append(Version(number, "", "", 0, 0, str(error)))
+    return found
+
+
+def _described(manifest: Manifest) -> Version:
+    dead = manifest.deletes.rows if manifest.deletes else 0
+    size = sum(ref.size for ref in manifest.files())
+    return Version(manifest.version, manifest.created, manifest.operation, manifest.rows - dead, size)
+
+
+def rollback(root: Path, number: int) -> Manifest:
+    """Publish an older version's listing as the newest version. Ids handed out since are not handed out again.
+
+    Raises:
+        CorruptCollection: there is no such version any more, or a file of it is missing or damaged.
+        CommitConflict: other writers were faster again and again.
+    """
+    with writing(root), Snapshot.open(root, number) as old:
+        old.ensure(old.manifest.files())
+
+        def change(base: Manifest) -> Manifest:
+            back = replace(old.manifest, version=base.version, next_id=max(base.next_id, old.manifest.next_id))
+            now = replace(base, created=back.created, operation=back.operation, writer=back.writer)
+            return base if now == back else back
+
+        return commit(root, change, operation="rollback")
+
+
+# -- comparing -------------------------------------------------------------------------------
+
+
+class Difference(NamedTuple):
+    """One item that is not the same in two versions.
+
+    Attributes:
+        kind: "added", "removed", "changed" (other content), "moved" (other name) or "relabelled" (caption or columns).
+        id: the item's.
+        source: its source; that of the newer version where it has one.
+        path: likewise.
+        was: its path before, where it was moved.
+    """
+
+    kind: str
+    id: int
+    source: str
+    path: str
+    was: str | None = None
+
+
+def diff(root: Path, old: int, new: int | None = None) -> list[Difference]:
+    """Return the items in which a version differs from an older one, by kind and then by path.
+
+    Shards that both versions list, and delete the same rows of, are not read.
+
+    Args:
+        root: the collection.
+        old: number of a version.
+        new: number of another; the newest if None.
+
+    Raises:
+        CorruptCollection: one of them is not there any more, or cannot be read.
+    """
+    with Snapshot.open(root, old) as before, Snapshot.open(root, new) as after:
+        was, now = _own_rows(before, after), _own_rows(after, before)
+    found = [*_only(ADDED, now, was), *_only(REMOVED, was, now), *_both(was, now)]
+    return sorted(found, key=lambda one: (KINDS.index(one.kind), one.source, one.path))
+
+
+def _own_rows(snapshot: Snapshot, other: Snapshot) -> pa.Table:
+    """Return the live rows of a version that are not live rows of the other as well, by id."""
+    alive = dict(_alive(snapshot, snapshot))
+    there = dict(_alive(other, snapshot))
+    parts = [pa.table({name: [] for name in COMPARED}, schema=_schema())]
+    for ref, table in zip(snapshot.manifest.items, _tables(snapshot, alive, there), strict=True):
+        if table is not None:
+            own = alive[ref.path] & ~there[ref.path] if ref.path in there else alive[ref.path]
+            parts.append(table.filter(pa.array(own)))
+    return pa.concat_tables(parts).sort_by("id").combine_chunks()
+
+
+def _schema() -> pa.Schema:
+    types = {"id": pa.int64(), "meta_key": pa.uint64()}
+    return pa.schema([pa.field(name, types.get(name, pa.string()), nullable=False) for name in COMPARED])
+
+
+def _alive(snapshot: Snapshot, wanted: Snapshot) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the mask of live rows of each shard of a version that another lists."""
+    listed = {ref.path for ref in wanted.manifest.items}
+    starts = snapshot.shard_starts
+    live = np.ones(snapshot.rows, dtype=bool)
+    live[snapshot.deleted] = False
+    for ref, start in zip(snapshot.manifest.items, starts, strict=False):
+        if ref.path in listed:
+            yield ref.path, live[start : start + ref.rows]
+
+
+def _tables(
+    snapshot: Snapshot, alive: dict[str, np.ndarray], there: dict[str, np.ndarray]
+) -> Iterator[pa.Table | None]:
+    """Yield the columns that are compared of each shard that has rows of its own, None for others."""
+    for number, ref in enumerate(snapshot.manifest.items):
+        if ref.path in there and not (alive[ref.path] & ~there[ref.path]).any():
+            yield None
+        else:
+            yield next(snapshot.item_tables(COMPARED, first=number)).cast(_schema())
+
+
+def _only(kind: str, table: pa.Table, other: pa.Table) -> Iterator[Difference]:
+    own = ~np.isin(table.column("id").to_numpy(), other.column("id").to_numpy())
+    for row in table.filter(pa.array(own)).to_pylist():
+        yield Difference(kind, row["id"], row["source"], row["path"])
+
+
+def _both(was: pa.Table, now: pa.Table) -> Iterator[Difference]:
+    """Yield what became of items that both have, in other rows."""
+    _, first, second = np.intersect1d(was.column("id").to_numpy(), now.column("id").to_numpy(), return_indices=True)
+    was, now = was.take(pa.array(first)), now.take(pa.array(second))
+    differs = {name: pc.not_equal(was.column(name), now.column(name)).to_numpy() for name in COMPARED}
+    for at in np.flatnonzero(np.logical_or.reduce(list(differs.values()))).tolist():
+        path, before = now.column("path")[at].as_py(), was.column("path")[at].as_py()
+        moved = bool(differs["path"][at] or differs["source"][at])
+        kind = CHANGED if differs["content"][at] else MOVED if moved else RELABELLED
+        source = now.column("source")[at].as_py()
+        yield Difference(kind, now.column("id")[at].as_py(), source, path, before if moved else None)

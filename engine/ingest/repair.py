@@ -1,0 +1,345 @@
+"""Repair: build again what is derived, put together again what is there twice, encode again what is not.
+
+Nothing is repaired in place: what a damaged file held goes into a new file, and one new version lists it. A shard of
+items is in the lookup as well, one of vectors in the matrix for reranking, or follows from its base and a head, or
+from the pictures it was made of. What is nowhere else is lost, and given up only if that is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from engine.collection import changes, layout, verified
+from engine.collection.changes import Tombstone
+from engine.collection.commit import commit, current_version, read_version, supersede
+from engine.collection.derived import derived_shard, family
+from engine.collection.disk import writing
+from engine.collection.history import numbers
+from engine.collection.manifest import MOST, Covering, FileRef, Manifest
+from engine.collection.shards import read_items, read_table
+from engine.collection.snapshot import Snapshot
+from engine.collection.verify import verify
+from engine.encoders.base import Encoder
+from engine.ingest.canaries import write_canaries
+from engine.ingest.derive import BuildOptions, chosen_specs, derived_family, fitting, save_lookup
+from engine.ingest.maintain import only_on
+from engine.ingest.report import Listener
+from engine.ingest.restore import items_from_lookup, vectors_from_matrix, vectors_from_sources
+from engine.ingest.run import RunOptions, available_options, encoder_of, for_space
+from indexers.errors import CollectionError, CorruptCollection, EncoderError
+
+
+@dataclass
+class Repaired:
+    """What a repair did.
+
+    Attributes:
+        version: the version it left behind.
+        restored: damaged files, and where their content was found.
+        lost: what could not be found anywhere, in words; given up if that was asked for, else still damaged.
+        given_up: whether what is lost was taken out.
+    """
+
+    version: int = 0
+    restored: list[tuple[str, str]] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    given_up: bool = False
+
+
+@dataclass
+class _Job:
+    """A repair under way: the version as it will be, and what is known of its files."""
+
+    root: Path
+    draft: Manifest
+    damaged: set[str]
+    load: Callable[[], Encoder]
+    done: Repaired
+    bury: set[Tombstone] = field(default_factory=set)
+
+    def is_damaged(self, part: FileRef | Covering | None) -> bool:
+        """Whether a file is one of those that are damaged."""
+        ref = part.file if isinstance(part, Covering) else part
+        return ref is not None and ref.path in self.damaged
+
+    def restored(self, ref: FileRef, origin: str) -> None:
+        """Note that a file's content was found."""
+        self.done.restored.append((ref.path, origin))
+
+
+def repair(root: Path, options: RunOptions, listener: Listener, *, accept_loss: bool = False) -> Repaired:
+    """Find what is damaged and put it right, as one new version.
+
+    Args:
+        root: the collection.
+        options: where to encode and to build, and which encoder if its files are elsewhere now.
+        listener: hears about progress.
+        accept_loss: give up what is nowhere else: the items of a shard, a derived space, or what the newest version
+            said. If not, a collection that has lost something is left as it is, and `Repaired.lost` says what.
+
+    Returns:
+        what was done; nothing if nothing was damaged.
+
+    Raises:
+        NotACollection: there is none at `root`.
+        CorruptCollection: no version of it can be read.
+        CommitConflict: another process changed the collection meanwhile.
+    """
+    done = Repaired(given_up=accept_loss)
+    with writing(root):
+        base = _newest_readable(root, done, accept_loss=accept_loss)
+        if base is None:
+            return done
+        done.version = base.version
+        damaged = {problem.path for problem in verify(root)} & {ref.path for ref in base.files()}
+        if not damaged:
+            return done
+        job = _Job(root, base, damaged, lambda: _encoder(base, options), done)
+        for part in (_deletes, _items, _small_files, _heads, _embeddings):
+            part(job)
+        if done.lost and not accept_loss:
+            return done
+        derived = _rebuilt(job, base, options, listener)
+        change = changes.chain(only_on(base.version, job.draft, "repair"), derived)
+        done.version = commit(root, change, operation="repair").version
+    return done
+
+
+def _encoder(manifest: Manifest, options: RunOptions) -> Encoder:
+    return encoder_of(manifest.space(), wanted=options.encoder, pool=options.pool, device=options.device)
+
+
+def _newest_readable(root: Path, done: Repaired, *, accept_loss: bool) -> Manifest | None:
+    """Return the newest version; if it cannot be read, what the one before said, published again."""
+    newest = current_version(root)
+    for number in reversed(numbers(root)):
+        try:
+            found = read_version(root, number)
+        except CorruptCollection:
+            continue
+        if number == newest:
+            return found
+        done.lost.append(
+            f"version {newest} cannot be read: what was done after version {number} ({found.created}, "
+            f"{found.operation}) is forgotten; index the sources again"
+        )
+        if not accept_loss:
+            return None
+        return supersede(root, newest, replace(found, next_id=max(found.next_id, _next_id(root))))
+    raise CorruptCollection(f"no version of {root} can be read")
+
+
+def _next_id(root: Path) -> int:
+    """Return an id above that of every item that was ever written: no id must come back as another item's."""
+    found = 0
+    for path in (root / layout.ITEMS).glob("*.parquet"):
+        try:
+            ids = pq.read_table(path, columns=["id"]).column("id").to_numpy()
+        except Exception:
+            continue
+        found = max(found, int(ids.max(initial=-1)) + 1)
+    return found if found < MOST else 0
+
+
+# -- what each kind of file held -------------------------------------------------------------
+
+
+def _items(job: _Job) -> None:
+    """Put damaged shards of items together again from the lookup; take out those that are lost, with their vectors."""
+    root, before = job.root, job.draft
+    lookup_whole = before.lookup is not None and not job.is_damaged(before.lookup)
+    found: dict[int, FileRef | None] = {}
+    for shard, ref in enumerate(before.items):
+        if job.is_damaged(ref):
+            found[shard] = items_from_lookup(root, before, shard) if lookup_whole else None
+            if found[shard] is None:
+                job.done.lost.append(f"{ref.path}: {ref.rows:,} items; index the sources again to get them back")
+            else:
+                job.restored(ref, "the lookup")
+    if not found:
+        return
+    renamed = {before.items[shard].path: new.path for shard, new in found.items() if new is not None}
+    gone = {shard for shard, new in found.items() if new is None}
+    lost = {before.items[shard].path for shard in gone}
+    job.bury = {(renamed.get(path, path), row) for path, row in job.bury if path not in lost}
+    items = tuple(new for shard, ref in enumerate(before.items) if (new := found.get(shard, ref)) is not None)
+    job.draft = _relisted(replace(before, items=items), gone)
+
+
+def _relisted(draft: Manifest, gone: set[int]) -> Manifest:
+    """Make what covers shards cover those of other names; where shards are gone, nothing derived is left."""
+
+    def cover(covering: Covering | None) -> Covering | None:
+        if covering is None or gone:
+            return None
+        return changes.cover(draft, covering.file, covering.shards)
+
+    spaces = {}
+    for name, entry in draft.spaces.items():
+        embeddings = tuple(ref for shard, ref in enumerate(entry.embeddings) if shard not in gone)
+        indexes = tuple(replace(e, covering=c) for e in entry.indexes if (c := cover(e.covering)) is not None)
+        parts = replace(entry, embeddings=embeddings, vectors=cover(entry.vectors), indexes=indexes)
+        spaces[name] = replace(parts, pruned=cover(entry.pruned))
+    return replace(draft, lookup=cover(draft.lookup), spaces=spaces)
+
+
+def _deletes(job: _Job) -> None:
+    """Gather the tombstones; where they are damaged, those of an older version, and of rows that were replaced."""
+    ref = job.draft.deletes
+    if ref is None:
+        return
+    job.draft = replace(job.draft, deletes=None)
+    if not job.is_damaged(ref):
+        job.bury = _tombstones(job.root, ref)
+        return
+    known, origin = _older_tombstones(job, ref)
+    listed = {one.path for one in job.draft.items}
+    job.bury = {one for one in known if one[0] in listed} | _replaced(job)
+    if len(job.bury) == ref.rows:
+        job.restored(ref, origin)
+    else:
+        missing = ref.rows - len(job.bury)
+        job.done.lost.append(f"{ref.path}: {missing:,} of {ref.rows:,} removals; what was removed is found again")
+
+
+def _tombstones(root: Path, ref: FileRef) -> set[Tombstone]:
+    table = read_table(root, ref)
+    return set(zip(table.column("shard").to_pylist(), table.column("row").to_pylist(), strict=True))
+
+
+def _older_tombstones(job: _Job, ref: FileRef) -> tuple[set[Tombstone], str]:
+    """Return the tombstones of the newest older version that still has them."""
+    for number in reversed(numbers(job.root)):
+        try:
+            older = read_version(job.root, number).deletes
+            if older is not None and older.path != ref.path:
+                verified.check_hash(job.root, older)
+                return _tombstones(job.root, older), f"version {number}"
+        except CollectionError:
+            continue
+    return set(), "rows that were replaced"
+
+
+def _replaced(job: _Job) -> set[Tombstone]:
+    """Return the rows whose id a later row has: a change writes a new row, and deletes the old one."""
+    seen: set[int] = set()
+    found: set[Tombstone] = set()
+    for ref in reversed([one for one in job.draft.items if not job.is_damaged(one)]):
+        ids = read_items(job.root, ref, ["id"]).column("id").to_numpy()
+        found |= {(ref.path, int(row)) for row in np.flatnonzero(np.isin(ids, list(seen)))}
+        seen |= set(ids.tolist())
+    return found
+
+
+def _small_files(job: _Job) -> None:
+    """Forget failures, which the next run finds again, and embed the canaries again."""
+    draft = job.draft
+    if draft.failures is not None and job.is_damaged(draft.failures):
+        job.restored(draft.failures, "nothing: the next index finds the failures again")
+        job.draft = draft = replace(draft, failures=None)
+    canaries = draft.space().canaries
+    if canaries is None or not job.is_damaged(canaries):
+        return
+    try:
+        new = write_canaries(job.root, layout.DEFAULT_SPACE, job.load())
+    except EncoderError as error:
+        job.done.lost.append(f"{canaries.path}: the encoder's canaries, without which it is not checked: {error}")
+        new = None
+    else:
+        job.restored(canaries, "the encoder")
+    job.draft = replace(draft, spaces={**draft.spaces, layout.DEFAULT_SPACE: replace(draft.space(), canaries=new)})
+
+
+def _heads(job: _Job) -> None:
+    """Take out spaces whose head is lost: texts cannot be sent into them, nor new items."""
+    for name, entry in list(job.draft.spaces.items()):
+        if entry.head is None or not job.is_damaged(entry.head) or name not in job.draft.spaces:
+            continue
+        gone = set(family(job.draft, name))
+        job.done.lost.append(f"{entry.head.path}: the head of space {name!r}; apply it again")
+        spaces = {key: one for key, one in job.draft.spaces.items() if key not in gone}
+        default = layout.DEFAULT_SPACE if job.draft.default in gone else job.draft.default
+        job.draft = replace(job.draft, spaces=spaces, default=default)
+
+
+def _embeddings(job: _Job) -> None:
+    """Put damaged shards of vectors together again, those of a base before those that follow from it."""
+    for name in family(job.draft, layout.DEFAULT_SPACE):
+        for shard, ref in enumerate(job.draft.space(name).embeddings):
+            if job.is_damaged(ref):
+                new = _vectors(job, name, shard, ref)
+                entry = job.draft.space(name)
+                embeddings = (*entry.embeddings[:shard], new, *entry.embeddings[shard + 1 :])
+                job.draft = replace(job.draft, spaces={**job.draft.spaces, name: replace(entry, embeddings=embeddings)})
+
+
+def _vectors(job: _Job, space: str, shard: int, ref: FileRef) -> FileRef:
+    root, draft = job.root, job.draft
+    entry = draft.space(space)
+    new = None
+    if not job.is_damaged(entry.vectors):
+        ids = read_items(root, draft.items[shard], ["id"]).column("id").to_numpy()
+        new = vectors_from_matrix(root, draft, space, shard, ids)
+    if new is not None:
+        job.restored(ref, "the matrix for reranking")
+    elif entry.base is not None:
+        new = derived_shard(root, draft, space, draft.space(entry.base).embeddings[shard], {})
+        job.restored(ref, f"space {entry.base} and the head")
+    else:
+        path = draft.items[shard].path
+        dead = {row for other, row in job.bury if other == path}
+        new, lost = vectors_from_sources(root, draft, shard, dead, job.load)
+        job.bury |= {(path, one.row) for one in lost}
+        job.done.lost += [f"{one.path}: its vector; the source is gone, or has changed since" for one in lost]
+        if len(lost) < ref.rows - len(dead):
+            job.restored(ref, "the sources")
+    return new
+
+
+# -- what is derived -------------------------------------------------------------------------
+
+
+def _rebuilt(job: _Job, base: Manifest, options: RunOptions, listener: Listener) -> changes.Change:
+    """Bury what is lost, and return the change that lists anew what is derived, where something of it is damaged."""
+    draft = changes.bury(job.root, job.bury)(job.draft)
+    lookup, due = draft.lookup, []
+    for name, entry in draft.spaces.items():
+        own = [entry.vectors, entry.pruned, *(one.covering for one in entry.indexes)]
+        damaged = [part.file for part in own if part is not None and job.is_damaged(part)]
+        for ref in damaged:
+            job.restored(ref, "the shards")
+        if draft.rows and (damaged or entry.vectors is None):
+            due.append(name)
+            cleared = replace(entry, vectors=None, indexes=(), pruned=None)
+            draft = replace(draft, spaces={**draft.spaces, name: cleared})
+    if lookup is not None and job.is_damaged(lookup):
+        job.restored(lookup.file, "the shards of items")
+        draft = replace(draft, lookup=None)
+        if draft.rows and not due:
+            whole = save_lookup(Snapshot(job.root, draft, -1))
+            draft = replace(draft, lookup=changes.cover(draft, whole, len(draft.items)))
+    job.draft = draft if draft.rows else _emptied(draft)
+    return derived_family(job.root, job.draft, _how(job, base, due, options, listener), listener)
+
+
+def _how(job: _Job, base: Manifest, due: list[str], options: RunOptions, listener: Listener) -> dict[str, BuildOptions]:
+    """Return how to build each space that is due: with the indexes it had."""
+    if not due:
+        return {}
+    snapshot = Snapshot(job.root, job.draft, -1)
+    build = available_options(job.load, snapshot, options, listener)
+    kept = {name: fitting(chosen_specs(base, name), job.draft.rows) or None for name in due}
+    return {name: for_space(build, snapshot, name, specs) for name, specs in kept.items()}
+
+
+def _emptied(draft: Manifest) -> Manifest:
+    spaces = {
+        name: replace(entry, vectors=None, indexes=(), pruned=None, plans=(), tuning=None)
+        for name, entry in draft.spaces.items()
+    }
+    return replace(draft, lookup=None, spaces=spaces)

@@ -1,0 +1,157 @@
+"""Vectors and items that a damaged shard held, from where else they are: a derived file, the base, or the source."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from engine.collection import layout
+from engine.collection.lookup import Lookup
+from engine.collection.manifest import FileRef, Manifest, Space
+from engine.collection.paths import path_bytes
+from engine.collection.shards import ITEM_SCHEMA, as_new_shard, read_items, write_embeddings, write_table
+from engine.encoders.base import Encoder
+from engine.ingest.pictures import DEFAULT_MAX_PIXELS
+from engine.ingest.pipeline import Skipped, encode_pictures
+from engine.ingest.sources import TableOptions, open_sources
+from engine.ingest.unit import contents_of, unit_rows
+from indexers.errors import NestvecError
+from indexers.store import StoredArray, VectorStore
+from indexers.threads import available_cores
+from indexers.vectors import FloatArray, IdArray
+
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A row whose vector is to be made again.
+
+    Attributes:
+        row: its number in the shard.
+        source: name of its source.
+        path: in it.
+        content: hash of what it was made from.
+    """
+
+    row: int
+    source: str
+    path: str
+    content: str
+
+
+def items_from_lookup(root: Path, manifest: Manifest, shard: int) -> FileRef | None:
+    """Write a shard of items again from the lookup, which holds the same rows; None if it does not cover them."""
+    covering = manifest.lookup
+    if covering is None or shard >= covering.shards:
+        return None
+    lookup = Lookup.open(root / covering.file.path, manifest.rows_in(covering.shards), ())
+    table = lookup.table(manifest.rows_in(shard), manifest.items[shard].rows)
+    # A column of this shard's neighbours is no column of its own: it had none of it, or nothing in it.
+    own = [name for name, column in zip(table.column_names, table.columns, strict=True) if _says(name, column)]
+    return write_table(root, layout.ITEMS, as_new_shard(table.select(own)))
+
+
+def _says(name: str, column: pa.ChunkedArray) -> bool:
+    return name in ITEM_SCHEMA.names or column.null_count < len(column)
+
+
+def vectors_from_matrix(root: Path, manifest: Manifest, space: str, shard: int, ids: IdArray) -> FileRef | None:
+    """Write a shard of vectors again from the matrix for reranking, which holds the same numbers; None if it does not.
+
+    Args:
+        root: the collection.
+        manifest: the version.
+        space: whose.
+        shard: number of the shard.
+        ids: of its items, int64 [n].
+    """
+    entry = manifest.space(space)
+    if entry.vectors is None or shard >= entry.vectors.shards:
+        return None
+    first = manifest.rows_in(shard)
+    stored: StoredArray = VectorStore.open(root / entry.vectors.file.path).rows[first : first + len(ids)]
+    return write_embeddings(root, space, ids, np.array(stored), entry.dtype)
+
+
+def vectors_from_sources(
+    root: Path, manifest: Manifest, shard: int, dead: set[int], load: Callable[[], Encoder]
+) -> tuple[FileRef, list[Wanted]]:
+    """Make the vectors of a shard of the main space again from what was indexed, where that has not changed since.
+
+    Args:
+        root: the collection.
+        manifest: the version; its items can be read.
+        shard: number of the shard.
+        dead: rows of it that are deleted: nobody needs their vectors.
+        load: loads the encoder.
+
+    Returns:
+        the shard, and the rows whose source is gone or has changed: they hold a vector that is none of theirs.
+    """
+    table = read_items(root, manifest.items[shard])
+    entry = manifest.space()
+    names = zip(*(table.column(name).to_pylist() for name in ("source", "path", "content")), strict=True)
+    wanted = [Wanted(row, *own) for row, own in enumerate(names) if row not in dead]
+    found: dict[int, FloatArray] = {}
+    for source in manifest.sources:
+        own = [one for one in wanted if one.source == source.name]
+        if own and source.kind == "vectors":
+            found |= dict(_vectors_again(manifest, source.location, own, entry))
+        elif own and source.folder is not None:
+            found |= dict(_pictures_again(source.folder, own, load()))
+    matrix = np.zeros((len(table), entry.dim), dtype=np.float32)
+    matrix[:, 0] = 1.0  # what is lost is deleted; it still must be a vector
+    for row, vector in found.items():
+        matrix[row] = vector
+    ids = table.column("id").to_numpy()
+    written = write_embeddings(root, layout.DEFAULT_SPACE, ids, matrix, entry.dtype)
+    return written, [one for one in wanted if one.row not in found]
+
+
+def _pictures_again(folder: str, wanted: list[Wanted], encoder: Encoder) -> Iterator[tuple[int, FloatArray]]:
+    batches = encode_pictures(
+        encoder,
+        wanted,
+        lambda one: _read(folder, one),
+        reuse=lambda _: False,
+        batch_size=BATCH,
+        workers=available_cores(),
+        max_pixels=DEFAULT_MAX_PIXELS,
+    )
+    with closing(batches):
+        for batch in batches:
+            for outcome in batch:
+                if isinstance(outcome, Skipped) or outcome.vector is None:
+                    continue
+                if outcome.content == outcome.item.content:
+                    yield outcome.item.row, outcome.vector
+
+
+def _read(folder: str, one: Wanted) -> bytes:
+    with open(os.path.join(path_bytes(folder), path_bytes(one.path)), "rb") as file:
+        return file.read()
+
+
+def _vectors_again(
+    manifest: Manifest, location: str, wanted: list[Wanted], entry: Space
+) -> Iterator[tuple[int, FloatArray]]:
+    """Yield the vectors of rows that a source of vectors still holds, known by their content."""
+    rows: dict[str, list[int]] = {}
+    for one in wanted:
+        rows.setdefault(one.content, []).append(one.row)
+    try:
+        path = Path(os.fsdecode(path_bytes(location)))
+        for listing in open_sources([path], TableOptions(), manifest).vectors:
+            for block in listing.blocks():
+                unit, _ = unit_rows(block.vectors, entry.dim)
+                for content, vector in zip(contents_of(block.vectors), unit, strict=True):
+                    yield from ((row, vector) for row in rows.pop(content, ()))
+    except (NestvecError, OSError):
+        return  # it is gone, or is something else now: what was not found is lost
