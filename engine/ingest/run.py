@@ -24,7 +24,7 @@ from engine.ingest.sources import Moved, Sources, TableOptions, open_sources
 from engine.ingest.sync import EncodeOptions, Sync, check_dimensions
 from indexers.base import IndexSpec
 from indexers.build import BuildDevice
-from indexers.errors import CollectionError, CommitConflict, EncoderError, InvalidSpec
+from indexers.errors import CollectionError, CommitConflict, DiskFull, EncoderError, InvalidSpec
 from indexers.registry import resolve_all
 from indexers.store import check_dtype
 
@@ -90,7 +90,7 @@ def _create_first(root: Path, encoder: Encoder, dtype: str) -> None:
     try:
         create(root, encoder, dtype=dtype)
     except CollectionError as error:
-        if isinstance(error, CommitConflict) or not commit.exists(root):
+        if isinstance(error, CommitConflict | DiskFull) or not commit.exists(root):
             raise
         raise CommitConflict(f"another process made {root} in the meantime; run this again") from error
 
