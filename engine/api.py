@@ -179,7 +179,7 @@ class Collection(Opened):
             what was done, and the versions that somebody still has open: they go with the next garbage collection.
         """
         paths, below = ([one] if isinstance(one, str) else one for one in (paths, below))
-        gone = maintain.remove(self.root, paths, ids=ids, below=below, forget=True)
+        gone = maintain.remove(self.root, paths, ids=ids, below=below, purge=True)
         self.refresh()
         summary = self.compact(listener)
         return replace(summary, removed=gone.removed), maintain.expire_all(self.root)

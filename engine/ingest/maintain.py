@@ -32,7 +32,7 @@ Mask = NDArray[np.bool_]
 
 
 def remove(
-    root: Path, paths: Sequence[str], *, ids: Sequence[int] = (), below: Sequence[str] = (), forget: bool = False
+    root: Path, paths: Sequence[str], *, ids: Sequence[int] = (), below: Sequence[str] = (), purge: bool = False
 ) -> Summary:
     """Take items out of a collection; the files they came from are not touched.
 
@@ -43,7 +43,7 @@ def remove(
         paths: paths of items, relative to their source or absolute.
         ids: ids of items.
         below: folders, relative to their source or absolute: every item below them.
-        forget: whether what is told of items of their names that failed goes too.
+        purge: whether what is told of items of their names that failed goes too.
 
     Raises:
         ItemNotFound: a path or id is not in the collection, or nothing lies below a folder. Nothing
@@ -55,20 +55,34 @@ def remove(
         raise InvalidInput("name at least one path, id or folder to remove")
     started = time.perf_counter()
     with Snapshot.open(root) as snapshot:
-        positions = {snapshot.find_path(path) for path in paths} | {snapshot.find_id(id) for id in ids}
-        for folder in below:
-            found = set(_below(snapshot, folder))
-            if not found:
-                raise ItemNotFound(f"no item lies below {folder!r} in {root}; folders are relative to their source")
-            positions |= found
+        try:
+            positions = _positions(snapshot, paths, ids, below)
+        except ItemNotFound as error:
+            if not purge:
+                raise
+            remedy = f"nestvec compact {root}, then nestvec gc {root} --older-than 0"
+            raise ItemNotFound(f"{error}. If a purge of it was cut short, this ends it: {remedy}") from error
         rows = [snapshot.locate(position) for position in sorted(positions)]
         change = changes.bury(root, [(ref.path, row) for ref, row in rows])
-        if forget:
+        if purge:
             items = (snapshot.item(position) for position in positions)
             names = frozenset((item.source, item.path) for item in items)
             change = changes.chain(change, changes.record_failures(root, set(), (), paths=names))
     result = commit(root, change, operation="remove")
     return Summary(version=result.version, removed=len(rows), seconds=time.perf_counter() - started)
+
+
+def _positions(snapshot: Snapshot, paths: list[str], ids: list[int], below: list[str]) -> set[int]:
+    """Return the row numbers of items that were named."""
+    found = {snapshot.find_path(path) for path in paths} | {snapshot.find_id(id) for id in ids}
+    for folder in below:
+        more = set(_below(snapshot, folder))
+        if not more:
+            raise ItemNotFound(
+                f"no item lies below {folder!r} in {snapshot.root}; folders are relative to their source"
+            )
+        found |= more
+    return found
 
 
 def _below(snapshot: Snapshot, folder: str) -> Iterator[int]:

@@ -19,6 +19,7 @@ from engine.collection.changes import Tombstone
 from engine.collection.commit import commit, current_version, read_version, supersede
 from engine.collection.derived import derived_shard, family
 from engine.collection.disk import writing
+from engine.collection.garbage import forget
 from engine.collection.history import numbers
 from engine.collection.manifest import MOST, Covering, FileRef, Manifest
 from engine.collection.shards import read_items, read_table
@@ -91,46 +92,71 @@ def repair(root: Path, options: RunOptions, listener: Listener, *, accept_loss: 
         CommitConflict: another process changed the collection meanwhile.
     """
     done = Repaired(given_up=accept_loss)
+    damaged = _repaired(root, options, listener, done)
+    if damaged and (accept_loss or not done.lost):
+        forget(root, _broken(root, damaged, done.version))
+    return done
+
+
+def _repaired(root: Path, options: RunOptions, listener: Listener, done: Repaired) -> set[str]:
+    """Do it, and return the files that were damaged."""
     with writing(root):
-        base = _newest_readable(root, done, accept_loss=accept_loss)
+        base, unread = _newest_readable(root, done)
         if base is None:
-            return done
+            return unread
         done.version = base.version
         damaged = {problem.path for problem in verify(root)} & {ref.path for ref in base.files()}
         if not damaged:
-            return done
+            return unread
         job = _Job(root, base, damaged, lambda: _encoder(base, options), done)
         for part in (_deletes, _items, _small_files, _heads, _embeddings):
             part(job)
-        if done.lost and not accept_loss:
-            return done
-        derived = _rebuilt(job, base, options, listener)
-        change = changes.chain(only_on(base.version, job.draft, "repair"), derived)
-        done.version = commit(root, change, operation="repair").version
-    return done
+        if not done.lost or done.given_up:
+            derived = _rebuilt(job, base, options, listener)
+            change = changes.chain(only_on(base.version, job.draft, "repair"), derived)
+            done.version = commit(root, change, operation="repair").version
+        return damaged | unread
+
+
+def _broken(root: Path, damaged: set[str], newest: int) -> set[int]:
+    """Return the older versions that nobody can go back to: they list what was damaged, or cannot be read."""
+    found = set()
+    for number in numbers(root):
+        try:
+            if number < newest and any(ref.path in damaged for ref in read_version(root, number).files()):
+                found.add(number)
+        except CorruptCollection:
+            found.add(number)
+    return found - {newest}
 
 
 def _encoder(manifest: Manifest, options: RunOptions) -> Encoder:
     return encoder_of(manifest.space(), wanted=options.encoder, pool=options.pool, device=options.device)
 
 
-def _newest_readable(root: Path, done: Repaired, *, accept_loss: bool) -> Manifest | None:
-    """Return the newest version; if it cannot be read, what the one before said, published again."""
+def _newest_readable(root: Path, done: Repaired) -> tuple[Manifest | None, set[str]]:
+    """Return the newest version; if it cannot be read, what the one before said, published again.
+
+    Also returns the version files that cannot be read. Without a version where that is a loss nobody accepted.
+    """
     newest = current_version(root)
+    unread: set[str] = set()
     for number in reversed(numbers(root)):
         try:
             found = read_version(root, number)
         except CorruptCollection:
+            unread.add(layout.version_file(number))
             continue
         if number == newest:
-            return found
+            return found, unread
         done.lost.append(
             f"version {newest} cannot be read: what was done after version {number} ({found.created}, "
             f"{found.operation}) is forgotten; index the sources again"
         )
-        if not accept_loss:
-            return None
-        return supersede(root, newest, replace(found, next_id=max(found.next_id, _next_id(root))))
+        if not done.given_up:
+            return None, unread
+        wanted = replace(found, next_id=max(found.next_id, _next_id(root)))
+        return supersede(root, newest, wanted), unread
     raise CorruptCollection(f"no version of {root} can be read")
 
 
