@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,7 +15,8 @@ import numpy as np
 
 from engine.collection.snapshot import Item, Snapshot
 from engine.retrieval.searcher import Searcher
-from indexers.errors import CollectionError
+from indexers.base import check_k
+from indexers.errors import CollectionError, CorruptCollection
 from indexers.plan import SearchPlan
 from indexers.vectors import FloatArray, IdArray
 
@@ -87,7 +89,10 @@ def answer_all(
     """
     queries = searcher.check_queries(xq)
     more = any(position is not None for position in leave_out)
-    found = searcher.search(queries, k + more, plan, dim=dim)
+    found = searcher.search(queries, check_k(k) + 1 if more else k, plan, dim=dim)
+    # Stored values that are infinite come first, and unit vectors have no such cosines.
+    if found.scores.size and not math.isfinite(found.scores[:, 0].max() if len(queries) > 1 else found.scores.item(0)):
+        raise CorruptCollection(f"{snapshot.root} holds vectors that are not finite; see `nestvec verify`")
     columns = zip(names, found.scores, snapshot.ids[found.ids], found.ids, strict=True)
     answers = [Answers(name, scores, ids, snapshot, rows) for name, scores, ids, rows in columns]
     if not more:

@@ -23,7 +23,7 @@ from engine.ingest.report import Listener, Silent, Summary
 from engine.ingest.run import RunOptions
 from engine.ingest.tune import TuneOptions, tune_space
 from engine.opened import Opened
-from engine.queries import picture_query, plan_asked_for, text_queries
+from engine.queries import as_asked, picture_query, plan_asked_for, text_queries
 from engine.retrieval.explain import Explanation, explain
 from engine.retrieval.searcher import Searcher
 from indexers.base import IndexSpec
@@ -299,7 +299,7 @@ class Collection(Opened):
         if texts:
             xq, names = text_queries(self._encoder_for(pair[0], pair[1].space), query), list(query)
         else:
-            xq = np.asarray(query)
+            xq = as_asked(query)
             names = [None] * (1 if xq.ndim == 1 else len(xq))
         answers = answer_all(*pair, xq, names, k, plan_asked_for(pair[1], k, plan, exact, recall), dim)
         return answers[0] if not texts and xq.ndim == 1 else answers

@@ -4,14 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from engine.collection.paths import shown
 from engine.encoders.base import Encoder, require_modality
 from engine.ingest.pictures import decode_picture
 from engine.retrieval.searcher import Searcher
-from indexers.errors import InvalidInput, PictureError
+from indexers.errors import InvalidInput, InvalidVectors, PictureError
 from indexers.plan import EXACT, SearchPlan
 from indexers.vectors import FloatArray
+
+
+def as_asked(query: Any) -> Any:
+    """Return vectors that somebody asks with as an array, [D] or [nq, D] as far as is known yet.
+
+    Raises:
+        InvalidVectors: it is nothing of the kind.
+    """
+    xq = np.asarray(query)
+    if not xq.ndim:
+        raise InvalidVectors(f"a query is a text, several texts, or vectors; found {type(query).__name__}")
+    return xq
 
 
 def text_queries(encoder: Encoder, texts: Sequence[str]) -> FloatArray:

@@ -6,28 +6,38 @@ as well; but its mapped reader (`IO_FLAG_MMAP_IFC`, faiss 1.15) takes a number t
 file cuts in two for a whole one, and then reads on past the mapping: a file that was cut short
 kills the process. With the footer that is found out before FAISS sees it.
 
-There is no checksum here; the collection checks its hash before a file gets here. What is checked
-is that the index is of the kind, size and dimension it was declared as.
+There is no checksum here; the collection checks its hash before a file gets here, and whoever made the
+file made the hash. So the footer says little to somebody who means harm: `_Outline` goes through the
+file before FAISS does, which would also set aside memory for what is not there, and open other files
+that are named in this one. Then it is checked that the index is of the kind, size and dimension it was
+declared as, and that whatever in it leads a search somewhere leads inside.
 """
 
 from __future__ import annotations
 
+import mmap
 import struct
 import threading
 from pathlib import Path
+from typing import Any
 
 import faiss
+import numpy as np
+from numpy.typing import NDArray
 
-from indexers.base import FaissIndex, IndexSpec
-from indexers.errors import CorruptCollection
-from indexers.prefix import blank_front, unwrap
-from indexers.registry import family
+from indexers.base import AXES, FaissIndex, IndexSpec
+from indexers.errors import CorruptCollection, InvalidSpec
+from indexers.prefix import ROTATE, blank_front, unwrap
+from indexers.registry import family, resolve
 
 LOOP_LIMIT = 100_000_000
 WRITTEN_AT_ONCE = 1 << 20
 MAGIC = b"nestidx\x01"
-SIZES = ("d", "metric_type", "code_size", "nlist", "M2", "bbs")
+SIZES = ("d", "metric_type", "code_size", "nlist", "M2", "bbs", "implem", "qbs2")
 FOOTER = struct.Struct("<8sQ")
+HEADER = struct.Struct("<iqqqBi")  # d, ntotal, two that mean nothing, is_trained, metric
+MOST_TRANSFORMS = 8
+FAMILY_KINDS = ("IxFI", "IxF2", "IxSQ", "IHNf", "IwFl", "IwPf")
 
 # The limits of FAISS' reader belong to the process, and are another for every file.
 _reading = threading.Lock()
@@ -72,13 +82,15 @@ def read_index(path: Path, *, spec: IndexSpec, full_dim: int, rows: int) -> Fais
         CorruptCollection: FAISS cannot read it, or it is another index than declared.
     """
     size = _whole_size(path)
+    _check_spec(path, size, spec, full_dim, rows)
+    _check_outline(path, size, spec, full_dim)
     with _reading:
         # No array in the file can be longer than the file; a transform counts as a full matrix, even
         # one that only picks columns.
         faiss.set_deserialization_vector_byte_limit(2 * size + 8 * full_dim * full_dim + 4096)
         faiss.set_deserialization_loop_limit(LOOP_LIMIT)
         try:
-            index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+            index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC | faiss.IO_FLAG_READ_ONLY)
         except (RuntimeError, MemoryError) as error:
             reason = str(error).rsplit(":", 1)[-1].strip()
             raise _unreadable(path, f"FAISS {faiss.__version__} cannot read it: {reason}") from error
@@ -106,6 +118,163 @@ def _whole_size(path: Path) -> int:
     return size
 
 
+class _Outline:
+    """Where everything lies in what FAISS writes of an index of ours, found without trusting a number in it.
+
+    Args:
+        data: the file, or as much of it as is FAISS'.
+        end: bytes that are.
+        blank: whether it is of an index before training, which has no centroids.
+    """
+
+    def __init__(self, data: Any, end: int, *, blank: bool = False) -> None:
+        self._data, self._blank = data, blank
+        self._at, self._end = 0, end
+
+    def check(self) -> None:
+        """Raise ValueError where a part is longer than the file, or is none that we write."""
+        self._index(("IxPT", *FAMILY_KINDS))
+        if self._at != self._end:
+            raise ValueError(f"{self._end - self._at} bytes follow it")
+
+    def _skip(self, count: int) -> int:
+        """Move on; return where to."""
+        if not 0 <= count <= self._end - self._at:
+            raise ValueError(f"{count} bytes at {self._at} are more than there are")
+        self._at += count
+        return self._at
+
+    def _read(self, form: str) -> tuple[Any, ...]:
+        size = struct.calcsize("<" + form)
+        return struct.unpack_from("<" + form, self._data, self._skip(size) - size)
+
+    def _vector(self, size: int) -> int:
+        """Pass over an array of numbers of some bytes; return how many."""
+        (count,) = self._read("Q")
+        self._skip(count * size)
+        return int(count)
+
+    def _kind(self, known: tuple[str, ...]) -> str:
+        (raw,) = self._read("4s")
+        kind: str = raw.decode("latin-1")
+        if kind not in known:
+            raise ValueError(f"a part of the kind {kind!r} where {' or '.join(known)} is expected")
+        return kind
+
+    def _index(self, known: tuple[str, ...]) -> tuple[int, int]:
+        """Pass over an index; return its dimension and rows."""
+        kind = self._kind(known)
+        d, n, _, _, trained, metric = HEADER.unpack_from(self._data, self._skip(HEADER.size) - HEADER.size)
+        # Others have more fields.
+        if d < 1 or n < 0 or metric not in (faiss.METRIC_INNER_PRODUCT, faiss.METRIC_L2) or trained > 1:
+            raise ValueError(f"an index of {n} rows × {d} and metric {metric}")
+        if kind == "IxPT":
+            (steps,) = self._read("i")
+            for _ in range(min(steps, MOST_TRANSFORMS + 1)):
+                self._transform()
+            self._index(FAMILY_KINDS)
+        elif kind in ("IxFI", "IxF2"):
+            if self._vector(4) != n * d:
+                raise ValueError(f"not the numbers of {n} rows × {d}")
+        elif kind == "IxSQ":
+            self._read("iifQQ")
+            self._vector(4)
+            self._vector(1)
+        elif kind == "IHNf":
+            for size in (8, 4, 4, 8, 4):
+                self._vector(size)
+            self._read("5i")
+            self._index(("IxFI",))
+        else:
+            self._inverted(kind, d)
+        return d, n
+
+    def _transform(self) -> None:
+        kind = self._kind(("rrot", "LTra", "RmDT", "VNrm"))
+        if kind in ("rrot", "LTra"):
+            self._read("?")
+            self._vector(4)
+            self._vector(4)
+        elif kind == "RmDT":
+            self._vector(4)
+        else:
+            self._read("f")
+        self._read("ii?")
+
+    def _inverted(self, kind: str, d: int) -> None:
+        nlist, _ = self._read("QQ")
+        if self._index(("IxFI",)) != (d, 0 if self._blank else nlist):
+            raise ValueError(f"not the centroids of {nlist} cells × {d}")
+        if self._read("b") != (faiss.DirectMap.NoMap,):
+            raise ValueError("a map of rows, which we do not write")
+        self._vector(8)
+        if kind == "IwPf":
+            _, _, bbs, m2, _, _ = self._read("?QiQiQ")
+            width, _, bits = self._read("QQQ")
+            if width != d or bits > 8 or self._vector(4) not in (0, d << bits):
+                raise ValueError(f"not the code book of {d} dimensions and {bits} bits")
+        self._kind(("ilbl" if kind == "IwPf" else "ilar",))
+        found = self._read("QQ" if kind == "IwFl" else "QQQQ")
+        if found[0] != nlist:
+            raise ValueError(f"{found[0]} of {nlist} cells")
+        if kind == "IwPf":
+            if found[2] != bbs or bbs < 1 or found[3] * 2 != bbs * m2:
+                raise ValueError(f"blocks of {found[2]} rows in {found[3]} bytes, for {m2} codes a row")
+            for _ in range(nlist):
+                rows = self._vector(8)
+                if self._vector(1) != -(-rows // bbs) * found[3]:
+                    raise ValueError(f"a cell without all codes of its {rows} rows")
+            return
+        sizes = self._cell_sizes(nlist)
+        if sizes.max(initial=0) > self._end:
+            raise ValueError("a cell is longer than the file")
+        self._skip(int(sizes.sum()) * (4 * d + 8))
+
+    def _cell_sizes(self, nlist: int) -> NDArray[np.uint64]:
+        """Return the rows of each cell, or of each that has some."""
+        sparse = self._kind(("full", "sprs")) == "sprs"
+        count = self._vector(8)
+        numbers = np.frombuffer(bytes(self._data[self._at - 8 * count : self._at]), "<u8")
+        if (count % 2 or len(np.unique(numbers[::2])) < count // 2) if sparse else count != nlist:
+            raise ValueError(f"{count} sizes of {nlist} cells")
+        return numbers[1::2] if sparse else numbers
+
+
+def _check_spec(path: Path, size: int, spec: IndexSpec, full_dim: int, rows: int) -> None:
+    """Refuse a spec that nobody resolved, or of more than a file of that size can hold: a blank index is made of it."""
+    try:
+        sound = resolve(spec, max(rows, 1), full_dim) == spec
+    except InvalidSpec as error:
+        raise _unreadable(path, str(error)) from error
+    turned = any(dict(spec.params).get(name) for name in (AXES, ROTATE))
+    if not sound or (turned and 4 * spec.dim * (full_dim if AXES in dict(spec.params) else spec.dim) > size):
+        raise _unreadable(path, f"{spec} is not the spec of an index of {rows} rows × {full_dim} in {size} bytes")
+
+
+def _check_outline(path: Path, size: int, spec: IndexSpec, full_dim: int) -> None:
+    """Refuse a file that FAISS cannot be trusted to read."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        try:
+            _Outline(data, size - FOOTER.size).check()
+        except ValueError as error:
+            # A FAISS that writes something else than is known here has to look after itself.
+            if _is_known(spec, full_dim):
+                raise _unreadable(path, str(error)) from error
+
+
+def _is_known(spec: IndexSpec, full_dim: int) -> bool:
+    """Whether this FAISS writes an index of a spec as `_Outline` expects."""
+    blank = faiss.IndexPreTransform(family(spec.family).create(spec))
+    for step in reversed(blank_front(spec, full_dim).steps(drawn=False)):
+        blank.prepend_transform(step)
+    data = faiss.serialize_index(blank)
+    try:
+        _Outline(data, len(data), blank=True).check()
+    except ValueError:
+        return False
+    return True
+
+
 def _check_kind(index: FaissIndex, spec: IndexSpec, full_dim: int, rows: int, path: Path) -> None:
     """Check that the index is built like the one its spec makes.
 
@@ -121,12 +290,18 @@ def _check_kind(index: FaissIndex, spec: IndexSpec, full_dim: int, rows: int, pa
     if any(matrix.A.size() != matrix.d_in * matrix.d_out for matrix in matrices):
         raise _unreadable(path, "its rotation is not a whole matrix")
     stored = faiss.downcast_index(inner.storage) if isinstance(inner, faiss.IndexHNSW) else inner
+    if not all(part.is_trained for part in (index, *chain, inner, stored)):
+        raise _unreadable(path, "it is not trained")
     flat = isinstance(stored, faiss.IndexFlatCodes)
     if {inner.ntotal, stored.ntotal} != {rows} or (flat and stored.codes.size() != rows * stored.code_size):
         raise _unreadable(path, f"its codes are not those of {rows} rows")
+    if isinstance(inner, faiss.IndexScalarQuantizer):
+        _check_ranges(inner.sq, path)
+    if isinstance(inner, faiss.IndexHNSW) and rows:
+        _check_graph(inner, rows, family(spec.family).create(spec), path)
     ivf = faiss.try_extract_index_ivf(inner)
     if ivf is not None:
-        _check_lists(ivf, rows, path)
+        _check_cells(ivf, rows, path)
 
 
 def _step(step: FaissIndex) -> tuple[object, ...]:
@@ -152,11 +327,53 @@ def _parts(index: FaissIndex) -> list[tuple[object, ...]]:
     return found
 
 
-def _check_lists(ivf: FaissIndex, rows: int, path: Path) -> None:
-    """Check that every row number in the cells exists: the rerank reads memory at it."""
+def _check_ranges(sq: Any, path: Path) -> None:
+    """Check that there is a range for each dimension, where the codes are in need of one."""
+    wanted = 0 if sq.qtype == faiss.ScalarQuantizer.QT_fp16 else 2 * sq.d
+    if sq.trained.size() != wanted or not np.isfinite(faiss.vector_to_array(sq.trained)).all():
+        raise _unreadable(path, f"the ranges of its {sq.d} dimensions are not there, or not finite")
+
+
+def _check_cells(ivf: FaissIndex, rows: int, path: Path) -> None:
+    """Check that the cells hold each row once: the rerank reads memory at these numbers."""
+    quantizer, lists = faiss.downcast_index(ivf.quantizer), faiss.downcast_InvertedLists(ivf.invlists)
+    if not quantizer.is_trained or quantizer.codes.size() != ivf.nlist * quantizer.code_size:
+        raise _unreadable(path, f"it has not the centroids of {ivf.nlist} cells")
+    if not isinstance(lists, faiss.ArrayInvertedLists | faiss.BlockInvertedLists) or lists.nlist != ivf.nlist:
+        raise _unreadable(path, "its cells are not in it")
+    seen, count = np.zeros(rows, dtype=bool), 0
     for cell in range(ivf.nlist):
-        size = ivf.invlists.list_size(cell)
+        size = lists.list_size(cell)
         if size:
-            ids = faiss.rev_swig_ptr(ivf.invlists.get_ids(cell), size)
+            ids = faiss.rev_swig_ptr(lists.get_ids(cell), size)
             if ids.min() < 0 or ids.max() >= rows:
                 raise _unreadable(path, f"cell {cell} holds rows that do not exist")
+            seen[ids] = True
+            count += size
+    if count != rows or not seen.all():
+        raise _unreadable(path, "its cells hold a row twice, or not at all")
+
+
+def _check_graph(index: FaissIndex, rows: int, blank: FaissIndex, path: Path) -> None:
+    """Check that each row has room for its links, and that they lead to rows that have links on that floor."""
+    hnsw = index.hnsw
+    room = faiss.vector_to_array(hnsw.cum_nneighbor_per_level)
+    levels, offsets = faiss.vector_to_array(hnsw.levels), faiss.vector_to_array(hnsw.offsets).astype(np.int64)
+    if not np.array_equal(room, faiss.vector_to_array(blank.hnsw.cum_nneighbor_per_level)):
+        raise _unreadable(path, "its graph is of other links than its spec asks for")
+    if len(levels) != rows or levels.min() < 1 or levels.max() >= len(room) or len(offsets) != rows + 1:
+        raise _unreadable(path, f"its graph is not one of {rows} rows")
+    count = hnsw.neighbors.size()
+    if offsets[0] or offsets[-1] != count or not np.array_equal(np.diff(offsets), room[levels]):
+        raise _unreadable(path, "the links of its graph are not where they should be")
+    links = faiss.rev_swig_ptr(hnsw.neighbors.data(), count)
+    if links.min(initial=0) < -1 or links.max(initial=0) >= rows:
+        raise _unreadable(path, "its graph leads to rows that do not exist")
+    top = int(levels.max())
+    if not 0 <= hnsw.entry_point < rows or hnsw.max_level != top - 1 or levels[hnsw.entry_point] != top:
+        raise _unreadable(path, "its graph is entered where it has no links")
+    for floor in range(1, top):
+        high = np.flatnonzero(levels > floor)
+        found = links[offsets[high, None] + np.arange(room[floor], room[floor + 1])]
+        if levels[found[found >= 0]].min(initial=top) <= floor:
+            raise _unreadable(path, f"its graph leads to rows that have no links on floor {floor}")

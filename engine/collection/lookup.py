@@ -18,11 +18,12 @@ import pyarrow as pa
 from engine.collection import layout
 from engine.collection.commit import new_file, written
 from engine.collection.manifest import FileRef
-from engine.collection.shards import ITEM_SCHEMA
+from engine.collection.shards import ITEM_SCHEMA, is_plain
 from indexers.errors import CorruptCollection
 
 BATCH_ROWS = 65_536
 COMPARED = frozenset({"key", "content", "size", "mtime_ns", "meta_key"})
+NEEDED = tuple(field.name for field in ITEM_SCHEMA if not field.nullable and field.name not in COMPARED)
 
 
 def union_schema(schemas: Iterable[pa.Schema]) -> pa.Schema:
@@ -84,12 +85,38 @@ def _batches(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.Recor
 
 def _check_schema(found: pa.Schema, path: Path) -> None:
     for field in ITEM_SCHEMA:
-        if field.name not in found.names or found.field(field.name).type != field.type:
+        if found.names.count(field.name) != 1 or found.field(field.name).type != field.type:
             raise CorruptCollection(f"{path}: column {field.name!r} is missing or of another type")
+    if len(set(found.names)) < len(found.names) or not all(is_plain(field.type) for field in found):
+        raise CorruptCollection(f"{path}: a column comes twice, or is of a type that nestvec does not write")
+
+
+def _check_batches(batches: list[pa.RecordBatch], path: Path) -> None:
+    """Refuse what is not in the file as it is, and columns of numbers that lack some."""
+    if sum(batch.get_total_buffer_size() for batch in batches) > 2 * path.stat().st_size:
+        raise CorruptCollection(f"{path} is compressed, or names the same bytes several times")
+    for field in ITEM_SCHEMA:
+        if not field.nullable and any(batch.column(field.name).null_count for batch in batches):
+            raise CorruptCollection(f"{path}: values of column {field.name!r} are missing")
 
 
 def _told(schema: pa.Schema) -> list[str]:
     return [name for name in schema.names if name not in COMPARED]
+
+
+class _Texts:
+    """Where each text of a column lies, as the file says: whatever it says, nothing outside is read."""
+
+    def __init__(self, column: pa.Array) -> None:
+        _, places, texts = column.buffers()
+        self._places = np.frombuffer(places or b"", np.int32)[column.offset :]
+        self._size = 0 if texts is None else texts.size
+
+    def check(self, row: int) -> None:
+        """Raise ArrowInvalid for a text outside of the others."""
+        start, end = self._places[row : row + 2]
+        if not 0 <= start <= end <= self._size:
+            raise pa.ArrowInvalid(f"a text from {start} to {end} of {self._size} bytes")
 
 
 class Lookup:
@@ -99,6 +126,9 @@ class Lookup:
         self._batches = batches
         self._starts: list[int] = [0, *accumulate(batch.num_rows for batch in batches)]
         self._columns = [[(name, batch.column(name)) for name in _told(batch.schema)] for batch in batches]
+        self._texts = [
+            [_Texts(column) for _, column in columns if pa.types.is_string(column.type)] for columns in self._columns
+        ]
 
     @classmethod
     def open(cls, path: Path | None, rows: int, tail: Iterable[pa.Table]) -> Lookup:
@@ -120,6 +150,7 @@ class Lookup:
                 for batch in batches:
                     batch.validate()
                 _check_schema(reader.schema, path)
+                _check_batches(batches, path)
             except (pa.ArrowException, OSError) as error:
                 raise CorruptCollection(f"{path} cannot be read: {error}; see `nestvec verify`") from error
         if sum(batch.num_rows for batch in batches) != rows:
@@ -136,13 +167,23 @@ class Lookup:
         at = bisect_right(self._starts, position) - 1
         row = position - self._starts[at]
         try:
-            return {name: column[row].as_py() for name, column in self._columns[at]}
+            for texts in self._texts[at]:
+                texts.check(row)
+            found = {name: column[row].as_py() for name, column in self._columns[at]}
         except (pa.ArrowException, UnicodeDecodeError) as error:
             raise CorruptCollection(f"row {position} of the items cannot be read: {error}") from error
+        if any(found[name] is None for name in NEEDED):
+            raise CorruptCollection(f"row {position} of the items lacks one of {', '.join(NEEDED)}")
+        return found
 
     def table(self, first: int, rows: int) -> pa.Table:
         """Return consecutive rows of a file that was opened without a tail, all columns."""
-        return pa.Table.from_batches(self._batches).slice(first, rows)
+        found = pa.Table.from_batches(self._batches).slice(first, rows)
+        try:
+            found.validate(full=True)
+        except pa.ArrowException as error:
+            raise CorruptCollection(f"rows {first} to {first + rows} of the items cannot be read: {error}") from error
+        return found
 
     def column(self, name: str) -> np.ndarray:
         """Return a column of every row, a numeric one, as one array."""

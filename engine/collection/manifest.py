@@ -20,6 +20,7 @@ from indexers.store import check_dtype
 # Bounds on what a version may declare: sums of row numbers stay within 64 bits.
 MOST = 1 << 48
 MOST_DIMENSIONS = 1 << 20
+MOST_ROWS_A_BYTE = 64
 
 
 @dataclass(frozen=True)
@@ -271,6 +272,11 @@ def check(manifest: Manifest, name: str) -> None:
     """Refuse a version whose parts do not fit together."""
     if len({ref.path for ref in manifest.items}) < len(manifest.items) or not 0 <= manifest.next_id < MOST:
         raise CorruptCollection(f"{name}: an item shard is listed twice, or the next id is none")
+    # Rows decide how much memory is set aside. Each has 8 bytes of key for itself, and none is deleted twice.
+    if any(ref.rows > MOST_ROWS_A_BYTE * ref.size for ref in manifest.items):
+        raise CorruptCollection(f"{name}: an item shard has more rows than its bytes can hold")
+    if manifest.deletes is not None and manifest.deletes.rows > manifest.rows:
+        raise CorruptCollection(f"{name}: more rows are deleted than there are")
     if len({source.name for source in manifest.sources}) < len(manifest.sources):
         raise CorruptCollection(f"{name}: two sources have the same name")
     if manifest.default not in (manifest.spaces or (layout.DEFAULT_SPACE,)):

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from engine.collection import layout
@@ -24,6 +25,10 @@ from indexers.vectors import IdArray
 SHARD_ROWS = 4096
 SHARD_BYTES = 64 << 20
 MOST_SHARD_ROWS = 65_536
+
+# What is read of a file takes up no more than so many times its size, and this: texts that come a thousand times lie
+# in it once, and a small file could be made that fills any memory.
+MOST_EXPANSION, MOST_EXPANDED = 1024, 256 << 20
 
 META = "meta."
 """Prefix of the user's own columns, so that no name of theirs can shadow one of ours."""
@@ -79,22 +84,88 @@ def as_new_shard(table: pa.Table) -> pa.Table:
     return table.replace_schema_metadata({"nestvec.shard": uuid.uuid4().hex})
 
 
+SCHEMAS = {layout.DELETES: TOMBSTONE_SCHEMA, layout.FAILURES: FAILURE_SCHEMA}
+"""What a file must have, by its folder; for items see `read_items`."""
+
+
 def read_table(root: Path, ref: FileRef, columns: list[str] | None = None) -> pa.Table:
     """Read a Parquet file with its page checksums verified.
 
     Raises:
-        CorruptCollection: it cannot be read, or holds another number of rows than declared.
+        CorruptCollection: it cannot be read, holds another number of rows than declared or more than could be meant,
+            or lacks a column, or a value, that all such files have.
     """
     path = root / ref.path
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            table = file.read(columns=columns)
-            table.schema.names  # noqa: B018 - decoded only when asked for, and no checksum covers them
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            _check_room(file, ref, path)
+            found, schema = file.metadata, file.schema_arrow
+        texts = [field.name for field in schema if pa.types.is_string(field.type)]
+        with pq.ParquetFile(path, metadata=found, read_dictionary=texts, page_checksum_verification=True) as file:
+            table = _with_texts(file.read(columns=columns), ref, path)
+        table.schema.names  # noqa: B018 - decoded only when asked for, and no checksum covers them
+    except (pa.ArrowException, OSError, UnicodeDecodeError, KeyError) as error:
         raise CorruptCollection(f"{path} cannot be read: {error}; see `nestvec verify`") from error
     if table.num_rows != ref.rows:
         raise CorruptCollection(f"{path}: expected {ref.rows} rows, found {table.num_rows}")
+    _check_columns(table, SCHEMAS.get(ref.path.partition("/")[0], pa.schema([])), columns, path)
     return table.replace_schema_metadata(None)
+
+
+def is_plain(kind: pa.DataType) -> bool:
+    """Whether a type is one that a column of ours, or of the user's, can have: number, bool, text, or nothing."""
+    checks = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_string, pa.types.is_null)
+    return any(check(kind) for check in checks)
+
+
+def _width(kind: pa.DataType, path: Path) -> int:
+    """Return how many bytes a value takes, and of a text, its place."""
+    if pa.types.is_fixed_size_list(kind):
+        return int(kind.list_size) * _width(kind.value_type, path)
+    if not is_plain(kind):
+        raise CorruptCollection(f"{path} has a column of {kind}, which nestvec does not write")
+    return 8
+
+
+def _most(ref: FileRef) -> int:
+    return MOST_EXPANDED + MOST_EXPANSION * ref.size
+
+
+def _check_room(file: pq.ParquetFile, ref: FileRef, path: Path) -> None:
+    """Refuse a file before its rows are read: it says that they are others, or more than fit into it."""
+    found = file.metadata
+    grouped = sum(found.row_group(i).num_rows for i in range(found.num_row_groups))
+    if found.num_rows != ref.rows or grouped != ref.rows:
+        raise CorruptCollection(f"{path}: expected {ref.rows} rows, found {found.num_rows}")
+    if ref.rows * sum(_width(field.type, path) for field in file.schema_arrow) > _most(ref):
+        raise CorruptCollection(f"{path}: {ref.rows} rows are more than {ref.size} bytes can hold")
+
+
+def _with_texts(table: pa.Table, ref: FileRef, path: Path) -> pa.Table:
+    """Write out columns of texts, each of which is in memory once so far, if there is room for them."""
+    total, spread = 0, []
+    for at, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            spread.append((at, field.name))
+            for chunk in table.column(at).chunks:
+                chunk.dictionary.validate(full=True)
+                total += pc.sum(pc.binary_length(chunk.dictionary).take(chunk.indices)).as_py() or 0
+    if total > _most(ref):
+        raise CorruptCollection(f"{path}: its {total} bytes of text are more than {ref.size} bytes can hold")
+    for at, name in spread:
+        field = pa.field(name, pa.string(), table.schema.field(at).nullable)
+        table = table.set_column(at, field, table.column(at).cast(pa.string()))
+    return table
+
+
+def _check_columns(table: pa.Table, schema: pa.Schema, columns: list[str] | None, path: Path) -> None:
+    for field in schema:
+        if columns is not None and field.name not in columns:
+            continue
+        if table.column_names.count(field.name) != 1 or table.schema.field(field.name).type != field.type:
+            raise CorruptCollection(f"{path}: column {field.name!r} is missing or of another type")
+        if not field.nullable and table.column(field.name).null_count:
+            raise CorruptCollection(f"{path}: values of column {field.name!r} are missing")
 
 
 def read_items(root: Path, ref: FileRef, columns: list[str] | None = None) -> pa.Table:
@@ -104,10 +175,7 @@ def read_items(root: Path, ref: FileRef, columns: list[str] | None = None) -> pa
         CorruptCollection: it cannot be read, or lacks a column every shard has.
     """
     table = read_table(root, ref, columns)
-    wanted = ITEM_SCHEMA if columns is None else [f for f in ITEM_SCHEMA if f.name in columns]
-    for field in wanted:
-        if field.name not in table.column_names or table.schema.field(field.name).type != field.type:
-            raise CorruptCollection(f"{root / ref.path}: column {field.name!r} is missing or of another type")
+    _check_columns(table, ITEM_SCHEMA, columns, root / ref.path)
     return table
 
 
@@ -151,6 +219,8 @@ def read_embeddings(root: Path, ref: FileRef, dim: int, dtype: str) -> tuple[IdA
     kind = pa.list_(pa.from_numpy_dtype(check_dtype(dtype)), dim)
     if table.schema.names != ["id", "vector"] or not _same_list(table.schema.field("vector").type, kind):
         raise CorruptCollection(f"{root / ref.path}: expected id and vector {kind}, found {table.schema}")
+    if table.schema.field("id").type != pa.int64() or table.column("id").null_count:
+        raise CorruptCollection(f"{root / ref.path}: ids are missing from it")
     values = table.column("vector").combine_chunks()
     values = values if isinstance(values, pa.Array) else values.chunk(0)
     flat = values.flatten()

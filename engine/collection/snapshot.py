@@ -102,9 +102,10 @@ class Snapshot:
 
     def close(self) -> None:
         """Let the version go. What was already mapped stays readable."""
-        if self._pin >= 0:
-            os.close(self._pin)
-            self._pin = -1
+        # Taken first: closed twice, by two threads, it might be somebody else's file the second time.
+        pin, self._pin = self._pin, -1
+        if pin >= 0:
+            os.close(pin)
 
     def __enter__(self) -> Snapshot:
         return self
@@ -141,12 +142,15 @@ class Snapshot:
             return np.empty(0, dtype=np.int64)
         self.ensure([self.manifest.deletes])
         table = read_table(self.root, self.manifest.deletes)
-        starts = {ref.path: int(at) for ref, at in zip(self.manifest.items, self.shard_starts, strict=False)}
+        numbers = {ref.path: number for number, ref in enumerate(self.manifest.items)}
         try:
-            first = np.array([starts[shard] for shard in table.column("shard").to_pylist()], dtype=np.int64)
+            shards = np.array([numbers[shard] for shard in table.column("shard").to_pylist()], dtype=np.int64)
         except KeyError as error:
             raise CorruptCollection(f"{self.root}: a tombstone points into {error}, which is not listed") from error
-        return np.unique(first + table.column("row").to_numpy())
+        rows = table.column("row").to_numpy().astype(np.int64)
+        if (rows < 0).any() or (rows >= np.diff(self.shard_starts)[shards]).any():
+            raise CorruptCollection(f"{self.root}: a tombstone points behind its shard")
+        return np.unique(self.shard_starts[shards] + rows)
 
     def tombstones(self) -> list[tuple[str, int]]:
         """Return the tombstones as (shard path, row in it)."""

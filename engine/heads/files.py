@@ -61,7 +61,8 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
     """
     try:
         with open(path, "rb") as file:
-            data = file.read(MOST_BYTES + 1)
+            # Asked for that much, Python sets it aside whatever the file's size is.
+            data = file.read(min(MOST_BYTES, os.fstat(file.fileno()).st_size) + 1)
     except OSError as error:
         raise HeadError(f"head {path} cannot be read: {error.strerror}") from error
     return parse_safetensors(data, name=str(path))

@@ -60,7 +60,7 @@ def check_canaries(root: Path, ref: FileRef | None, encoder: Encoder) -> None:
     try:
         stored = json.loads((root / ref.path).read_text())["canaries"]
         known = {(c["kind"], c["input"]): np.asarray(c["vector"], dtype=np.float32) for c in stored}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise CorruptCollection(f"{root / ref.path} cannot be read: {error}") from error
     for kind, name, vector in _canaries(encoder):
         before = known.get((kind, name))

@@ -119,15 +119,26 @@ def _repaired(root: Path, options: RunOptions, listener: Listener, done: Repaire
 
 
 def _broken(root: Path, damaged: set[str], newest: int) -> set[int]:
-    """Return the older versions that nobody can go back to: they list what was damaged, or cannot be read."""
+    """Return the older versions that nobody can go back to: they list what is still damaged, or cannot be read."""
     found = set()
+    checked: dict[str, bool] = {}
     for number in numbers(root):
         try:
-            if number < newest and any(ref.path in damaged for ref in read_version(root, number).files()):
-                found.add(number)
+            for ref in read_version(root, number).files() if number < newest else ():
+                # What was built again may have come out the same, in the same place.
+                if ref.path in damaged and not checked.setdefault(ref.path, _is_whole(root, ref)):
+                    found.add(number)
         except CorruptCollection:
             found.add(number)
     return found - {newest}
+
+
+def _is_whole(root: Path, ref: FileRef) -> bool:
+    try:
+        verified.check_hash(root, ref)
+    except CorruptCollection:
+        return False
+    return True
 
 
 def _encoder(manifest: Manifest, options: RunOptions) -> Encoder:
