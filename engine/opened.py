@@ -124,17 +124,18 @@ class Opened:
             with self._lock:
                 snapshot, searcher = self._state
                 if searcher is None:
-                    searcher = Searcher(
-                        snapshot, self._name(snapshot), device=self._search_device, gpu_memory=self._gpu_memory
-                    )
+                    searcher = self._searcher_of(snapshot)
                     self._state = (snapshot, searcher)
         return snapshot, searcher
 
     def refresh(self) -> bool:
         """Move to the newest version; answers already given keep theirs.
 
+        Other threads go on searching the older version until the newer one is ready, and keep it for as long as a
+        search of theirs takes. Where several refresh at once, one of them does it.
+
         Returns:
-            whether there was a newer one.
+            whether it has moved; not if another thread has done so meanwhile.
 
         Raises:
             InvalidInput: it has no longer the space this was opened with; the older one stays open.
@@ -142,8 +143,31 @@ class Opened:
         if current_version(self.root) == self.version:
             return False
         with self._lock:
-            self._state = (self._newest(), None)
+            before, searcher = self._state
+            if current_version(self.root) == before.manifest.version:
+                return False
+            newest = self._newest()
+            self._state = (newest, None if searcher is None else self._ready(newest))
         return True
+
+    def _ready(self, snapshot: Snapshot) -> Searcher | None:
+        """Open what a search by the default plan needs, so that none has to wait for it; None to leave it to the first.
+
+        What is held on a GPU may not fit there twice. What is damaged is told to whoever searches, and not to
+        somebody who only removes an item.
+        """
+        if self._search_device != "cpu":
+            return None
+        try:
+            searcher = self._searcher_of(snapshot)
+            if searcher.default_plan.index in searcher.specs:
+                searcher.coarse(searcher.default_plan.index)
+        except NestvecError:
+            return None
+        return searcher
+
+    def _searcher_of(self, snapshot: Snapshot) -> Searcher:
+        return Searcher(snapshot, self._name(snapshot), device=self._search_device, gpu_memory=self._gpu_memory)
 
     def _newest(self) -> Snapshot:
         snapshot = Snapshot.open(self.root)

@@ -11,11 +11,11 @@ import faiss
 import numpy as np
 
 from indexers import gpu
-from indexers.base import FaissIndex, IndexSpec
+from indexers.base import AXES, FaissIndex, IndexSpec
 from indexers.errors import InvalidSpec, InvalidVectors
 from indexers.prefix import Front, trained_front, wrap
 from indexers.registry import family
-from indexers.store import VectorStore
+from indexers.store import BLOCK_ROWS, Blocks, VectorStore
 from indexers.vectors import FloatArray, IdArray
 
 _log = logging.getLogger("nestvec")
@@ -26,11 +26,17 @@ BuildDevice = Literal["auto", "cpu", "cuda"]
 ROWS_PER_CELL = 256
 MAX_TRAINING_BYTES = 1 << 30
 CODE_CENTROIDS = 16
+# Nothing about these is learned, unless they are of principal axes.
+UNTRAINED = ("flat", "hnsw")
+# Links of a row above the ground floor of a graph, by how many more there may be than expected.
+MORE_LINKS = 1.05
 
 
 def training_rows(spec: IndexSpec, n: int, full_dim: int) -> int:
-    """Return how many rows of `n` are worth training on, within a gigabyte."""
+    """Return how many rows of `n` are worth training on, within a gigabyte; none where nothing is learned."""
     params = dict(spec.params)
+    if spec.family in UNTRAINED and not params.get(AXES):
+        return 0
     wanted = max(params.get("nlist", 1) * ROWS_PER_CELL, 65_536)
     return min(n, wanted, MAX_TRAINING_BYTES // (4 * full_dim))
 
@@ -51,11 +57,23 @@ def training_sample(
     Returns:
         float32 [at most `training_rows` and the queries, D].
     """
-    live = np.setdiff1d(np.arange(len(store)), dead)
-    pool = live if len(live) >= max(1, dict(spec.params).get("nlist", 1)) else np.arange(len(store))
-    size = training_rows(spec, len(pool), store.dim)
-    sample = store.gather(np.sort(np.random.default_rng(seed).choice(pool, size, replace=False)))
-    return sample if queries is None or not len(queries) else np.concatenate([sample, queries])
+    living = len(store) - len(dead)
+    # A number for the pool, where it is everything: the draw is the same, and no row numbers are written down.
+    pool: int | IdArray = len(store)
+    if len(dead) and living >= max(1, dict(spec.params).get("nlist", 1)):
+        mask = np.ones(len(store), dtype=bool)
+        mask[dead] = False
+        pool = np.flatnonzero(mask)
+    size = training_rows(spec, pool if isinstance(pool, int) else len(pool), store.dim)
+    rows = np.sort(np.random.default_rng(seed).choice(pool, size, replace=False))
+    more = 0 if queries is None or not size else len(queries)
+    # Filled in place: parts that are put together exist twice, and this is up to a gigabyte.
+    sample = np.empty((size + more, store.dim), dtype=np.float32)
+    for start in range(0, size, BLOCK_ROWS):
+        sample[start : min(start + BLOCK_ROWS, size)] = store.gather(rows[start : start + BLOCK_ROWS])
+    if more:
+        sample[size:] = queries
+    return sample
 
 
 def build(
@@ -98,6 +116,8 @@ def _build(spec: IndexSpec, blocks: Iterable[FloatArray], xt: FloatArray, *, on_
     filled = inner
     if on_gpu and spec.family in gpu.ON_DEVICE:
         filled = gpu.to_gpu(inner)
+    elif isinstance(blocks, Blocks):
+        _reserve(inner, spec, len(blocks.rows))
     add(filled, front, blocks)
     return wrap(gpu.to_cpu(filled) if filled is not inner else inner, front)
 
@@ -125,6 +145,19 @@ def _trained(front: Front, xt: FloatArray, *, on_gpu: bool) -> FaissIndex:
     with gpu.clustering(inner) if on_gpu else nullcontext():
         inner.train(prefixes)
     return inner
+
+
+def _reserve(inner: FaissIndex, spec: IndexSpec, rows: int) -> None:
+    """Make room for all rows at once: an array that grows by doubling exists twice whenever it does."""
+    codes = faiss.downcast_index(inner.storage) if isinstance(inner, faiss.IndexHNSW) else inner
+    wanted = [(codes.codes, rows * codes.code_size)] if isinstance(codes, faiss.IndexFlatCodes) else []
+    if isinstance(inner, faiss.IndexHNSW):
+        m = dict(spec.params)["m"]
+        wanted.append((inner.hnsw.neighbors, int(rows * (2 * m + m / (m - 1) * MORE_LINKS)) + 64 * m))
+    for array, size in wanted:
+        # FAISS shows no way to reserve; what is cut to nothing keeps its room.
+        array.resize(size)
+        array.resize(0)
 
 
 def _allow_small_clusters(inner: FaissIndex) -> None:

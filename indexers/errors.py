@@ -5,7 +5,8 @@ A message says what was expected, what was found, and what to do::
     NestvecError
     ├── InvalidInput              an argument the caller can correct
     │   ├── InvalidVectors        wrong shape, dtype or dimension; NaN, infinite or zero rows
-    │   └── InvalidSpec           an index, plan or encoder spec that does not parse
+    │   ├── InvalidSpec           an index, plan or encoder spec that does not parse
+    │   └── NotEnoughMemory       an index that would take more memory to build than there is
     ├── SourceError               a folder, table or vector file that cannot be read or joined
     │   └── PictureError          one picture that cannot be decoded (a row in the failures table)
     ├── EncoderError
@@ -40,6 +41,10 @@ class InvalidVectors(InvalidInput):
 
 class InvalidSpec(InvalidInput):
     """An index, plan or encoder spec that does not parse or cannot be built."""
+
+
+class NotEnoughMemory(InvalidInput):
+    """An index that would take more memory to build than there is; nothing was begun."""
 
 
 class SourceError(NestvecError):

@@ -120,7 +120,7 @@ def test_no_file_and_no_function_grows_too_long(path: Path) -> None:
 def test_the_tests_mirror_the_code() -> None:
     packages = {path.parent.name for path in CODE if path.name == "__init__.py" and path.parent != ROOT / "engine"}
     tested = {path.parent.name for path in TESTS if path.name.startswith("test_") and path.parent != ROOT / "tests"}
-    extra = {"contract", "property", "format", "fault", "end_to_end", "scripts", "golden"}
+    extra = {"contract", "property", "format", "faults", "end_to_end", "scripts", "golden"}
     assert tested - packages <= extra
     assert packages - tested == set()
 

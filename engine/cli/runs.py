@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from engine.cli import SKIPPED
+from engine.cli import SIGNALS, SKIPPED
 from engine.cli.options import Running
 from engine.cli.output import Terminal, print_summary, say
 from engine.ingest.pictures import DEFAULT_MAX_PIXELS
@@ -40,6 +40,6 @@ def run_options(how: Running, dtype: str) -> RunOptions:
         dtype=dtype,
         specs=[IndexSpec.parse(text) for text in how.specs] or None,
         rebuild=how.rebuild,
-        encode=EncodeOptions(how.batch_size, workers, how.max_pixels or DEFAULT_MAX_PIXELS),
+        encode=EncodeOptions(how.batch_size, workers, how.max_pixels or DEFAULT_MAX_PIXELS, SIGNALS.held),
         table=TableOptions(how.table, how.name_column, how.caption_column),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,22 +10,22 @@ import click
 
 from engine.cli import options
 from engine.cli.output import Terminal, human_bytes, print_json, say
+from indexers.errors import InvalidInput
 
 if TYPE_CHECKING:
     from engine.collection.tuned import CurvePoint, Tuning
-
-SIZE = re.compile(r"(?P<number>[0-9]{1,12}(?:\.[0-9]{1,3})?)\s*(?P<unit>[kKMGT]?)(?P<binary>i?)B?")
-POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
 def read_bytes(_context: click.Context, _parameter: click.Parameter, text: str | None) -> int | None:
     """Read `2GiB`, `500MB` or a number of bytes."""
     if text is None:
         return None
-    match = SIZE.fullmatch(text.strip())
-    if match is None:
-        raise click.BadParameter(f"expected a size like 2GiB or 500MB, found {text!r}")
-    return int(float(match["number"]) * (1024 if match["binary"] else 1000) ** POWERS[match["unit"].upper()])
+    from indexers.memory import parse_bytes
+
+    try:
+        return parse_bytes(text)
+    except InvalidInput as error:
+        raise click.BadParameter(str(error)) from error
 
 
 @click.command()

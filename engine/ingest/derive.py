@@ -23,12 +23,12 @@ from engine.collection.snapshot import Snapshot
 from engine.collection.tuned import PlanEntry, Tuning
 from engine.ingest.report import Listener
 from engine.retrieval.calibrate import calibrate, is_for, measured_again, query_sets
-from engine.retrieval.cost import index_bytes
 from engine.retrieval.searcher import Searcher
 from indexers.base import FaissIndex, IndexSpec
 from indexers.build import BuildDevice, build, training_sample
 from indexers.errors import CommitConflict, CorruptCollection
 from indexers.files import write_index
+from indexers.memory import index_bytes, memory_left, pruned_build_bytes, require_memory, shown_bytes
 from indexers.pruned import MOST_DIMENSIONS, is_available, pruned_bytes, write_pruned
 from indexers.registry import default_specs, resolve, resolve_all
 from indexers.store import Blocks, VectorStore, check_dtype
@@ -43,7 +43,7 @@ TAIL_SHARE = 0.05
 
 # A scan of fewer vectors takes a millisecond or two: there is little to win, and D bytes a row to spare.
 PRUNE_FROM = 20_000
-PRUNED_SAMPLE = 65_536
+PRUNED_SAMPLE, PRUNED_SAMPLE_BYTES = 65_536, 256 << 20
 
 
 def tail_rows(manifest: Manifest, space: str) -> int:
@@ -95,6 +95,7 @@ def build_indexes(root: Path, space: str, options: BuildOptions, listener: Liste
 
     Raises:
         CommitConflict: the collection was compacted meanwhile.
+        NotEnoughMemory: an index would take more than there is; nothing is built then.
     """
     with Snapshot.open(root) as snapshot:
         if space not in snapshot.manifest.spaces:
@@ -117,18 +118,21 @@ def derived(
     """
     root, manifest = snapshot.root, snapshot.manifest
     shards = len(manifest.items)
+    specs = _resolved(options.specs, manifest, space)
+    for spec in specs:  # all of them, before the first is built
+        _require_memory(snapshot, space, spec, options)
     lookup = manifest.lookup
     if lookup is None or lookup.shards < shards or not keep_lookup:
         lookup = changes.cover(manifest, save_lookup(snapshot), shards)
     vectors = changes.cover(manifest, write_vectors(snapshot, space), shards)
     store = VectorStore.open(root / vectors.file.path)
     indexes = []
-    for spec in _resolved(options.specs, manifest, space):
+    for spec in specs:
         listener.say(f"building {spec}")
         file = _write_index(snapshot, space, spec, store, options)
         indexes.append(IndexEntry(changes.cover(manifest, file, shards), str(spec)))
     pruned = None
-    if options.prune_from <= len(store) and store.dim <= MOST_DIMENSIONS and is_available():
+    if options.prune_from <= len(store) and store.dim <= MOST_DIMENSIONS and _has_room(store, listener):
         listener.say("building the index for exact search")
         pruned = changes.cover(manifest, save_pruned(snapshot, space, store, options.texts), shards)
     made = partial(
@@ -240,15 +244,22 @@ def write_vectors(snapshot: Snapshot, space: str) -> FileRef:
         with new.temporary.open("wb") as out:
             np.lib.format.write_array_header_1_0(out, header)
             items = snapshot.item_tables(["id"])
-            for (ids, stored), table in zip(snapshot.stored_vectors(space), items, strict=True):
-                if not np.array_equal(ids, table.column("id").to_numpy()):
+            for ids, stored in snapshot.stored_vectors(space):
+                if not np.array_equal(ids, next(items).column("id").to_numpy()):
                     raise CorruptCollection(f"{snapshot.root}: vectors and items of a shard have other ids")
                 out.write(np.ascontiguousarray(stored).data)
+                del ids, stored  # or this shard would be held while the next is read
         new.rows = snapshot.rows
     return written(new)
 
 
+def _require_memory(snapshot: Snapshot, space: str, spec: IndexSpec, options: BuildOptions) -> None:
+    dim, texts = snapshot.manifest.space(space).dim, options.texts
+    require_memory(spec, snapshot.rows, dim, 0 if texts is None else len(texts))
+
+
 def _write_index(snapshot: Snapshot, space: str, spec: IndexSpec, store: VectorStore, options: BuildOptions) -> FileRef:
+    _require_memory(snapshot, space, spec, options)  # again: those before it may have left less
     sample = training_sample(spec, store, snapshot.deleted, options.texts, SEED)
     index = build(spec, Blocks(store.rows), sample, device=options.device)
     return save_index(snapshot.root, space, index, spec, len(store))
@@ -262,6 +273,20 @@ def save_index(root: Path, space: str, index: FaissIndex, spec: IndexSpec, rows:
     return written(new)
 
 
+def _sampled(store: VectorStore) -> int:
+    return min(len(store), PRUNED_SAMPLE, PRUNED_SAMPLE_BYTES // (4 * store.dim))
+
+
+def _has_room(store: VectorStore, listener: Listener) -> bool:
+    """Whether the index for exact search can be built here; searches are exact without it, and slower."""
+    left, needed = memory_left(), pruned_build_bytes(_sampled(store), store.dim)
+    if left is not None and needed > left.bytes:
+        told = f"it needs {shown_bytes(needed)} of memory, and {shown_bytes(left.bytes)} are left ({left.why})"
+        listener.say(f"no index for exact search: {told}")
+        return False
+    return is_available()
+
+
 def save_pruned(snapshot: Snapshot, space: str, store: VectorStore, queries: FloatArray | None) -> FileRef:
     """Write the index for exact search over a space's stored vectors.
 
@@ -271,7 +296,7 @@ def save_pruned(snapshot: Snapshot, space: str, store: VectorStore, queries: Flo
         store: its vectors.
         queries: unit float32 [m, D], a sample of queries that are not like the items, to serve them too.
     """
-    rows = np.sort(np.random.default_rng(SEED).choice(len(store), min(len(store), PRUNED_SAMPLE), replace=False))
+    rows = np.sort(np.random.default_rng(SEED).choice(len(store), _sampled(store), replace=False))
     needed = pruned_bytes(len(store), store.dim)
     with new_file(snapshot.root, layout.space_folder(space, layout.INDEXES), ".pruned", needed) as new:
         write_pruned(new.temporary, Blocks(store.rows), len(store), store.gather(rows), queries)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,14 @@ from indexers.vectors import FloatArray
 MOST_FILE_BYTES = 1 << 30
 MORE_IDS = 1024
 
+Held = Callable[[], AbstractContextManager[Callable[[], bool]]]
+"""Makes a block in which an interruption is only told, by its value, and raised where the block ends."""
+
+
+def unheld() -> AbstractContextManager[Callable[[], bool]]:
+    """Leave interruptions as they are: they are raised wherever they come in."""
+    return nullcontext(lambda: False)
+
 
 @dataclass(frozen=True)
 class EncodeOptions:
@@ -38,11 +46,13 @@ class EncodeOptions:
         batch_size: pictures a batch.
         workers: decoding threads.
         max_pixels: larger pictures are refused.
+        held: asked while there is something to finish; see `cli.signals`.
     """
 
     batch_size: int = 32
     workers: int = 2
     max_pixels: int = DEFAULT_MAX_PIXELS
+    held: Held = unheld
 
 
 def read_file(entry: Entry) -> bytes:
@@ -117,20 +127,32 @@ class Sync:
             compared(found)
             self.ids = Ids(self.root, [listing.source for listing in listings], found.new, snapshot.manifest)
             self._write(listings, found)
+            # Indexes are built next, and need the room.
+            del self.catalogue, self.vectors
 
     def _write(self, listings: Sequence[Listing], found: Comparison) -> None:
         # What the sources were compared with, and no later version: what came after it is another writer's.
         writer = ShardWriter(self.root, self.space, self.snapshot.manifest, committed=self._committed)
         for listing in listings:
             writer.run_over(listing)
-        with self.listener.progress("encoding", found.todo) as advance:
-            try:
-                for listing in listings:
-                    self._take_in(listing, writer, advance)
-            except KeyboardInterrupt:
-                # What was encoded is paid for: keep it, and let the next run go on from here.
+        with self.options.held() as stopping:
+            self._stopping = stopping
+            with self.listener.progress("encoding", found.todo) as advance:
+                try:
+                    for listing in listings:
+                        if not stopping():
+                            self._take_in(listing, writer, advance)
+                except KeyboardInterrupt:
+                    if not stopping():  # nobody is in a hurry: what was encoded is paid for
+                        writer.flush("add")
+                    raise
+            if stopping():
                 writer.flush("add")
-                raise
+            else:
+                self._finish(writer)
+
+    def _finish(self, writer: ShardWriter) -> None:
+        """Commit the last shard, and take out what is gone."""
         left = self.gone - self.moved
         writer.flush("index", bury=[self._tombstone(position) for position in sorted(left)])
         self.summary.removed += len(left)
@@ -146,6 +168,8 @@ class Sync:
             for block in listing.blocks():
                 writer.look_at(listing, block.paths)
                 self._take_block(block, writer, advance)
+                if self._stopping():
+                    return
         else:
             writer.shard_rows = SHARD_ROWS
             self._encode(listing, writer, advance)
@@ -173,6 +197,10 @@ class Sync:
     def _todo(self, listing: PictureListing, writer: ShardWriter, advance: Advance) -> Iterator[Entry]:
         """Yield the pictures to read; whatever needs no picture is dealt with on the way."""
         for entry in listing.entries():
+            if self._stopping():
+                # What is done is safe at once; what is in work comes after it, and that may take a while.
+                writer.flush("add")
+                return
             if self._is_repeated(entry.key):
                 continue
             writer.look_at(listing, [entry.path])

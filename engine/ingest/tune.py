@@ -22,12 +22,12 @@ from engine.ingest.derive import save_index, save_pruned, tail_rows
 from engine.ingest.prompts import text_sample
 from engine.ingest.report import Listener
 from engine.retrieval.calibrate import ITEMS
-from engine.retrieval.cost import index_bytes
 from engine.retrieval.curve import Point
 from engine.retrieval.judge import INTERVAL, Judge, Queries, make_judge
 from engine.retrieval.searcher import Searcher
 from engine.retrieval.tune import Outcome, Wish, check_wish, tune
 from indexers.errors import CommitConflict, InvalidInput
+from indexers.memory import index_bytes
 from indexers.plan import EXACT, SearchPlan
 from indexers.vectors import FloatArray, as_matrix, normalize
 

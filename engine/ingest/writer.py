@@ -17,6 +17,7 @@ from engine.collection.disk import writing
 from engine.collection.manifest import Manifest
 from engine.collection.shards import ITEM_SCHEMA, META, SHARD_ROWS, as_new_shard, write_embeddings, write_table
 from engine.ingest.entries import Block, Entry, Listing
+from indexers.store import StoredArray, check_dtype
 from indexers.vectors import FloatArray
 
 
@@ -45,11 +46,12 @@ class Row:
 
 @dataclass
 class Pending:
-    """Rows waiting for their shard to be full, column by column."""
+    """Rows waiting for their shard to be full, column by column; vectors as they are stored."""
 
+    dtype: np.dtype[Any]
     columns: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in ITEM_SCHEMA.names})
     meta: list[dict[str, Any]] = field(default_factory=list)
-    vectors: list[FloatArray] = field(default_factory=list)
+    vectors: list[StoredArray] = field(default_factory=list)
     tombstones: list[Tombstone] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -63,7 +65,7 @@ class Pending:
         for column, value in zip(self.columns.values(), values, strict=True):
             column.append(value)
         self.meta.append(entry.meta)
-        self.vectors.append(row.vector[None, :])
+        self.vectors.append(row.vector[None, :].astype(self.dtype))
         if row.replaces is not None:
             self.tombstones.append(row.replaces)
 
@@ -94,7 +96,7 @@ class Pending:
         for column, more in zip(self.columns.values(), values, strict=True):
             column.extend(more)
         self.meta.extend(block.meta_of(row) for row in rows)
-        self.vectors.append(unit)
+        self.vectors.append(unit.astype(self.dtype))
 
     def item_table(self) -> pa.Table:
         """Lay the rows out as an item shard: our columns, then the user's under `meta.`."""
@@ -117,7 +119,8 @@ class ShardWriter:
         self.space = space
         self.base = base
         self.failures: list[Failure] = []
-        self._pending = Pending()
+        self._dtype = check_dtype(base.space(space).dtype)
+        self._pending = Pending(self._dtype)
         self._sources: set[str] = set()
         self._paths: set[tuple[str, str]] = set()
         self.shard_rows = SHARD_ROWS
@@ -157,7 +160,7 @@ class ShardWriter:
             return self._flush(operation, bury or [])
 
     def _flush(self, operation: str, bury: list[Tombstone]) -> Manifest:
-        rows, self._pending = self._pending, Pending()
+        rows, self._pending = self._pending, Pending(self._dtype)
         failures = changes.record_failures(self.root, self._sources, self.failures, paths=frozenset(self._paths))
         wanted = [failures, changes.bury(self.root, rows.tombstones + bury)]
         if len(rows):
@@ -168,9 +171,8 @@ class ShardWriter:
 
     def _append(self, rows: Pending) -> changes.Change:
         items = write_table(self.root, layout.ITEMS, as_new_shard(rows.item_table()))
-        entry = self.base.space(self.space)
         ids = np.array(rows.columns["id"], dtype=np.int64)
-        embeddings = write_embeddings(self.root, self.space, ids, np.concatenate(rows.vectors), entry.dtype)
+        embeddings = write_embeddings(self.root, self.space, ids, np.concatenate(rows.vectors), self._dtype.name)
         # Rows this run has committed already are not another writer's: only later shards count.
         prepared_on, self.base = self.base, replace(self.base, items=(*self.base.items, items))
         return changes.append(self.root, self.space, items, embeddings, set(rows.columns["key"]), prepared_on)

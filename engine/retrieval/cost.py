@@ -31,9 +31,3 @@ def coarse_bytes(spec: IndexSpec, probe: float, n: int) -> float:
 def rerank_bytes(plan: SearchPlan, number_bytes: int) -> float:
     """Return what the reranks read, counted as if it lay in order."""
     return sum(stage.shortlist * stage.dim * number_bytes * RANDOM_ACCESS for stage in plan.stages)
-
-
-def index_bytes(spec: IndexSpec, n: int) -> int:
-    """Return what an index of n rows takes in memory."""
-    cells = dict(spec.params).get("nlist", 0) * spec.dim * 4
-    return int(n * family(spec.family).bytes_per_item(spec)) + cells

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from engine.retrieval.bounds import SHORTLISTS, best_of, coded_shortlist, nearest_centroids, needed_shortlists
 from engine.retrieval.coarse import Coarse, coarse_over
-from engine.retrieval.cost import coarse_bytes, index_bytes, rerank_bytes
+from engine.retrieval.cost import coarse_bytes, rerank_bytes
 from engine.retrieval.curve import (
     Point,
     choose,
@@ -46,6 +46,7 @@ from indexers.build import build, training_sample
 from indexers.errors import InvalidInput
 from indexers.exact import exact_search
 from indexers.ivf import RESIDUAL, default_nlist
+from indexers.memory import build_bytes, index_bytes, memory_left, shown_bytes
 from indexers.plan import EXACT, SearchPlan, Stage
 from indexers.prefix import front_along
 from indexers.probing import is_available
@@ -247,9 +248,22 @@ class _Tuner:
             found = [arm for arm in found if index_bytes(arm.spec, self._n) <= self.wish.memory]
             if not found:
                 self.say(f"no index fits into {self.wish.memory:,} bytes")
+        found = self._buildable(found)
         found.sort(key=lambda arm: arm.cost)
         graphs = [arm for arm in found if arm.spec.family == "hnsw"][:GRAPH_DIMS]
         return [*[arm for arm in found if arm.spec.family != "hnsw"][: ARMS - len(graphs)], *graphs]
+
+    def _buildable(self, arms: Sequence[Arm]) -> list[Arm]:
+        """Leave out what there is no memory to build."""
+        left = memory_left()
+        texts = 0 if self._texts is None else len(self._texts)
+        needed = {arm: build_bytes(arm.spec, self._n, self._dim, texts) for arm in arms}
+        able = [arm for arm in arms if left is None or needed[arm] <= left.bytes]
+        if left is not None and len(able) < len(arms):
+            least = min(needed[arm] for arm in arms if arm not in able)
+            told = f"{shown_bytes(left.bytes)} of memory are left ({left.why}), they need {shown_bytes(least)} and more"
+            self.say(f"{len(arms) - len(able)} of {len(arms)} indexes cannot be built: {told}")
+        return able
 
     def _specs(self, d: int, axes: bool, shortlist: int) -> Iterator[tuple[IndexSpec, int]]:
         """Yield resolved specs over a prefix, and the shortlists they need."""

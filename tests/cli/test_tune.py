@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.cli.tune import SIZE
 from engine.cli.tune import command as tune_command
+from indexers.memory import SIZE
 from tests.helpers import clustered, index, nestvec, save
 
 N = 2000

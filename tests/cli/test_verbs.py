@@ -190,7 +190,8 @@ def test_verify(own: Path) -> None:
     done = nestvec("verify", "c.nest", cwd=own)
     assert done.returncode == 1
     assert damaged.name.encode() in done.stdout
-    assert b"--rebuild" in done.stdout
+    assert b"it can be built again" in done.stdout
+    assert b"nestvec repair" in done.stderr
     told = json.loads(nestvec("verify", "c.nest", "--json", cwd=own).stdout)
     assert [problem["derived"] for problem in told["problems"]] == [True]
 

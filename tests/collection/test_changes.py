@@ -40,7 +40,7 @@ def appending(root: Path, path: str, on: Manifest) -> changes.Change:
     from engine.ingest.entries import Entry
     from engine.ingest.writer import Pending, Row
 
-    pending = Pending()
+    pending = Pending(np.dtype("float32"))
     entry = Entry("v.npy", path)
     pending.add(Row(entry, 10_000, "b3:" + "0" * 32, 0, 0, clustered(1, 8, 3)[0]))
     items = write_table(root, "items", pending.item_table())

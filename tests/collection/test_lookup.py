@@ -20,7 +20,7 @@ from tests.helpers import flip_bit
 
 
 def shard(first: int, metas: Sequence[dict[str, Any]]) -> pa.Table:
-    pending = Pending()
+    pending = Pending(np.dtype("float32"))
     for row, meta in enumerate(metas):
         entry = Entry("s", f"{first + row}.jpg", size=first + row, caption=f"number {first + row}", meta=meta)
         pending.add(Row(entry, first + row, "b3:" + "0" * 32, 1, 2, np.zeros(1, np.float32)))

@@ -52,7 +52,7 @@ ROWS = st.lists(
 @settings(max_examples=40)
 @given(rows=ROWS)
 def test_items_are_read_as_they_were_written(rows: list[tuple[str, str | None, dict[str, Any]]]) -> None:
-    pending = Pending()
+    pending = Pending(np.dtype("float32"))
     for number, (path, caption, meta) in enumerate(rows):
         entry = Entry("source", path, 5, 1_700_000_000_123_456_789, caption, meta)
         pending.add(Row(entry, number, "b3:" + "0" * 32, 3, 4, np.zeros(2, np.float32)))

@@ -86,9 +86,11 @@ def test_a_device_that_is_not_there_is_refused() -> None:
 
 
 def test_the_training_sample_is_bounded() -> None:
-    flat, cells = IndexSpec("flat", 8), IndexSpec("ivf-flat", 8, (("nlist", 1000),))
-    assert training_rows(flat, 100, 512) == 100
-    assert training_rows(flat, 10**7, 512) == 65_536
+    codes, cells = IndexSpec("sq", 8), IndexSpec("ivf-flat", 8, (("nlist", 1000),))
+    assert training_rows(codes, 100, 512) == 100
+    assert training_rows(codes, 10**7, 512) == 65_536
+    assert [training_rows(IndexSpec(name, 8), 10**7, 512) for name in ("flat", "hnsw")] == [0, 0]
+    assert training_rows(IndexSpec("flat", 8, (("axes", 1),)), 10**7, 512) == 65_536
     assert training_rows(cells, 10**7, 512) == 256_000
     assert training_rows(cells, 10**7, 4096) == MAX_TRAINING_BYTES // (4 * 4096)
 

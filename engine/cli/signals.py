@@ -1,0 +1,121 @@
+"""Ctrl-C: once, and a run keeps what it has encoded and stops; twice, and it stops at once. SIGTERM is the same.
+
+A collection needs none of this to stay whole: it may be killed at any time. What is saved is the work of the last
+shard, and a stop that is asked for twice must not wait for anything, be it a network that encodes or an index that is
+being trained: Python hears of a signal only between two of its own steps, so a thread of its own does the waiting.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+NUMBERS = (signal.SIGINT, signal.SIGTERM)
+GRACE_SECONDS = 1.0
+"""How long what is unwound after the second signal may take."""
+
+STOPPING = "nestvec: stopping after this shard; press Ctrl-C again to stop now"
+STOPPED = "nestvec: stopped; what was finished is kept: run the same command again"
+
+
+class Signals:
+    """Those that came to this process, and what they mean now.
+
+    Outside of `held` the first one is a KeyboardInterrupt, as without all this.
+    """
+
+    def __init__(self) -> None:
+        self.came: list[int] = []
+        self._is_held = False
+
+    @property
+    def exit_code(self) -> int:
+        """What to end with after a KeyboardInterrupt: 128 and the first signal's number, 130 or 143."""
+        return 128 + (self.came[0] if self.came else signal.SIGINT)
+
+    @contextmanager
+    def held(self) -> Iterator[Callable[[], bool]]:
+        """Let a run finish a step: the first signal is only told, by the value; it is raised at the end of the block.
+
+        Raises:
+            KeyboardInterrupt: a second signal came, or the block ended after the first.
+        """
+        self._is_held = True
+        try:
+            yield lambda: bool(self.came)
+        finally:
+            self._is_held = False
+        if self.came:
+            raise KeyboardInterrupt
+
+    def end(self, code: int) -> NoReturn:
+        """End the process now that all is said; nothing waits for threads, and another signal changes nothing."""
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Hear signals while in this block; does nothing in any but the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        # Who starts a program in the background may have signals ignored; that stays.
+        heard = [number for number in NUMBERS if signal.getsignal(number) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, self._heard) for number in heard}
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        outer = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        threading.Thread(target=_wait, args=(reading,), name="nestvec-signals", daemon=True).start()
+        try:
+            yield
+        finally:
+            if self.came:  # what is left is to end, and another one can only hurry that
+                for number in heard:
+                    signal.signal(number, _nothing)
+            else:
+                signal.set_wakeup_fd(outer)
+                os.close(writing)
+                for number, handler in before.items():
+                    signal.signal(number, handler)
+
+    def _heard(self, number: int, _frame: FrameType | None) -> None:
+        self.came.append(number)
+        if len(self.came) == 1 and self._is_held:
+            _tell(STOPPING)
+        else:
+            raise KeyboardInterrupt
+
+
+def _nothing(_number: int, _frame: FrameType | None) -> None:
+    """Do nothing but be there: only then does a signal reach `_wait`."""
+
+
+def _wait(reading: int) -> None:
+    """End the process soon after the second signal, whatever it is doing; on a thread of its own."""
+    came: list[int] = []
+    while len(came) < 2:
+        found = os.read(reading, 16)
+        if not found:
+            os.close(reading)
+            return
+        came += [number for number in found if number in NUMBERS]
+    time.sleep(GRACE_SECONDS)
+    _tell(STOPPED)
+    os._exit(128 + came[0])
+
+
+def _tell(text: str) -> None:
+    """Print a line past Python's buffers: they may be in use where a signal comes in."""
+    start = "\n" if sys.stderr is not None and sys.stderr.isatty() else ""  # below a bar that is being drawn
+    with contextlib.suppress(OSError):
+        os.write(2, f"{start}{text}\n".encode())
