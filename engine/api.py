@@ -173,16 +173,14 @@ class Collection(Opened):
         below: Sequence[str] = (),
         listener: Listener | None = None,
     ) -> tuple[Summary, tuple[int, ...]]:
-        """Take items out so that their bytes are in no file: rewrite the collection, and delete all older versions.
-
-        Returns:
-            what was done, and the versions that somebody still has open: they go with the next garbage collection.
-        """
+        """Take items out so that their bytes are in no file; return also the versions somebody still has open."""
         paths, below = ([one] if isinstance(one, str) else one for one in (paths, below))
         gone = maintain.remove(self.root, paths, ids=ids, below=below, purge=True)
         self.refresh()
-        summary = self.compact(listener)
-        return replace(summary, removed=gone.removed), maintain.expire_all(self.root)
+        with maintain.telling_how_to_go_on(self.root):
+            summary = self.compact(listener)
+            held = maintain.expire_all(self.root, self.snapshot.manifest)
+        return replace(summary, removed=gone.removed), held
 
     def compact(self, listener: Listener | None = None) -> Summary:
         """Rewrite shards and indexes without what was removed."""
@@ -247,7 +245,9 @@ class Collection(Opened):
 
     def rollback(self, version: int) -> Summary:
         """Make what an older version was the newest again; see `collection.history.rollback`."""
-        return self._changed(Summary(version=history.rollback(self.root, version).version))
+        made = history.rollback(self.root, version)
+        self._wanted = self._wanted if self._wanted in made.spaces else None  # as for `remove_space`
+        return self._changed(Summary(version=made.version))
 
     def use(self, name: str) -> Summary:
         """Make a space the one that is searched where none is named, here and for everybody who opens it."""

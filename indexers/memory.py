@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -104,14 +104,17 @@ def _limits() -> Iterator[Left]:
         for line in Path("/proc/self/cgroup").read_text().splitlines():
             _, controllers, group = line.split(":", 2)
             if not controllers:
-                yield from _group(Path("/sys/fs/cgroup"), group, "memory.max", "memory.current", "inactive_file")
+                yield from _group(
+                    Path("/sys/fs/cgroup"), group, "memory.max", "memory.current", ("inactive_file", "active_file")
+                )
             elif "memory" in controllers.split(","):
-                names = "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
-                yield from _group(Path("/sys/fs/cgroup/memory"), group, *names)
+                names = "memory.limit_in_bytes", "memory.usage_in_bytes"
+                cache = ("total_inactive_file", "total_active_file")
+                yield from _group(Path("/sys/fs/cgroup/memory"), group, *names, cache)
     yield from _resource_limits()
 
 
-def _group(mounted: Path, group: str, limit: str, usage: str, cache: str) -> Iterator[Left]:
+def _group(mounted: Path, group: str, limit: str, usage: str, cache: Sequence[str]) -> Iterator[Left]:
     """Yield what a control group and those it is in leave; files that are only cached do not count."""
     # In a container the group is mounted as the root, under another name than the process knows it by.
     inner = mounted / group.strip("/")
@@ -119,7 +122,8 @@ def _group(mounted: Path, group: str, limit: str, usage: str, cache: str) -> Ite
         if folder.is_relative_to(mounted):
             with contextlib.suppress(OSError, ValueError):
                 most, used = (int((folder / name).read_text()) for name in (limit, usage))
-                cached = _fields(folder / "memory.stat").get(cache, 0)
+                fields = _fields(folder / "memory.stat")
+                cached = sum(fields.get(name, 0) for name in cache)
                 yield Left(max(0, most - used + cached), f"its control group may have {shown_bytes(most)}")
 
 

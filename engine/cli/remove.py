@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from engine.cli import FAILED, options
-from engine.cli.output import Terminal, print_summary, say
+from engine.cli.output import Terminal, print_json, print_summary, say
 
 
 @click.command()
@@ -56,7 +57,10 @@ def command(
     if purge:
         with Collection.open(collection, device=device) as opened:
             summary, held = opened.purge(paths, ids=ids, below=below, listener=Terminal())
-        print_summary(summary, as_json=as_json)
+        if as_json:
+            print_json({**asdict(summary), "held": held})
+        else:
+            print_summary(summary, as_json=False)
         if held:
             numbers = ", ".join(map(str, held))
             remedy = f"nestvec gc {collection} --older-than 0"

@@ -40,8 +40,13 @@ def command(collection: Path, accept_loss: bool, encoder: str | None, device: st
             click.echo(f"{path}: from {origin}")
         for text in done.lost:
             click.echo(f"{'given up' if accept_loss else 'lost'}: {printable(text)}")
-        if not done.restored and not done.lost:
+        for text in done.left:
+            click.echo(f"still wrong: {printable(text)}")
+        if done.whole is not None:
+            click.echo(f"version {done.whole} is whole, and may have it: nestvec rollback {collection} {done.whole}")
+        if not (done.restored or done.lost or done.left):
             click.echo("everything is as it was written")
     if done.lost and not accept_loss:
         click.echo("nestvec: nothing was changed; --accept-loss keeps the rest without what is lost", err=True)
+    if done.left or (done.lost and not accept_loss):
         raise click.exceptions.Exit(FAILED)

@@ -25,7 +25,9 @@ def command(collection: Path, version: int, as_json: bool) -> None:
         nestvec rollback photos.nest 12
     """
     from engine.collection.history import rollback
+    from engine.ingest.derive import tail_rows
     from engine.ingest.report import Summary
 
     made = rollback(collection, version)
-    print_summary(Summary(version=made.version), as_json=as_json, otherwise=f"as version {version} was")
+    summary = Summary(version=made.version, unindexed=tail_rows(made, made.default))
+    print_summary(summary, as_json=as_json, otherwise=f"as version {version} was")

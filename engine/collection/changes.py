@@ -76,10 +76,39 @@ def append(
                 raise CommitConflict(
                     f"another process is indexing the same files into {root}; wait for it, then run this again"
                 )
+        if keys & _revived(root, prepared_on, base):
+            raise CommitConflict(f"{root} was rolled back while it was indexed; run this again")
         spaces = derived.extend(root, base, space, embeddings, made)
         return replace(base, items=(*base.items, items), spaces=spaces)
 
     return change
+
+
+def _revived(root: Path, before: Manifest, now: Manifest) -> set[int]:
+    """Return the keys of items that were deleted in a version and are not in another: a rollback brings them back."""
+    if before.deletes in (None, now.deletes):
+        return set()
+    back = tombstones_of(root, before) - tombstones_of(root, now)
+    found: set[int] = set()
+    for ref in now.items:
+        rows = [row for shard, row in back if shard == ref.path]
+        if rows:
+            found |= set(read_items(root, ref, ["key"]).column("key").to_numpy()[rows].tolist())
+    return found
+
+
+def tombstones_of(root: Path, manifest: Manifest) -> set[Tombstone]:
+    """Return the tombstones of a version."""
+    if manifest.deletes is None:
+        return set()
+    table = read_table(root, manifest.deletes)
+    return set(zip(table.column("shard").to_pylist(), table.column("row").to_pylist(), strict=True))
+
+
+def tombstone_table(rows: Iterable[Tombstone]) -> pa.Table:
+    """Lay tombstones out as they are stored: the same ones always make the same file."""
+    ordered = sorted(rows)
+    return pa.table([[s for s, _ in ordered], [r for _, r in ordered]], schema=TOMBSTONE_SCHEMA)
 
 
 def bury(root: Path, tombstones: Iterable[Tombstone]) -> Change:
@@ -94,15 +123,10 @@ def bury(root: Path, tombstones: Iterable[Tombstone]) -> Change:
             raise CommitConflict(
                 f"{len(gone)} shards of {root} were compacted meanwhile by another process; run this again"
             )
-        old: set[Tombstone] = set()
-        if base.deletes is not None:
-            table = read_table(root, base.deletes)
-            old = set(zip(table.column("shard").to_pylist(), table.column("row").to_pylist(), strict=True))
+        old = tombstones_of(root, base)
         if new <= old:
             return base
-        rows = sorted(old | new)
-        table = pa.table([[s for s, _ in rows], [r for _, r in rows]], schema=TOMBSTONE_SCHEMA)
-        return replace(base, deletes=write_table(root, layout.DELETES, table))
+        return replace(base, deletes=write_table(root, layout.DELETES, tombstone_table(old | new)))
 
     return change
 

@@ -70,8 +70,16 @@ def link(temporary: Path, target: Path) -> None:
     except FileExistsError:
         raise
     except OSError:
-        # FAT, exFAT and some network shares have no hard links: an exclusive create still
-        # decides the race, and a reader that sees a half-written version refuses its hash.
+        # FAT, exFAT and some network shares have no hard links.
+        try:
+            _rename_if_free(temporary, target)
+            return
+        except FileExistsError:
+            raise
+        except OSError:
+            pass
+        # Nor locks: an exclusive create still decides the race, and a reader that sees a half-written version
+        # refuses its hash.
         with target.open("xb") as out:
             try:
                 out.write(temporary.read_bytes())
@@ -81,6 +89,15 @@ def link(temporary: Path, target: Path) -> None:
                 # Half a version would be the newest, and refuse everybody: the disk may be full.
                 target.unlink(missing_ok=True)
                 raise
+
+
+def _rename_if_free(temporary: Path, target: Path) -> None:
+    """Rename a flushed file while nobody else does; fails where the file system has no locks."""
+    with _opened(target.parent.parent) as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if target.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+        temporary.rename(target)
 
 
 def remove(path: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +16,7 @@ from pathlib import Path
 from engine.collection import disk, layout
 from engine.collection.commit import current_version, read_version
 from engine.collection.history import numbers
+from engine.collection.manifest import Manifest
 from indexers.errors import CollectionError
 
 KEPT = timedelta(days=7)
@@ -58,9 +59,7 @@ def collect(root: Path, *, older_than: timedelta = KEPT, dry_run: bool = False, 
     """
     read_version(root, current_version(root))
     with disk.collecting(root, wait=wait):
-        newest = current_version(root)
-        gone, held, kept = _expire(root, newest, datetime.now(UTC) - older_than, dry_run=dry_run)
-        needed = {ref.path for number in kept for ref in read_version(root, number).files()}
+        gone, held, needed = _expire(root, _before(older_than), dry_run=dry_run)
         files = sorted(path for path in _files(root) if path not in needed)
         size = sum((root / path).lstat().st_size for path in files)
         if not dry_run:
@@ -68,45 +67,67 @@ def collect(root: Path, *, older_than: timedelta = KEPT, dry_run: bool = False, 
     return Garbage(tuple(gone), tuple(held), tuple(files), size)
 
 
-def forget(root: Path, wanted: set[int]) -> list[int]:
+def _before(older_than: timedelta) -> datetime | None:
+    """Return when a version must have been made to go; None for whenever it was, clocks being what they are."""
+    if older_than <= timedelta(0):
+        return None
+    try:
+        return datetime.now(UTC) - older_than
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC)
+
+
+def forget(root: Path, wanted: Iterable[int]) -> None:
     """Delete versions, not their files, unless they are the newest or open; what cannot be locked is left.
 
-    For what a run has superseded itself: the listings of its first shards, say, which are parts of its last.
+    For what nobody goes back to: the listings of a run's first shards, say, which are parts of its last.
     """
-    left = []
     with contextlib.suppress(CollectionError), disk.collecting(root, wait=0):
         newest = current_version(root)
-        left = [number for number in sorted(wanted) if number < newest and _release(root, number, dry_run=False)]
+        for number in wanted:
+            if number < newest:
+                _release(root, number, dry_run=False)
         disk.sync_folder(root / layout.VERSIONS)
-    return left
 
 
-def _expire(root: Path, newest: int, before: datetime, *, dry_run: bool) -> tuple[list[int], list[int], list[int]]:
-    """Delete versions made before a time; return those that went, those that are open, and all that are left."""
+def _expire(root: Path, before: datetime | None, *, dry_run: bool) -> tuple[list[int], list[int], set[str]]:
+    """Delete versions made before a time; return those that went, those that are open, and the files all others list.
+
+    Raises:
+        CorruptCollection: one that stays cannot be read, so nobody knows which files it needs.
+    """
     gone: list[int] = []
     held: list[int] = []
-    kept = [newest]
+    needed: set[str] = set()
+    newest = current_version(root)
     for number in numbers(root):
-        if number == newest:
-            continue
-        if not _is_older(root, number, before):
-            kept.append(number)
-        elif _release(root, number, dry_run=dry_run):
-            gone.append(number)
-        else:
+        found = _readable(root, number)
+        if number != newest and _is_older(root, number, found, before):
+            if _release(root, number, dry_run=dry_run):
+                gone.append(number)
+                continue
             held.append(number)
-            kept.append(number)
+        needed |= {ref.path for ref in (found or read_version(root, number)).files()}
     if gone and not dry_run:
         disk.sync_folder(root / layout.VERSIONS)
-    return gone, held, kept
+    return gone, held, needed
 
 
-def _is_older(root: Path, number: int, before: datetime) -> bool:
-    """Whether a version was made before a time; one that cannot be read is of no use at any age."""
+def _readable(root: Path, number: int) -> Manifest | None:
     try:
-        created = datetime.fromisoformat(read_version(root, number).created)
-    except (CollectionError, ValueError):
+        return read_version(root, number)
+    except CollectionError:
+        return None
+
+
+def _is_older(root: Path, number: int, found: Manifest | None, before: datetime | None) -> bool:
+    """Whether a version was made before a time; by the clock of its file where it cannot be read."""
+    if before is None:
         return True
+    try:
+        created = datetime.fromisoformat("" if found is None else found.created)
+    except ValueError:
+        created = datetime.fromtimestamp((root / layout.version_file(number)).stat().st_mtime, UTC)
     return created.replace(tzinfo=created.tzinfo or UTC) <= before
 
 

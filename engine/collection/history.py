@@ -19,9 +19,9 @@ import pyarrow.compute as pc
 from engine.collection import layout
 from engine.collection.commit import commit, current_version, read_version
 from engine.collection.disk import writing
-from engine.collection.manifest import Manifest
+from engine.collection.manifest import Covering, Manifest
 from engine.collection.snapshot import Snapshot
-from indexers.errors import CollectionError
+from indexers.errors import CollectionError, CorruptCollection
 
 ADDED, REMOVED, CHANGED, MOVED, RELABELLED = KINDS = ("added", "removed", "changed", "moved", "relabelled")
 COMPARED = ["id", "source", "path", "content", "meta_key"]
@@ -84,19 +84,45 @@ def _described(manifest: Manifest) -> Version:
 def rollback(root: Path, number: int) -> Manifest:
     """Publish an older version's listing as the newest version. Ids handed out since are not handed out again.
 
+    What is derived and damaged is left out, and built again by the next build.
+
     Raises:
-        CorruptCollection: there is no such version any more, or a file of it is missing or damaged.
+        NotACollection: there is none at `root`.
+        CorruptCollection: there is no such version any more, or a file that is not derived is missing or damaged.
         CommitConflict: other writers were faster again and again.
     """
+    current_version(root)
     with writing(root), Snapshot.open(root, number) as old:
-        old.ensure(old.manifest.files())
+        wanted = _without_damaged(old)
 
         def change(base: Manifest) -> Manifest:
-            back = replace(old.manifest, version=base.version, next_id=max(base.next_id, old.manifest.next_id))
+            back = replace(wanted, version=base.version, next_id=max(base.next_id, wanted.next_id))
             now = replace(base, created=back.created, operation=back.operation, writer=back.writer)
             return base if now == back else back
 
         return commit(root, change, operation="rollback")
+
+
+def _without_damaged(snapshot: Snapshot) -> Manifest:
+    """Check the files of a version; return it without what is derived and damaged."""
+    manifest = snapshot.manifest
+    if manifest.lookup is not None and not _is_whole(snapshot, manifest.lookup):
+        manifest = replace(manifest, lookup=None)
+    for name, space in manifest.spaces.items():
+        derived = [space.vectors, space.pruned, *(entry.covering for entry in space.indexes)]
+        if not all(_is_whole(snapshot, one) for one in derived if one is not None):
+            bare = replace(space, vectors=None, indexes=(), pruned=None, plans=(), tuning=None)
+            manifest = replace(manifest, spaces={**manifest.spaces, name: bare})
+    snapshot.ensure(manifest.files())
+    return manifest
+
+
+def _is_whole(snapshot: Snapshot, covering: Covering) -> bool:
+    try:
+        snapshot.ensure([covering.file])
+    except CorruptCollection:
+        return False
+    return True
 
 
 # -- comparing -------------------------------------------------------------------------------
@@ -131,8 +157,10 @@ def diff(root: Path, old: int, new: int | None = None) -> list[Difference]:
         new: number of another; the newest if None.
 
     Raises:
+        NotACollection: there is none at `root`.
         CorruptCollection: one of them is not there any more, or cannot be read.
     """
+    current_version(root)
     with Snapshot.open(root, old) as before, Snapshot.open(root, new) as after:
         was, now = _own_rows(before, after), _own_rows(after, before)
     found = [*_only(ADDED, now, was), *_only(REMOVED, was, now), *_both(was, now)]

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from blake3 import blake3
 
 from engine.collection import layout
 from engine.collection.commit import new_file, written
@@ -70,9 +71,20 @@ def vector_shard_rows(dim: int, dtype: str) -> int:
 def write_table(root: Path, folder: str, table: pa.Table) -> FileRef:
     """Write a table as one immutable Parquet file."""
     with new_file(root, folder, ".parquet", table.nbytes) as new:
-        pq.write_table(table, new.temporary, compression="zstd", write_page_checksum=True, row_group_size=SHARD_ROWS)
+        _write(table, new.temporary)
         new.rows = table.num_rows
     return written(new)
+
+
+def hash_of(table: pa.Table) -> str:
+    """Return the hash that a table's file would have, 64 hex digits; another pyarrow may write another file."""
+    out = pa.BufferOutputStream()
+    _write(table, out)
+    return blake3(out.getvalue()).hexdigest()
+
+
+def _write(table: pa.Table, where: Any) -> None:
+    pq.write_table(table, where, compression="zstd", write_page_checksum=True, row_group_size=SHARD_ROWS)
 
 
 def as_new_shard(table: pa.Table) -> pa.Table:

@@ -43,8 +43,8 @@ def _load(root: Path) -> dict[str, Stamp]:
         for line in _cache_file(root).read_text().splitlines():
             # A line half-written by a killed process is as good as none.
             with contextlib.suppress(ValueError, TypeError):
-                digest, stamp = json.loads(line)
-                known[digest] = stamp
+                path, stamp = json.loads(line)
+                known[path] = stamp
     return known
 
 
@@ -60,7 +60,7 @@ def _append(root: Path, lines: Iterable[tuple[str, Stamp]]) -> None:
 
 def remember(root: Path, ref: FileRef) -> None:
     """Note a file this process has just written and hashed."""
-    _append(root, [(ref.blake3, _stamp(root / ref.path))])
+    _append(root, [(ref.path, _stamp(root / ref.path))])
 
 
 def check_size(root: Path, ref: FileRef) -> None:
@@ -115,9 +115,9 @@ class Verified:
                 self._known = _load(self.root)
             check_size(self.root, ref)
             stamp = _stamp(self.root / ref.path)
-            if self._known.get(ref.blake3) != stamp:
+            if self._known.get(ref.path) != stamp:  # its name says its hash
                 check_hash(self.root, ref)
-                fresh.append((ref.blake3, stamp))
+                fresh.append((ref.path, stamp))
             self._done.add(ref.path)
         if fresh:
             _append(self.root, fresh)

@@ -65,11 +65,14 @@ def _check_shards(snapshot: Snapshot) -> Iterator[Problem]:
     """Check that vectors lie beside their items, and that ids are sane."""
     live = np.ones(snapshot.rows, dtype=bool)
     live[snapshot.deleted] = False
-    tables = list(snapshot.item_tables(["id"]))
+    tables = list(snapshot.item_tables(["id", "key"]))
     if tables:
         ids = np.concatenate([table.column("id").to_numpy() for table in tables])[live]
         if len(np.unique(ids)) != len(ids) or (len(ids) and ids.max() >= snapshot.manifest.next_id):
             yield Problem("items", "an id is used twice, or was never handed out", False)
+        keys = np.concatenate([table.column("key").to_numpy() for table in tables])[live]
+        if len(np.unique(keys)) != len(keys):
+            yield Problem("items", "two items of a source have the same path", False)
     for name, space in snapshot.manifest.spaces.items():
         for ref, table, (ids, stored) in zip(space.embeddings, tables, snapshot.stored_vectors(name), strict=True):
             if not np.array_equal(ids, table.column("id").to_numpy()):
@@ -96,10 +99,17 @@ def _older_versions(root: Path, newest: Manifest) -> Iterator[Problem]:
         if number >= newest.version or not (root / path).exists():  # it may be collected at any time
             continue
         try:
-            for ref in commit.read_version(root, number).files():
-                if ref.path not in checked:
-                    verified.check_size(root, ref)
-                checked.add(ref.path)
+            listed = commit.read_version(root, number).files()
         except CollectionError as error:
             if (root / path).exists():
                 yield Problem(path, f"{error}; no rollback to version {number}", False)
+            continue
+        for ref in listed:
+            try:
+                if ref.path not in checked:
+                    checked.add(ref.path)
+                    verified.check_hash(root, ref)
+            except CollectionError as error:
+                if (root / path).exists():
+                    kept = "a rollback builds it again" if _is_derived(ref) else "no rollback"
+                    yield Problem(path, f"{error}; {kept} to version {number}", _is_derived(ref))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -13,18 +14,18 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from engine.collection import changes, layout
-from engine.collection.commit import commit
+from engine.collection.commit import commit, current_version, read_version
 from engine.collection.disk import writing
 from engine.collection.garbage import collect
 from engine.collection.lookup import conform, union_schema
-from engine.collection.manifest import FileRef, Manifest
+from engine.collection.manifest import FileRef, Manifest, Source
 from engine.collection.paths import file_text
-from engine.collection.shards import vector_shard_rows, write_embeddings, write_table
+from engine.collection.shards import read_table, vector_shard_rows, write_embeddings, write_table
 from engine.collection.snapshot import Snapshot
 from engine.ingest.derive import BuildOptions, chosen_specs, derived_family, fitting
 from engine.ingest.report import Listener, Silent, Summary
 from engine.ingest.run import for_space
-from indexers.errors import CommitConflict, InvalidInput, ItemNotFound
+from indexers.errors import CommitConflict, InvalidInput, ItemNotFound, NestvecError
 from indexers.store import StoredArray
 from indexers.vectors import IdArray
 
@@ -55,8 +56,9 @@ def remove(
         raise InvalidInput("name at least one path, id or folder to remove")
     started = time.perf_counter()
     with Snapshot.open(root) as snapshot:
+        failed = _failed(snapshot, paths, below) if purge else set()
         try:
-            positions = _positions(snapshot, paths, ids, below)
+            positions = _positions(snapshot, paths, ids, below, failed)
         except ItemNotFound as error:
             if not purge:
                 raise
@@ -66,18 +68,26 @@ def remove(
         change = changes.bury(root, [(ref.path, row) for ref, row in rows])
         if purge:
             items = (snapshot.item(position) for position in positions)
-            names = frozenset((item.source, item.path) for item in items)
-            change = changes.chain(change, changes.record_failures(root, set(), (), paths=names))
+            names = {(item.source, item.path) for item in items} | failed
+            change = changes.chain(change, changes.record_failures(root, set(), (), paths=frozenset(names)))
     result = commit(root, change, operation="remove")
     return Summary(version=result.version, removed=len(rows), seconds=time.perf_counter() - started)
 
 
-def _positions(snapshot: Snapshot, paths: list[str], ids: list[int], below: list[str]) -> set[int]:
-    """Return the row numbers of items that were named."""
-    found = {snapshot.find_path(path) for path in paths} | {snapshot.find_id(id) for id in ids}
+def _positions(
+    snapshot: Snapshot, paths: list[str], ids: list[int], below: list[str], failed: set[tuple[str, str]]
+) -> set[int]:
+    """Return the row numbers of items that were named; a name may be that of something that failed instead."""
+    found = {snapshot.find_id(id) for id in ids}
+    for path in paths:
+        try:
+            found.add(snapshot.find_path(path))
+        except ItemNotFound:
+            if not any((source.name, name) in failed for source, name in _names(snapshot, path)):
+                raise
     for folder in below:
         more = set(_below(snapshot, folder))
-        if not more:
+        if not more and not failed:
             raise ItemNotFound(
                 f"no item lies below {folder!r} in {snapshot.root}; folders are relative to their source"
             )
@@ -85,11 +95,33 @@ def _positions(snapshot: Snapshot, paths: list[str], ids: list[int], below: list
     return found
 
 
-def _below(snapshot: Snapshot, folder: str) -> Iterator[int]:
-    prefixes = {
+def _names(snapshot: Snapshot, path: str) -> Iterator[tuple[Source, str]]:
+    for source in snapshot.manifest.sources:
+        yield from ((source, name) for name in snapshot.names_in(source, path))
+
+
+def _failed(snapshot: Snapshot, paths: list[str], below: list[str]) -> set[tuple[str, str]]:
+    """Return source and path of what could not be indexed and was named, or lies below a folder that was."""
+    if snapshot.manifest.failures is None:
+        return set()
+    snapshot.ensure([snapshot.manifest.failures])
+    rows = read_table(snapshot.root, snapshot.manifest.failures, ["source", "path"]).to_pylist()
+    there = {(row["source"], row["path"]) for row in rows}
+    named = {(source.name, name) for path in paths for source, name in _names(snapshot, path)}
+    prefixes = [_prefixes_of(snapshot, folder) for folder in below]
+    return {one for one in there if one in named or any(one[1].startswith(p.get(one[0], ())) for p in prefixes)}
+
+
+def _prefixes_of(snapshot: Snapshot, folder: str) -> dict[str, tuple[str, ...]]:
+    """Return what the paths below a folder begin with, by source."""
+    return {
         source.name: _prefixes(snapshot.names_in(source, folder), whole=file_text(folder) == source.folder)
         for source in snapshot.manifest.sources
     }
+
+
+def _below(snapshot: Snapshot, folder: str) -> Iterator[int]:
+    prefixes = _prefixes_of(snapshot, folder)
     dead = set(snapshot.deleted.tolist())
     position = 0
     for table in snapshot.item_tables(["source", "path"]):
@@ -126,19 +158,33 @@ def compact(root: Path, options: BuildOptions | None = None, listener: Listener 
     return Summary(version=result.version, removed=removed, seconds=time.perf_counter() - started)
 
 
-def expire_all(root: Path) -> tuple[int, ...]:
+@contextmanager
+def telling_how_to_go_on(root: Path) -> Iterator[None]:
+    """Add to an error that comes between removing items and the end of their purge what has been done, and what not."""
+    try:
+        yield
+    except NestvecError as error:
+        raise type(error)(
+            f"{error}. The items are removed, but not purged: files still hold them. To go on: nestvec compact {root}, "
+            f"then nestvec gc {root} --older-than 0"
+        ) from error
+
+
+def expire_all(root: Path, compacted: Manifest) -> tuple[int, ...]:
     """Delete every version but the newest, and what only they need; return those that somebody still has open.
 
+    Args:
+        root: the collection.
+        compacted: the version without what is to be purged.
+
     Raises:
-        CommitConflict: somebody is writing.
+        CommitConflict: somebody is writing, or went back to what there was before.
     """
-    try:
-        return collect(root, older_than=timedelta(0)).held
-    except CommitConflict as error:
-        raise CommitConflict(
-            "the items are removed, and older versions still hold them, because another process is writing; "
-            f"when it is done, run: nestvec gc {root} --older-than 0"
-        ) from error
+    held = collect(root, older_than=timedelta(0)).held
+    newest = read_version(root, current_version(root))
+    if newest.items[: len(compacted.items)] != compacted.items:
+        raise CommitConflict("another process rolled the collection back meanwhile, or compacted it: see what is there")
+    return held
 
 
 def _build(snapshot: Snapshot, space: str, options: BuildOptions, rows: int) -> BuildOptions:

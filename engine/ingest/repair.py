@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
 import pyarrow.parquet as pq
 
 from engine.collection import changes, layout, verified
@@ -22,7 +21,7 @@ from engine.collection.disk import writing
 from engine.collection.garbage import forget
 from engine.collection.history import numbers
 from engine.collection.manifest import MOST, Covering, FileRef, Manifest
-from engine.collection.shards import read_items, read_table
+from engine.collection.shards import read_items
 from engine.collection.snapshot import Snapshot
 from engine.collection.verify import verify
 from engine.encoders.base import Encoder
@@ -30,9 +29,9 @@ from engine.ingest.canaries import write_canaries
 from engine.ingest.derive import BuildOptions, chosen_specs, derived_family, fitting, save_lookup
 from engine.ingest.maintain import only_on
 from engine.ingest.report import Listener
-from engine.ingest.restore import items_from_lookup, vectors_from_matrix, vectors_from_sources
+from engine.ingest.restore import items_from_lookup, tombstones_again, vectors_from_matrix, vectors_from_sources
 from engine.ingest.run import RunOptions, available_options, encoder_of, for_space
-from indexers.errors import CollectionError, CorruptCollection, EncoderError
+from indexers.errors import CollectionError, CorruptCollection, NestvecError
 
 
 @dataclass
@@ -44,12 +43,16 @@ class Repaired:
         restored: damaged files, and where their content was found.
         lost: what could not be found anywhere, in words; given up if that was asked for, else still damaged.
         given_up: whether what is lost was taken out.
+        left: what is wrong all the same, as `verify` says it: older versions nobody can go back to, for example.
+        whole: the newest older version that is whole, where something is lost that nobody has given up yet.
     """
 
     version: int = 0
     restored: list[tuple[str, str]] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     given_up: bool = False
+    left: list[str] = field(default_factory=list)
+    whole: int | None = None
 
 
 @dataclass
@@ -62,6 +65,18 @@ class _Job:
     load: Callable[[], Encoder]
     done: Repaired
     bury: set[Tombstone] = field(default_factory=set)
+    renamed: dict[str, str] = field(default_factory=dict)
+    lost_shards: set[int] = field(default_factory=set)
+    unloadable: bool = False
+
+    def encoder(self) -> Encoder | None:
+        """Load the encoder; None, said once, where that cannot be done."""
+        try:
+            return None if self.unloadable else self.load()
+        except NestvecError as error:
+            self.unloadable = True
+            self.done.lost.append(f"what only the encoder could make again: {error}")
+            return None
 
     def is_damaged(self, part: FileRef | Covering | None) -> bool:
         """Whether a file is one of those that are damaged."""
@@ -91,10 +106,15 @@ def repair(root: Path, options: RunOptions, listener: Listener, *, accept_loss: 
         CorruptCollection: no version of it can be read.
         CommitConflict: another process changed the collection meanwhile.
     """
+    current_version(root)
     done = Repaired(given_up=accept_loss)
     damaged = _repaired(root, options, listener, done)
-    if damaged and (accept_loss or not done.lost):
+    if damaged and accept_loss:
         forget(root, _broken(root, damaged, done.version))
+    if done.lost and not accept_loss:
+        done.whole = _older_whole(root)
+    elif not done.lost or accept_loss:
+        done.left = [f"{problem.path}: {problem.reason}" for problem in verify(root)]
     return done
 
 
@@ -109,13 +129,28 @@ def _repaired(root: Path, options: RunOptions, listener: Listener, done: Repaire
         if not damaged:
             return unread
         job = _Job(root, base, damaged, lambda: _encoder(base, options), done)
-        for part in (_deletes, _items, _small_files, _heads, _embeddings):
+        for part in (_items, _deletes, _small_files, _heads, _embeddings, _without_lost):
             part(job)
         if not done.lost or done.given_up:
             derived = _rebuilt(job, base, options, listener)
             change = changes.chain(only_on(base.version, job.draft, "repair"), derived)
             done.version = commit(root, change, operation="repair").version
         return damaged | unread
+
+
+def _older_whole(root: Path) -> int | None:
+    """Return the newest older version that is whole: it may have what is lost."""
+    newest = current_version(root)
+    for number in reversed(numbers(root)):
+        try:
+            found = read_version(root, number)
+            if number < newest and found.rows:
+                for ref in found.files():
+                    verified.check_hash(root, ref)
+                return number
+        except CollectionError:
+            continue
+    return None
 
 
 def _broken(root: Path, damaged: set[str], newest: int) -> set[int]:
@@ -187,25 +222,34 @@ def _next_id(root: Path) -> int:
 
 
 def _items(job: _Job) -> None:
-    """Put damaged shards of items together again from the lookup; take out those that are lost, with their vectors."""
+    """Put damaged shards of items together again from the lookup, and note which are lost."""
     root, before = job.root, job.draft
     lookup_whole = before.lookup is not None and not job.is_damaged(before.lookup)
-    found: dict[int, FileRef | None] = {}
+    items = list(before.items)
     for shard, ref in enumerate(before.items):
-        if job.is_damaged(ref):
-            found[shard] = items_from_lookup(root, before, shard) if lookup_whole else None
-            if found[shard] is None:
-                job.done.lost.append(f"{ref.path}: {ref.rows:,} items; index the sources again to get them back")
-            else:
-                job.restored(ref, "the lookup")
-    if not found:
+        if not job.is_damaged(ref):
+            continue
+        new = items_from_lookup(root, before, shard) if lookup_whole else None
+        if new is None:
+            job.lost_shards.add(shard)
+            job.done.lost.append(f"{ref.path}: {ref.rows:,} items; index the sources again to get them back")
+        else:
+            items[shard] = new
+            job.renamed[ref.path] = new.path
+            job.restored(ref, "the lookup")
+    if job.renamed:
+        job.draft = _relisted(replace(before, items=tuple(items)), set())
+
+
+def _without_lost(job: _Job) -> None:
+    """Take out the shards whose items are lost, with their vectors, and all that covers them."""
+    gone = job.lost_shards
+    if not gone:
         return
-    renamed = {before.items[shard].path: new.path for shard, new in found.items() if new is not None}
-    gone = {shard for shard, new in found.items() if new is None}
-    lost = {before.items[shard].path for shard in gone}
-    job.bury = {(renamed.get(path, path), row) for path, row in job.bury if path not in lost}
-    items = tuple(new for shard, ref in enumerate(before.items) if (new := found.get(shard, ref)) is not None)
-    job.draft = _relisted(replace(before, items=items), gone)
+    paths = {job.draft.items[shard].path for shard in gone}
+    job.bury = {one for one in job.bury if one[0] not in paths}
+    items = tuple(ref for shard, ref in enumerate(job.draft.items) if shard not in gone)
+    job.draft = _relisted(replace(job.draft, items=items), gone)
 
 
 def _relisted(draft: Manifest, gone: set[int]) -> Manifest:
@@ -226,51 +270,23 @@ def _relisted(draft: Manifest, gone: set[int]) -> Manifest:
 
 
 def _deletes(job: _Job) -> None:
-    """Gather the tombstones; where they are damaged, those of an older version, and of rows that were replaced."""
+    """Gather the tombstones; where they are damaged, what can be known of them."""
     ref = job.draft.deletes
     if ref is None:
         return
-    job.draft = replace(job.draft, deletes=None)
     if not job.is_damaged(ref):
-        job.bury = _tombstones(job.root, ref)
-        return
-    known, origin = _older_tombstones(job, ref)
-    listed = {one.path for one in job.draft.items}
-    job.bury = {one for one in known if one[0] in listed} | _replaced(job)
-    if len(job.bury) == ref.rows:
-        job.restored(ref, origin)
+        known = changes.tombstones_of(job.root, job.draft)
+        known = {(job.renamed.get(path, path), row) for path, row in known}
     else:
-        missing = ref.rows - len(job.bury)
-        job.done.lost.append(f"{ref.path}: {missing:,} of {ref.rows:,} removals; what was removed is found again")
-
-
-def _tombstones(root: Path, ref: FileRef) -> set[Tombstone]:
-    table = read_table(root, ref)
-    return set(zip(table.column("shard").to_pylist(), table.column("row").to_pylist(), strict=True))
-
-
-def _older_tombstones(job: _Job, ref: FileRef) -> tuple[set[Tombstone], str]:
-    """Return the tombstones of the newest older version that still has them."""
-    for number in reversed(numbers(job.root)):
-        try:
-            older = read_version(job.root, number).deletes
-            if older is not None and older.path != ref.path:
-                verified.check_hash(job.root, older)
-                return _tombstones(job.root, older), f"version {number}"
-        except CollectionError:
-            continue
-    return set(), "rows that were replaced"
-
-
-def _replaced(job: _Job) -> set[Tombstone]:
-    """Return the rows whose id a later row has: a change writes a new row, and deletes the old one."""
-    seen: set[int] = set()
-    found: set[Tombstone] = set()
-    for ref in reversed([one for one in job.draft.items if not job.is_damaged(one)]):
-        ids = read_items(job.root, ref, ["id"]).column("id").to_numpy()
-        found |= {(ref.path, int(row)) for row in np.flatnonzero(np.isin(ids, list(seen)))}
-        seen |= set(ids.tolist())
-    return found
+        readable = [one for shard, one in enumerate(job.draft.items) if shard not in job.lost_shards]
+        known, origin = tombstones_again(job.root, ref, readable, job.renamed)
+        if origin is not None:
+            job.restored(ref, origin)
+        else:
+            told = f"{len(known):,} are known, the others are found again"
+            job.done.lost.append(f"{ref.path}: which {ref.rows:,} rows were removed; {told}")
+    job.draft = replace(job.draft, deletes=None)
+    job.bury = known
 
 
 def _small_files(job: _Job) -> None:
@@ -284,7 +300,7 @@ def _small_files(job: _Job) -> None:
         return
     try:
         new = write_canaries(job.root, layout.DEFAULT_SPACE, job.load())
-    except EncoderError as error:
+    except NestvecError as error:
         job.done.lost.append(f"{canaries.path}: the encoder's canaries, without which it is not checked: {error}")
         new = None
     else:
@@ -308,7 +324,7 @@ def _embeddings(job: _Job) -> None:
     """Put damaged shards of vectors together again, those of a base before those that follow from it."""
     for name in family(job.draft, layout.DEFAULT_SPACE):
         for shard, ref in enumerate(job.draft.space(name).embeddings):
-            if job.is_damaged(ref):
+            if job.is_damaged(ref) and shard not in job.lost_shards:
                 new = _vectors(job, name, shard, ref)
                 entry = job.draft.space(name)
                 embeddings = (*entry.embeddings[:shard], new, *entry.embeddings[shard + 1 :])
@@ -330,7 +346,7 @@ def _vectors(job: _Job, space: str, shard: int, ref: FileRef) -> FileRef:
     else:
         path = draft.items[shard].path
         dead = {row for other, row in job.bury if other == path}
-        new, lost = vectors_from_sources(root, draft, shard, dead, job.load)
+        new, lost = vectors_from_sources(root, draft, shard, dead, job.encoder)
         job.bury |= {(path, one.row) for one in lost}
         job.done.lost += [f"{one.path}: its vector; the source is gone, or has changed since" for one in lost]
         if len(lost) < ref.rows - len(dead):

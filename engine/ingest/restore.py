@@ -1,9 +1,9 @@
-"""Vectors and items that a damaged shard held, from where else they are: a derived file, the base, or the source."""
+"""What a damaged file held, from where else it is: a derived file, the base, an older version, or the source."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,22 +11,26 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from engine.collection import layout
+from engine.collection import changes, layout, verified
+from engine.collection.changes import Tombstone
+from engine.collection.commit import read_version
+from engine.collection.history import numbers
 from engine.collection.lookup import Lookup
 from engine.collection.manifest import FileRef, Manifest, Space
 from engine.collection.paths import path_bytes
-from engine.collection.shards import ITEM_SCHEMA, as_new_shard, read_items, write_embeddings, write_table
+from engine.collection.shards import ITEM_SCHEMA, as_new_shard, hash_of, read_items, write_embeddings, write_table
 from engine.encoders.base import Encoder
-from engine.ingest.pictures import DEFAULT_MAX_PIXELS
 from engine.ingest.pipeline import Skipped, encode_pictures
 from engine.ingest.sources import TableOptions, open_sources
 from engine.ingest.unit import contents_of, unit_rows
-from indexers.errors import NestvecError
+from indexers.errors import CollectionError, NestvecError
 from indexers.store import StoredArray, VectorStore
 from indexers.threads import available_cores
 from indexers.vectors import FloatArray, IdArray
 
 BATCH = 32
+# Whoever indexed a picture allowed its size.
+ANY_PIXELS = 1 << 40
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,65 @@ def _says(name: str, column: pa.ChunkedArray) -> bool:
     return name in ITEM_SCHEMA.names or column.null_count < len(column)
 
 
+def tombstones_again(
+    root: Path, ref: FileRef, items: list[FileRef], renamed: Mapping[str, str]
+) -> tuple[set[Tombstone], str | None]:
+    """Find out what a damaged file of tombstones said.
+
+    Args:
+        root: the collection.
+        ref: the file.
+        items: shards of the version that can be read.
+        renamed: those of them that were put together again, new names by old.
+
+    Returns:
+        the tombstones, by new names, and which version has the very same ones: a set that makes the same file is
+        the same. Without a version, only those that are sure: of the newest older version, unless a rollback lies
+        between, and of rows whose item has a later row.
+    """
+    replaced = _replaced(root, items, {new: old for old, new in renamed.items()})
+    sure, trusted, origin = replaced, True, None
+    for number, operation, older in _older_tombstones(root, ref):
+        same = [one for one in (older, older | replaced) if hash_of(changes.tombstone_table(one)) == ref.blake3]
+        if same:
+            sure, origin = same[0], f"version {number}"
+            break
+        if trusted and older:
+            sure, trusted = replaced | older, False
+        trusted = trusted and operation != "rollback"
+    listed = {one.path for one in items}
+    now = {(renamed.get(path, path), row) for path, row in sure}
+    return {one for one in now if one[0] in listed}, origin
+
+
+def _older_tombstones(root: Path, ref: FileRef) -> Iterator[tuple[int, str, set[Tombstone]]]:
+    """Yield number, verb and tombstones of the versions there are, the newest first."""
+    for number in reversed(numbers(root)):
+        try:
+            older = read_version(root, number)
+            known: set[Tombstone] = set()
+            if older.deletes is not None and older.deletes.path != ref.path:
+                verified.check_hash(root, older.deletes)
+                known = changes.tombstones_of(root, older)
+            yield number, older.operation, known
+        except CollectionError:
+            continue
+
+
+def _replaced(root: Path, items: list[FileRef], old_names: Mapping[str, str]) -> set[Tombstone]:
+    """Return the rows whose id or path a later row has, by old names: a change deletes the old row."""
+    ids = np.empty(0, np.int64)
+    keys = np.empty(0, np.uint64)
+    found: set[Tombstone] = set()
+    for ref in reversed(items):
+        table = read_items(root, ref, ["id", "key"])
+        own_ids, own_keys = (table.column(name).to_numpy() for name in ("id", "key"))
+        dead = np.flatnonzero(np.isin(own_ids, ids) | np.isin(own_keys, keys))
+        found |= {(old_names.get(ref.path, ref.path), row) for row in dead.tolist()}
+        ids, keys = np.union1d(ids, own_ids), np.union1d(keys, own_keys)
+    return found
+
+
 def vectors_from_matrix(root: Path, manifest: Manifest, space: str, shard: int, ids: IdArray) -> FileRef | None:
     """Write a shard of vectors again from the matrix for reranking, which holds the same numbers; None if it does not.
 
@@ -81,7 +144,7 @@ def vectors_from_matrix(root: Path, manifest: Manifest, space: str, shard: int, 
 
 
 def vectors_from_sources(
-    root: Path, manifest: Manifest, shard: int, dead: set[int], load: Callable[[], Encoder]
+    root: Path, manifest: Manifest, shard: int, dead: set[int], load: Callable[[], Encoder | None]
 ) -> tuple[FileRef, list[Wanted]]:
     """Make the vectors of a shard of the main space again from what was indexed, where that has not changed since.
 
@@ -90,7 +153,7 @@ def vectors_from_sources(
         manifest: the version; its items can be read.
         shard: number of the shard.
         dead: rows of it that are deleted: nobody needs their vectors.
-        load: loads the encoder.
+        load: loads the encoder; None where it cannot be.
 
     Returns:
         the shard, and the rows whose source is gone or has changed: they hold a vector that is none of theirs.
@@ -104,8 +167,8 @@ def vectors_from_sources(
         own = [one for one in wanted if one.source == source.name]
         if own and source.kind == "vectors":
             found |= dict(_vectors_again(manifest, source.location, own, entry))
-        elif own and source.folder is not None:
-            found |= dict(_pictures_again(source.folder, own, load()))
+        elif own and source.folder is not None and (encoder := load()) is not None:
+            found |= dict(_pictures_again(source.folder, own, encoder))
     matrix = np.zeros((len(table), entry.dim), dtype=np.float32)
     matrix[:, 0] = 1.0  # what is lost is deleted; it still must be a vector
     for row, vector in found.items():
@@ -116,14 +179,15 @@ def vectors_from_sources(
 
 
 def _pictures_again(folder: str, wanted: list[Wanted], encoder: Encoder) -> Iterator[tuple[int, FloatArray]]:
+    known = {one.content for one in wanted}
     batches = encode_pictures(
         encoder,
         wanted,
         lambda one: _read(folder, one),
-        reuse=lambda _: False,
+        reuse=lambda content: content not in known,  # it has changed since: not worth decoding
         batch_size=BATCH,
         workers=available_cores(),
-        max_pixels=DEFAULT_MAX_PIXELS,
+        max_pixels=ANY_PIXELS,
     )
     with closing(batches):
         for batch in batches:

@@ -24,7 +24,7 @@ from engine.ingest.sources import Moved, Sources, TableOptions, open_sources
 from engine.ingest.sync import EncodeOptions, Sync, check_dimensions
 from indexers.base import IndexSpec
 from indexers.build import BuildDevice
-from indexers.errors import CollectionError, CommitConflict, DiskFull, EncoderError, InvalidSpec
+from indexers.errors import CollectionError, CommitConflict, DiskFull, InvalidSpec, NestvecError
 from indexers.registry import resolve_all
 from indexers.store import check_dtype
 
@@ -304,6 +304,6 @@ def available_options(
     """Do as `build_options`, without a sample of texts where the encoder is not at hand."""
     try:
         return build_options(load(), snapshot, options)
-    except EncoderError as error:
+    except NestvecError as error:
         listener.say(f"the plan is chosen without text queries: {error}")
         return BuildOptions(options.specs, device=build_device(options.device))

@@ -14,6 +14,7 @@ from engine.collection import changes, layout
 from engine.collection.changes import Failure, Tombstone
 from engine.collection.commit import commit
 from engine.collection.disk import writing
+from engine.collection.garbage import forget
 from engine.collection.manifest import Manifest
 from engine.collection.shards import ITEM_SCHEMA, META, SHARD_ROWS, as_new_shard, write_embeddings, write_table
 from engine.ingest.entries import Block, Entry, Listing
@@ -125,6 +126,7 @@ class ShardWriter:
         self._paths: set[tuple[str, str]] = set()
         self.shard_rows = SHARD_ROWS
         self._committed = committed
+        self._listing = 0
 
     def run_over(self, listing: Listing) -> None:
         """Say that a source is being listed: its failures of earlier runs no longer count."""
@@ -156,8 +158,16 @@ class ShardWriter:
 
     def flush(self, operation: str, *, bury: list[Tombstone] | None = None) -> Manifest:
         """Commit the rows gathered so far, tombstones, and the failures up to now."""
+        has_rows = len(self._pending) > 0
         with writing(self.root):
-            return self._flush(operation, bury or [])
+            result = self._flush(operation, bury or [])
+        if has_rows:
+            # The listing of the shards so far is a part of this one, if nobody else published anything between
+            # the two: kept, all of them would grow with the square.
+            if self._listing == result.version - 1:
+                forget(self.root, [self._listing])
+            self._listing = result.version
+        return result
 
     def _flush(self, operation: str, bury: list[Tombstone]) -> Manifest:
         rows, self._pending = self._pending, Pending(self._dtype)

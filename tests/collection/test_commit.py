@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import subprocess
@@ -143,8 +144,20 @@ def no_links(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "link", refuse)
 
 
-@pytest.mark.usefixtures("no_links")
-def test_without_links_versions_are_still_exclusive(root: Path) -> None:
+@pytest.fixture
+def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+
+@pytest.mark.parametrize("lacking", [("no_links",), ("no_links", "no_locks")])
+def test_without_links_versions_are_still_exclusive(
+    root: Path, lacking: tuple[str, ...], request: pytest.FixtureRequest
+) -> None:
+    for name in lacking:
+        request.getfixturevalue(name)
     tries = 0
 
     def overtaken_once(base: Manifest) -> Manifest:
@@ -159,7 +172,7 @@ def test_without_links_versions_are_still_exclusive(root: Path) -> None:
     assert names(root / "versions") == [f"{number:010d}.json" for number in (1, 2, 3)]
 
 
-@pytest.mark.usefixtures("no_links")
+@pytest.mark.usefixtures("no_links", "no_locks")
 def test_without_links_a_full_disk_leaves_no_half_version(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = iter([None, OSError(errno.ENOSPC, "No space left on device")])
 

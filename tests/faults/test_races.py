@@ -18,7 +18,7 @@ from engine.api import Collection
 from engine.collection import disk
 from engine.collection.commit import commit, current_version
 from engine.collection.garbage import collect
-from engine.collection.history import numbers
+from engine.collection.history import numbers, versions
 from engine.collection.snapshot import Snapshot
 from indexers.errors import CommitConflict, CorruptCollection
 from tests.faults.states import assert_sound, state_of, strangers
@@ -192,6 +192,17 @@ def test_young_versions_and_other_peoples_files_stay(tmp_path: Path) -> None:
     found = collect(root)
     assert (found.versions, found.files, numbers(root)) == ((), ("items/.tmp-left-behind.parquet",), before)
     assert (root / "items" / "notes.txt").exists()
+
+
+def test_a_run_keeps_the_listing_of_its_last_shard_only(tmp_path: Path) -> None:
+    root = tmp_path / "c.nest"
+    with Collection.create(root, encoder="precomputed", dim=2, device="cpu") as opened:
+        angles = np.arange(140_000) / 20_000
+        opened.add_vectors(np.stack([np.cos(angles), np.sin(angles)], axis=1))
+        assert len(opened.snapshot.manifest.items) > 2
+    operations = [one.operation for one in reversed(versions(root))]
+    assert operations == ["create", "reserve", "index", "build"]
+    assert_sound(root)
 
 
 def test_garbage_waits_for_writers_and_then_gives_up(tmp_path: Path) -> None:
