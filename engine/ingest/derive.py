@@ -53,11 +53,11 @@ def tail_rows(manifest: Manifest, space: str) -> int:
 
 
 def is_due(manifest: Manifest, space: str, specs: Sequence[IndexSpec] | None) -> bool:
-    """Whether indexes should be built: there are none, others are wanted, or too much is uncovered."""
+    """Whether indexes should be built: something derived is not there, others are wanted, or too much is uncovered."""
     if not manifest.rows:
         return False
     entry = manifest.space(space)
-    if entry.vectors is None or not entry.indexes:
+    if entry.vectors is None or not entry.indexes or manifest.lookup is None:
         return True
     if specs is not None and _wanted(specs, manifest, space) != [e.spec for e in entry.indexes]:
         return True

@@ -121,6 +121,16 @@ def test_what_is_derived_and_damaged_bars_no_rollback(root: Path) -> None:
         rollback(root, old)
 
 
+def test_a_lookup_that_a_rollback_left_out_is_built_by_the_next_index(root: Path) -> None:
+    damage(root, "lookup")
+    rollback(root, commit.current_version(root))
+    assert len(names(root)) == 12
+    index(root, root.parent / "v.npy")
+    with Collection.open(root) as opened:
+        assert opened.snapshot.manifest.lookup is not None
+    assert_sound(root, older=False)
+
+
 def test_a_space_that_a_rollback_takes_away_is_no_longer_searched(tmp_path: Path) -> None:
     with_head(tmp_path)
     root = tmp_path / "c.nest"
