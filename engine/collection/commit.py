@@ -78,7 +78,7 @@ def new_file(root: Path, folder: str, suffix: str, needed: int = 0) -> Iterator[
         new = NewFile(target / f"{layout.TEMPORARY}{uuid.uuid4().hex}{suffix}")
         try:
             yield new
-            disk.sync_file(new.temporary)
+            disk.sync(new.temporary)
             digest = hash_file(new.temporary)
             final = target / f"{digest[: layout.HASH_DIGITS]}{suffix}"
             size = new.temporary.stat().st_size
@@ -249,5 +249,5 @@ def _publish(root: Path, wanted: Manifest, operation: str) -> Manifest:
             disk.link(temporary, target)
         finally:
             disk.remove(temporary)
-        disk.sync_folder(folder)
+        disk.sync(folder)
     return final

@@ -26,22 +26,19 @@ POLL_SECONDS = 0.05
 # -- durable names ---------------------------------------------------------------------------
 
 
-def sync_folder(folder: Path) -> None:
-    """Flush the names in a folder."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def sync_file(path: Path) -> None:
-    """Flush a file's content."""
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
     handle = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        yield handle
     finally:
         os.close(handle)
+
+
+def sync(path: Path) -> None:
+    """Flush a file's content, or the names in a folder."""
+    with _opened(path) as handle:
+        os.fsync(handle)
 
 
 def make_folder(folder: Path) -> None:
@@ -50,45 +47,32 @@ def make_folder(folder: Path) -> None:
     for one in reversed(missing):
         with contextlib.suppress(FileExistsError):  # another process was faster
             one.mkdir()
-        sync_folder(one.parent)
+        sync(one.parent)
 
 
 def rename(temporary: Path, final: Path) -> None:
     """Give a flushed file its name, durably; a file of that name is replaced."""
     temporary.rename(final)
-    sync_folder(final.parent)
+    sync(final.parent)
 
 
 def link(temporary: Path, target: Path) -> None:
-    """Give a flushed file its name, failing if the name is taken; `sync_folder` makes it last.
+    """Give a flushed file its name, failing if the name is taken; `sync` of its folder makes it last.
 
     Raises:
         FileExistsError: it is taken.
     """
-    try:
-        os.link(temporary, target)
-    except FileExistsError:
-        raise
-    except OSError:
-        # FAT, exFAT and some network shares have no hard links.
+    # FAT, exFAT and some network shares have no hard links, and some of those no locks either.
+    for way in (os.link, _rename_if_free, _copy_if_free):
         try:
-            _rename_if_free(temporary, target)
-            return
+            way(temporary, target)
         except FileExistsError:
             raise
         except OSError:
-            pass
-        # Nor locks: an exclusive create still decides the race, and a reader that sees a half-written version
-        # refuses its hash.
-        with target.open("xb") as out:
-            try:
-                out.write(temporary.read_bytes())
-                out.flush()
-                os.fsync(out.fileno())
-            except BaseException:
-                # Half a version would be the newest, and refuse everybody: the disk may be full.
-                target.unlink(missing_ok=True)
+            if way is _copy_if_free:
                 raise
+        else:
+            return
 
 
 def _rename_if_free(temporary: Path, target: Path) -> None:
@@ -98,6 +82,19 @@ def _rename_if_free(temporary: Path, target: Path) -> None:
         if target.exists():
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
         temporary.rename(target)
+
+
+def _copy_if_free(temporary: Path, target: Path) -> None:
+    """Copy a flushed file; an exclusive create decides the race, and a reader that sees half refuses its hash."""
+    with target.open("xb") as out:
+        try:
+            out.write(temporary.read_bytes())
+            out.flush()
+            os.fsync(out.fileno())
+        except BaseException:
+            # Half a version would be the newest, and refuse everybody: the disk may be full.
+            target.unlink(missing_ok=True)
+            raise
 
 
 def remove(path: Path) -> None:
@@ -135,8 +132,9 @@ def room_for(root: Path, what: str, needed: int = 0) -> Iterator[None]:
 # -- locks -----------------------------------------------------------------------------------
 #
 # Readers hold a shared lock on the file of their version, writers one on the folder of versions for as long as they
-# have files that no version lists yet. Only garbage collection takes exclusive ones. `flock` is per open file:
-# processes and threads are all told apart, and a killed process lets go.
+# have files that no version lists yet. Garbage collection takes exclusive ones of these, and so does on the collection
+# itself whoever names a version where there are no links. `flock` is per open file: processes and threads are all told
+# apart, and a killed process lets go.
 
 
 @contextmanager
@@ -185,12 +183,3 @@ def try_exclusive(handle: int, root: Path) -> bool:
             f"the file system of {root} has no locks ({error.strerror}), so nobody can tell what is in use"
         ) from error
     return True
-
-
-@contextmanager
-def _opened(folder: Path) -> Iterator[int]:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield handle
-    finally:
-        os.close(handle)

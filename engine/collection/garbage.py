@@ -87,7 +87,7 @@ def forget(root: Path, wanted: Iterable[int]) -> None:
         for number in wanted:
             if number < newest:
                 _release(root, number, dry_run=False)
-        disk.sync_folder(root / layout.VERSIONS)
+        disk.sync(root / layout.VERSIONS)
 
 
 def _expire(root: Path, before: datetime | None, *, dry_run: bool) -> tuple[list[int], list[int], set[str]]:
@@ -109,7 +109,7 @@ def _expire(root: Path, before: datetime | None, *, dry_run: bool) -> tuple[list
             held.append(number)
         needed |= {ref.path for ref in (found or read_version(root, number)).files()}
     if gone and not dry_run:
-        disk.sync_folder(root / layout.VERSIONS)
+        disk.sync(root / layout.VERSIONS)
     return gone, held, needed
 
 
@@ -152,7 +152,7 @@ def _delete(root: Path, files: list[str]) -> None:
     for path in files:
         disk.remove(root / path)
     for folder in sorted({(root / path).parent for path in files}, reverse=True):
-        disk.sync_folder(folder)
+        disk.sync(folder)
         # A space that was removed leaves empty folders; the rest are made again when they are needed.
         with contextlib.suppress(OSError):
             if folder.name != layout.VERSIONS:

@@ -91,8 +91,7 @@ def rollback(root: Path, number: int) -> Manifest:
         CorruptCollection: there is no such version any more, or a file that is not derived is missing or damaged.
         CommitConflict: other writers were faster again and again.
     """
-    current_version(root)
-    with writing(root), Snapshot.open(root, number) as old:
+    with Snapshot.open(root, number) as old, writing(root):
         wanted = _without_damaged(old)
 
         def change(base: Manifest) -> Manifest:
@@ -111,7 +110,7 @@ def _without_damaged(snapshot: Snapshot) -> Manifest:
     for name, space in manifest.spaces.items():
         derived = [space.vectors, space.pruned, *(entry.covering for entry in space.indexes)]
         if not all(_is_whole(snapshot, one) for one in derived if one is not None):
-            bare = replace(space, vectors=None, indexes=(), pruned=None, plans=(), tuning=None)
+            bare = replace(space.bare(), plans=(), tuning=None)
             manifest = replace(manifest, spaces={**manifest.spaces, name: bare})
     snapshot.ensure(manifest.files())
     return manifest
@@ -160,7 +159,6 @@ def diff(root: Path, old: int, new: int | None = None) -> list[Difference]:
         NotACollection: there is none at `root`.
         CorruptCollection: one of them is not there any more, or cannot be read.
     """
-    current_version(root)
     with Snapshot.open(root, old) as before, Snapshot.open(root, new) as after:
         was, now = _own_rows(before, after), _own_rows(after, before)
     found = [*_only(ADDED, now, was), *_only(REMOVED, was, now), *_both(was, now)]
@@ -187,12 +185,9 @@ def _schema() -> pa.Schema:
 def _alive(snapshot: Snapshot, wanted: Snapshot) -> Iterator[tuple[str, np.ndarray]]:
     """Yield the mask of live rows of each shard of a version that another lists."""
     listed = {ref.path for ref in wanted.manifest.items}
-    starts = snapshot.shard_starts
-    live = np.ones(snapshot.rows, dtype=bool)
-    live[snapshot.deleted] = False
-    for ref, start in zip(snapshot.manifest.items, starts, strict=False):
+    for ref, start in zip(snapshot.manifest.items, snapshot.shard_starts, strict=False):
         if ref.path in listed:
-            yield ref.path, live[start : start + ref.rows]
+            yield ref.path, snapshot.live[start : start + ref.rows]
 
 
 def _tables(

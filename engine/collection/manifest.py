@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import posixpath
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from blake3 import blake3
@@ -101,6 +101,10 @@ class Space:
     head: FileRef | None = None
     pruned: Covering | None = None
     tuning: Tuning | None = None
+
+    def bare(self) -> Space:
+        """Return the space without what is derived from its shards; plans are left as they are."""
+        return replace(self, vectors=None, indexes=(), pruned=None)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from engine.collection import commit, layout, verified
 from engine.collection.lookup import Lookup
@@ -92,7 +93,7 @@ class Snapshot:
             pin = _pin(root / layout.version_file(number))
             if pin is not None:
                 break
-            if version is not None or commit.current_version(root) == number:
+            if commit.current_version(root) == number or version is not None:
                 raise CorruptCollection(f"{root} has no version {number}; see `nestvec versions {root}`")
         try:
             return cls(root, commit.read_version(root, number), pin)
@@ -151,6 +152,13 @@ class Snapshot:
         if (rows < 0).any() or (rows >= np.diff(self.shard_starts)[shards]).any():
             raise CorruptCollection(f"{self.root}: a tombstone points behind its shard")
         return np.unique(self.shard_starts[shards] + rows)
+
+    @cached_property
+    def live(self) -> NDArray[np.bool_]:
+        """Which rows have no tombstone, bool [rows]."""
+        live = np.ones(self.rows, dtype=bool)
+        live[self.deleted] = False
+        return live
 
     def tombstones(self) -> list[tuple[str, int]]:
         """Return the tombstones as (shard path, row in it)."""
@@ -228,11 +236,15 @@ class Snapshot:
             ItemNotFound: no live item has that path.
         """
         with contextlib.suppress(UnicodeEncodeError):  # half a surrogate pair names no file
-            for source in self.manifest.sources:
-                for name in self.names_in(source, path):
-                    if (row := self._find(source.name, name)) is not None:
-                        return row
+            for source, name in self.names_of(path):
+                if (row := self._find(source, name)) is not None:
+                    return row
         raise ItemNotFound(f"{path!r} is not in {self.root}")
+
+    def names_of(self, path: str) -> Iterator[tuple[str, str]]:
+        """Yield each source's name, and what a path a user wrote may be called in it; see `names_in`."""
+        for source in self.manifest.sources:
+            yield from ((source.name, name) for name in self.names_in(source, path))
 
     def names_in(self, source: Source, path: str) -> list[str]:
         """Return what a path a user wrote may be called in a source, the likeliest first.

@@ -48,8 +48,7 @@ class Catalogue:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
-        live = np.ones(snapshot.rows, dtype=bool)
-        live[snapshot.deleted] = False
+        live = snapshot.live
         positions = np.flatnonzero(live)
         self._table = pa.concat_tables(snapshot.item_tables(COLUMNS)).combine_chunks() if snapshot.rows else None
         contents = self._table.column("content") if self._table else pa.chunked_array([], pa.string())

@@ -18,7 +18,7 @@ from engine.collection.commit import commit, current_version, read_version
 from engine.collection.disk import writing
 from engine.collection.garbage import collect
 from engine.collection.lookup import conform, union_schema
-from engine.collection.manifest import FileRef, Manifest, Source
+from engine.collection.manifest import FileRef, Manifest
 from engine.collection.paths import file_text
 from engine.collection.shards import read_table, vector_shard_rows, write_embeddings, write_table
 from engine.collection.snapshot import Snapshot
@@ -62,8 +62,7 @@ def remove(
         except ItemNotFound as error:
             if not purge:
                 raise
-            remedy = f"nestvec compact {root}, then nestvec gc {root} --older-than 0"
-            raise ItemNotFound(f"{error}. If a purge of it was cut short, this ends it: {remedy}") from error
+            raise ItemNotFound(f"{error}. If a purge of it was cut short, this ends it: {_the_rest(root)}") from error
         rows = [snapshot.locate(position) for position in sorted(positions)]
         change = changes.bury(root, [(ref.path, row) for ref, row in rows])
         if purge:
@@ -83,7 +82,7 @@ def _positions(
         try:
             found.add(snapshot.find_path(path))
         except ItemNotFound:
-            if not any((source.name, name) in failed for source, name in _names(snapshot, path)):
+            if failed.isdisjoint(snapshot.names_of(path)):
                 raise
     for folder in below:
         more = set(_below(snapshot, folder))
@@ -95,11 +94,6 @@ def _positions(
     return found
 
 
-def _names(snapshot: Snapshot, path: str) -> Iterator[tuple[Source, str]]:
-    for source in snapshot.manifest.sources:
-        yield from ((source, name) for name in snapshot.names_in(source, path))
-
-
 def _failed(snapshot: Snapshot, paths: list[str], below: list[str]) -> set[tuple[str, str]]:
     """Return source and path of what could not be indexed and was named, or lies below a folder that was."""
     if snapshot.manifest.failures is None:
@@ -107,7 +101,7 @@ def _failed(snapshot: Snapshot, paths: list[str], below: list[str]) -> set[tuple
     snapshot.ensure([snapshot.manifest.failures])
     rows = read_table(snapshot.root, snapshot.manifest.failures, ["source", "path"]).to_pylist()
     there = {(row["source"], row["path"]) for row in rows}
-    named = {(source.name, name) for path in paths for source, name in _names(snapshot, path)}
+    named = {one for path in paths for one in snapshot.names_of(path)}
     prefixes = [_prefixes_of(snapshot, folder) for folder in below]
     return {one for one in there if one in named or any(one[1].startswith(p.get(one[0], ())) for p in prefixes)}
 
@@ -152,7 +146,8 @@ def compact(root: Path, options: BuildOptions | None = None, listener: Listener 
         draft = _rewrite(snapshot)
         change: changes.Change = only_on(snapshot.manifest.version, draft, "compact")
         if draft.rows:
-            wanted = {name: _build(snapshot, name, options or BuildOptions(), draft.rows) for name in draft.spaces}
+            how, before = options or BuildOptions(), snapshot.manifest
+            wanted = {name: as_before(before, snapshot, name, how, draft.rows) for name in draft.spaces}
             change = changes.chain(change, derived_family(root, draft, wanted, listener or Silent()))
         result = commit(root, change, operation="compact")
     return Summary(version=result.version, removed=removed, seconds=time.perf_counter() - started)
@@ -165,9 +160,13 @@ def telling_how_to_go_on(root: Path) -> Iterator[None]:
         yield
     except NestvecError as error:
         raise type(error)(
-            f"{error}. The items are removed, but not purged: files still hold them. To go on: nestvec compact {root}, "
-            f"then nestvec gc {root} --older-than 0"
+            f"{error}. The items are removed, but not purged: files still hold them. To go on: {_the_rest(root)}"
         ) from error
+
+
+def _the_rest(root: Path) -> str:
+    """Say what is left of a purge after the items were removed."""
+    return f"nestvec compact {root}, then nestvec gc {root} --older-than 0"
 
 
 def expire_all(root: Path, compacted: Manifest) -> tuple[int, ...]:
@@ -187,13 +186,18 @@ def expire_all(root: Path, compacted: Manifest) -> tuple[int, ...]:
     return held
 
 
-def _build(snapshot: Snapshot, space: str, options: BuildOptions, rows: int) -> BuildOptions:
-    """Return how to build a space for so many rows: with the indexes it has now.
+def as_before(before: Manifest, snapshot: Snapshot, space: str, options: BuildOptions, rows: int) -> BuildOptions:
+    """Return how to build a space for so many rows: with the indexes it had.
 
-    The rewritten version has none yet that would say which ones somebody chose.
+    Args:
+        before: the version that says which ones somebody chose; one that was rewritten has none yet.
+        snapshot: a version whose heads lead to the space.
+        space: whose indexes.
+        options: how the main space is built.
+        rows: of the version to come.
     """
     specs = options.specs if space == layout.DEFAULT_SPACE else None
-    kept = fitting(chosen_specs(snapshot.manifest, space), rows)
+    kept = fitting(chosen_specs(before, space), rows)
     return for_space(options, snapshot, space, specs or kept or None)
 
 
@@ -218,15 +222,13 @@ def _rewrite(snapshot: Snapshot) -> Manifest:
     spaces = {}
     for name, entry in manifest.spaces.items():
         embeddings = tuple(_embeddings(snapshot, name, group, live) for group in groups)
-        spaces[name] = replace(entry, embeddings=embeddings, vectors=None, indexes=(), pruned=None, plans=())
+        spaces[name] = replace(entry.bare(), embeddings=embeddings, plans=())
     return replace(manifest, items=items, deletes=None, lookup=None, spaces=spaces)
 
 
 def _live(snapshot: Snapshot) -> list[Mask]:
     """Return which rows of each shard live, bool [rows]."""
-    live = np.ones(snapshot.rows, dtype=bool)
-    live[snapshot.deleted] = False
-    return np.split(live, snapshot.shard_starts[1:-1])
+    return np.split(snapshot.live, snapshot.shard_starts[1:-1])
 
 
 def _groups(live: list[Mask], limit: int) -> Iterator[range]:

@@ -7,7 +7,7 @@ from the pictures it was made of. What is nowhere else is lost, and given up onl
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -23,14 +23,14 @@ from engine.collection.history import numbers
 from engine.collection.manifest import MOST, Covering, FileRef, Manifest
 from engine.collection.shards import read_items
 from engine.collection.snapshot import Snapshot
-from engine.collection.verify import verify
+from engine.collection.verify import Problem, verify
 from engine.encoders.base import Encoder
 from engine.ingest.canaries import write_canaries
-from engine.ingest.derive import BuildOptions, chosen_specs, derived_family, fitting, save_lookup
-from engine.ingest.maintain import only_on
+from engine.ingest.derive import BuildOptions, derived_family, save_lookup
+from engine.ingest.maintain import as_before, only_on
 from engine.ingest.report import Listener
 from engine.ingest.restore import items_from_lookup, tombstones_again, vectors_from_matrix, vectors_from_sources
-from engine.ingest.run import RunOptions, available_options, encoder_of, for_space
+from engine.ingest.run import RunOptions, available_options, encoder_of
 from indexers.errors import CollectionError, CorruptCollection, NestvecError
 
 
@@ -113,8 +113,8 @@ def repair(root: Path, options: RunOptions, listener: Listener, *, accept_loss: 
         forget(root, _broken(root, damaged, done.version))
     if done.lost and not accept_loss:
         done.whole = _older_whole(root)
-    elif not done.lost or accept_loss:
-        done.left = [f"{problem.path}: {problem.reason}" for problem in verify(root)]
+    elif damaged:
+        done.left = _told(verify(root))
     return done
 
 
@@ -125,8 +125,10 @@ def _repaired(root: Path, options: RunOptions, listener: Listener, done: Repaire
         if base is None:
             return unread
         done.version = base.version
-        damaged = {problem.path for problem in verify(root)} & {ref.path for ref in base.files()}
+        problems = list(verify(root))
+        damaged = {problem.path for problem in problems} & {ref.path for ref in base.files()}
         if not damaged:
+            done.left = _told(problems)
             return unread
         job = _Job(root, base, damaged, lambda: _encoder(base, options), done)
         for part in (_items, _deletes, _small_files, _heads, _embeddings, _without_lost):
@@ -136,6 +138,10 @@ def _repaired(root: Path, options: RunOptions, listener: Listener, done: Repaire
             change = changes.chain(only_on(base.version, job.draft, "repair"), derived)
             done.version = commit(root, change, operation="repair").version
         return damaged | unread
+
+
+def _told(problems: Iterable[Problem]) -> list[str]:
+    return [f"{problem.path}: {problem.reason}" for problem in problems]
 
 
 def _older_whole(root: Path) -> int | None:
@@ -212,7 +218,7 @@ def _next_id(root: Path) -> int:
     for path in (root / layout.ITEMS).glob("*.parquet"):
         try:
             ids = pq.read_table(path, columns=["id"]).column("id").to_numpy()
-        except Exception:
+        except Exception:  # whatever it is, it is no shard that says an id
             continue
         found = max(found, int(ids.max(initial=-1)) + 1)
     return found if found < MOST else 0
@@ -368,8 +374,7 @@ def _rebuilt(job: _Job, base: Manifest, options: RunOptions, listener: Listener)
             job.restored(ref, "the shards")
         if draft.rows and (damaged or entry.vectors is None):
             due.append(name)
-            cleared = replace(entry, vectors=None, indexes=(), pruned=None)
-            draft = replace(draft, spaces={**draft.spaces, name: cleared})
+            draft = replace(draft, spaces={**draft.spaces, name: entry.bare()})
     if lookup is not None and job.is_damaged(lookup):
         job.restored(lookup.file, "the shards of items")
         draft = replace(draft, lookup=None)
@@ -386,13 +391,9 @@ def _how(job: _Job, base: Manifest, due: list[str], options: RunOptions, listene
         return {}
     snapshot = Snapshot(job.root, job.draft, -1)
     build = available_options(job.load, snapshot, options, listener)
-    kept = {name: fitting(chosen_specs(base, name), job.draft.rows) or None for name in due}
-    return {name: for_space(build, snapshot, name, specs) for name, specs in kept.items()}
+    return {name: as_before(base, snapshot, name, build, job.draft.rows) for name in due}
 
 
 def _emptied(draft: Manifest) -> Manifest:
-    spaces = {
-        name: replace(entry, vectors=None, indexes=(), pruned=None, plans=(), tuning=None)
-        for name, entry in draft.spaces.items()
-    }
+    spaces = {name: replace(entry.bare(), plans=(), tuning=None) for name, entry in draft.spaces.items()}
     return replace(draft, lookup=None, spaces=spaces)
