@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
+_MAP_POOLS = ("avg", "max", "avgmax", "catavgmax")  # of networks whose features are a map
+_TOKEN_POOLS = ("token", "avg", "avgmax", "max", "map")  # of transformers
+
 
 def resolve(spec: ResNetSpec) -> Recipe:
     """Find the weights' own preprocessing; for a local file, that of the default weights.
@@ -109,7 +112,18 @@ def build(spec: ResNetSpec, state: Mapping[str, Tensor], *, what: str) -> tuple[
     model.pretrained_cfg["state_dict"] = None
     if spec.pool == "gem":
         return _gem_module(model, what), "gem"
+    if spec.pool is not None:
+        _require_pool(model, spec.pool, f"{what}: timm cannot build {name} with pool={spec.pool}")
     return model, spec.pool or _own_pool(model)
+
+
+def _require_pool(model: Any, pool: str, what: str) -> None:
+    """Refuse a pooling that a model does not have: timm only asserts it, which `python -O` leaves out."""
+    layers: Any = importlib.import_module("timm.layers")
+    is_map = any(isinstance(module, layers.SelectAdaptivePool2d) for module in model.modules())
+    known = _MAP_POOLS if is_map else _TOKEN_POOLS
+    if pool not in known:
+        raise InvalidSpec(f"{what}; it knows {', '.join(known)}")
 
 
 def _own_pool(model: Any) -> str:
