@@ -104,17 +104,17 @@ def _limits() -> Iterator[Left]:
         for line in Path("/proc/self/cgroup").read_text().splitlines():
             _, controllers, group = line.split(":", 2)
             if not controllers:
-                yield from _group(
+                yield from group_limits(
                     Path("/sys/fs/cgroup"), group, "memory.max", "memory.current", ("inactive_file", "active_file")
                 )
             elif "memory" in controllers.split(","):
                 names = "memory.limit_in_bytes", "memory.usage_in_bytes"
                 cache = ("total_inactive_file", "total_active_file")
-                yield from _group(Path("/sys/fs/cgroup/memory"), group, *names, cache)
+                yield from group_limits(Path("/sys/fs/cgroup/memory"), group, *names, cache)
     yield from _resource_limits()
 
 
-def _group(mounted: Path, group: str, limit: str, usage: str, cache: Sequence[str]) -> Iterator[Left]:
+def group_limits(mounted: Path, group: str, limit: str, usage: str, cache: Sequence[str]) -> Iterator[Left]:
     """Yield what a control group and those it is in leave; files that are only cached do not count."""
     # In a container the group is mounted as the root, under another name than the process knows it by.
     inner = mounted / group.strip("/")

@@ -53,11 +53,10 @@ def text_sample(encoder: Encoder, snapshot: Snapshot, size: int = SAMPLE) -> Flo
 def _captions(snapshot: Snapshot) -> set[str]:
     """Collect distinct captions of live items from the newest shards, as many as are worth drawing from."""
     found: set[str] = set()
-    dead = set(snapshot.deleted.tolist())
     for shard in reversed(range(len(snapshot.manifest.items))):
         captions = next(snapshot.item_tables(["caption"], first=shard)).column("caption").to_pylist()
-        rows = range(int(snapshot.shard_starts[shard]), int(snapshot.shard_starts[shard + 1]))
-        found.update(caption for row, caption in zip(rows, captions, strict=True) if caption and row not in dead)
+        live = snapshot.live[snapshot.shard_starts[shard] : snapshot.shard_starts[shard + 1]]
+        found.update(caption for caption, lives in zip(captions, live, strict=True) if caption and lives)
         if len(found) > 10 * SAMPLE:
             break
     return found

@@ -21,7 +21,16 @@ from engine.collection.shards import SHARD_BYTES
 from engine.collection.verify import verify
 from indexers.base import IndexSpec
 from indexers.errors import InvalidInput, NotEnoughMemory
-from indexers.memory import FIXED, Left, build_bytes, memory_left, parse_bytes, require_memory, shown_bytes
+from indexers.memory import (
+    FIXED,
+    Left,
+    build_bytes,
+    group_limits,
+    memory_left,
+    parse_bytes,
+    require_memory,
+    shown_bytes,
+)
 from indexers.registry import FAMILIES, resolve
 from tests.helpers import COMMAND, clustered, index, python, save
 
@@ -253,6 +262,23 @@ def test_without_a_budget_the_machine_says(monkeypatch: pytest.MonkeyPatch) -> N
     left = memory_left()
     assert left is not None
     assert 0 < left.bytes < os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def test_control_groups_count_without_files_that_are_only_cached(tmp_path: Path) -> None:
+    inner = tmp_path / "jobs" / "one"
+    inner.mkdir(parents=True)
+    for folder, most, used, cached in ((inner, 1 << 30, 900 * MIB, 300 * MIB), (inner.parent, "max", 1 << 34, 0)):
+        (folder / "memory.max").write_text(f"{most}\n")
+        (folder / "memory.current").write_text(f"{used}\n")
+        (folder / "memory.stat").write_text(f"anon 5\ninactive_file {cached}\nactive_file {MIB}\nshmem 7\n")
+    files = "memory.max", "memory.current", ("inactive_file", "active_file")
+    # The outer one has no limit; where a group is mounted as the root, the name the process knows is not there.
+    left = Left((1024 - 900 + 300 + 1) * MIB, "its control group may have 1.0 GiB")
+    assert list(group_limits(tmp_path, "/jobs/one", *files)) == [left]
+    assert list(group_limits(inner, "/docker/0123", *files)) == [left]
+    (inner / "memory.current").write_text(f"{1 << 31}\n")
+    (inner / "memory.stat").unlink()
+    assert [one.bytes for one in group_limits(tmp_path, "jobs/one", *files)] == [0]
 
 
 @pytest.mark.parametrize("name", ["RLIMIT_AS", "RLIMIT_DATA"])

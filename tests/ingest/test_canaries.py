@@ -109,6 +109,18 @@ def test_texts_are_captions_filled_up_with_prompts(root: Path) -> None:
     assert len(set(encoder.asked)) == SAMPLE
 
 
+def test_captions_of_removed_items_are_not_asked_again(root: Path) -> None:
+    encoder = Bytes()
+    with Collection(root, encoder=encoder) as opened:
+        opened.add_vectors(clustered(3, 32), names=["0", "1", "2"], captions=["a", "a secret", "shared"])
+        opened.add_vectors(clustered(2, 32, 1), names=["3", "4"], captions=["another secret", "shared"])
+        opened.remove(["1", "2", "3"])
+        encoder.asked.clear()
+        opened.compact()
+    assert {"a", "shared"} <= set(encoder.asked)
+    assert {"a secret", "another secret"}.isdisjoint(encoder.asked)
+
+
 def test_compacting_measures_the_plan_with_texts_again(root: Path) -> None:
     with Collection(root, encoder=Bytes()) as opened:
         opened.add_vectors(clustered(50, 32))
