@@ -160,15 +160,6 @@ class Snapshot:
         live[self.deleted] = False
         return live
 
-    def tombstones(self) -> list[tuple[str, int]]:
-        """Return the tombstones as (shard path, row in it)."""
-        starts = self.shard_starts
-        shard = np.searchsorted(starts, self.deleted, side="right") - 1
-        return [
-            (self.manifest.items[s].path, int(position - starts[s]))
-            for s, position in zip(shard, self.deleted, strict=True)
-        ]
-
     def locate(self, position: int) -> tuple[FileRef, int]:
         """Return the item shard a row number lies in, and the row within it."""
         shard = int(np.searchsorted(self.shard_starts, position, side="right")) - 1

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from engine.api import Collection
+from engine.collection.changes import tombstones_of
 from engine.collection.snapshot import Snapshot
 from engine.ingest.maintain import remove
 from indexers.errors import CorruptCollection, ItemNotFound, NotACollection
@@ -35,7 +36,8 @@ def test_rows_and_live_rows(root: Path) -> None:
         assert snapshot.ids.tolist() == list(range(65))
         assert snapshot.shard_starts.tolist() == [0, 60, 65]
         shards = [ref.path for ref in snapshot.manifest.items]
-        assert snapshot.tombstones() == [(shards[0], 3), (shards[1], 0)]
+        assert tombstones_of(root, snapshot.manifest) == {(shards[0], 3), (shards[1], 0)}
+        assert np.flatnonzero(~snapshot.live).tolist() == [3, 60]
         assert [snapshot.locate(row)[1] for row in (0, 59, 60, 64)] == [0, 59, 0, 4]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from engine.api import Collection
-from engine.collection import layout
+from engine.collection import changes, layout
 from engine.collection.commit import current_version, read_version
 from engine.collection.derived import map_queries
 from engine.collection.describe import describe, list_failures
@@ -116,11 +116,11 @@ def use_all(root: Path) -> None:
     json.dumps(describe(root))
     list_failures(root)
     with Snapshot.open(root) as snapshot:
+        changes.tombstones_of(root, snapshot.manifest)
         for table in snapshot.item_tables():
             table.to_pylist()
         for name in snapshot.manifest.spaces:
             list(snapshot.vectors(name))
-            snapshot.tombstones()
             xq = clustered(2, snapshot.manifest.space().dim, seed=1)
             map_queries(root, snapshot.manifest, name, xq)
     use(root, keys=SOME)
