@@ -151,7 +151,7 @@ class Lookup:
                     batch.validate()
                 _check_schema(reader.schema, path)
                 _check_batches(batches, path)
-            except (pa.ArrowException, OSError) as error:
+            except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
                 raise CorruptCollection(f"{path} cannot be read: {error}; see `nestvec verify`") from error
         if sum(batch.num_rows for batch in batches) != rows:
             raise CorruptCollection(f"{path}: expected {rows} rows; see `nestvec verify`")
