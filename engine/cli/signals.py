@@ -3,12 +3,15 @@
 A collection needs none of this to stay whole: it may be killed at any time. What is saved is the work of the last
 shard, and a stop that is asked for twice must not wait for anything, be it a network that encodes or an index that is
 being trained: Python hears of a signal only between two of its own steps, so a thread of its own does the waiting.
+A KeyboardInterrupt can get lost as well: extension modules ignore every error here and there while they are imported.
+So the thread reminds of it until the command ends.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import sys
 import threading
@@ -19,6 +22,8 @@ from types import FrameType
 from typing import NoReturn
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
+REMINDER = signal.SIGUSR2
+REMIND_SECONDS = 1.0
 GRACE_SECONDS = 1.0
 """How long what is unwound after the second signal may take."""
 
@@ -72,6 +77,7 @@ class Signals:
         # Who starts a program in the background may have signals ignored; that stays.
         heard = [number for number in NUMBERS if signal.getsignal(number) is not signal.SIG_IGN]
         before = {number: signal.signal(number, self._heard) for number in heard}
+        before[REMINDER] = signal.signal(REMINDER, self._reminded)
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
         outer = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
@@ -80,7 +86,7 @@ class Signals:
             yield
         finally:
             if self.came:  # what is left is to end, and another one can only hurry that
-                for number in heard:
+                for number in before:
                     signal.signal(number, _nothing)
             else:
                 signal.set_wakeup_fd(outer)
@@ -95,15 +101,22 @@ class Signals:
         else:
             raise KeyboardInterrupt
 
+    def _reminded(self, _number: int, _frame: FrameType | None) -> None:
+        if self.came and not self._is_held:
+            raise KeyboardInterrupt
+
 
 def _nothing(_number: int, _frame: FrameType | None) -> None:
     """Do nothing but be there: only then does a signal reach `_wait`."""
 
 
 def _wait(reading: int) -> None:
-    """End the process soon after the second signal, whatever it is doing; on a thread of its own."""
+    """Remind of the first signal, and end the process soon after the second; on a thread of its own."""
     came: list[int] = []
     while len(came) < 2:
+        if came and not select.select([reading], [], [], REMIND_SECONDS)[0]:
+            signal.pthread_kill(threading.main_thread().ident or 0, REMINDER)
+            continue
         found = os.read(reading, 16)
         if not found:
             os.close(reading)

@@ -19,7 +19,7 @@ import pytest
 from engine.api import Collection
 from engine.collection.commit import current_version, exists, read_version
 from engine.collection.verify import verify
-from tests.helpers import COMMAND, clustered, draw, index, needs_bundled, nestvec, save
+from tests.helpers import COMMAND, clustered, draw, index, needs_bundled, nestvec, python, save
 
 ROWS = 140_000  # two shards and a bit
 PICTURES = 150
@@ -172,6 +172,28 @@ def test_stopped_at_once_where_python_does_not_hear(tmp_path: Path) -> None:
     assert run.end() == 130
     assert time.monotonic() - started < 5
     assert check(root, 30_000) == 30_000
+
+
+LOST = """
+import contextlib, os, signal, time
+from engine.cli.signals import Signals
+try:
+    with Signals().installed():
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        with contextlib.suppress(KeyboardInterrupt):
+            time.sleep(30)
+        time.sleep(30)
+except KeyboardInterrupt:
+    print("heard")
+"""
+
+
+def test_an_interrupt_that_got_lost_comes_again() -> None:
+    """Extension modules ignore every error while they are imported, numpy.random's for one."""
+    started = time.monotonic()
+    assert python(LOST) == ["heard"]
+    assert time.monotonic() - started < 20
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
