@@ -1,23 +1,26 @@
 /* The search behind indexers/probing.py, which explains it: from queries to answers over cells of 4-bit codes.
 
-   Cells(matrix, centroids, books, codes, ids, stored, shape, level)
+   Cells(matrix, centroids, books, codes, ids, middle, ranges, stored, shape, level)
 
      matrix     float16 [d, w]        y = matrix · x[:w], of unit length; empty for y = x[:d], of unit length
      centroids  float16 [nlist, d]
      books      float32 [m, 16, d/m]  what a code of each subspace stands for
      codes      nlist buffers         FAISS' FastScan blocks of 32 rows, each ceil(m / 2) · 32 bytes
      ids        nlist buffers         int64, row numbers
+     middle     uint8 [n, d]          each row in a byte a number, or nothing
+     ranges     float32 [2, d]        the least value of each number, and how far it ranges; or nothing
      stored     float16 or float32 [n, D]: what answers are scored by
      shape      (D, d, w, nlist, m, n, bytes of a stored number, whether codes are of what is left of the centroid)
      level      0 for the best this processor has, or 2 for AVX2, 4 for AVX-512
 
-   Cells.search(xq, k, nprobe, margin, shortlist, allowed, scores, ids, visited)
+   Cells.search(xq, k, nprobe, margin, middle, shortlist, allowed, scores, ids, visited)
 
      xq         float32 [nq, D]
      nprobe     cells a query visits at most, the nearest first
      margin     a row is taken to score at most so much more than the centroid of its cell: cells that then have
                 none for the shortlist end the search. Infinite: all nprobe are visited
-     shortlist  rows that are scored again from the stored vectors; 0: none, answers have the scores of their codes
+     middle     rows that are scored again from their bytes; 0: none
+     shortlist  rows that are then scored from the stored vectors; 0: none, answers have the scores they have by then
      allowed    uint8 [ceil(n / 8)] bitmap of rows that may be answered, least significant bit first; empty for all
      scores     float32 [nq, k], written; -inf where there is no answer
      ids        int64 [nq, k], written; -1 where there is none
@@ -43,13 +46,14 @@
 #define GROUP 8     /* queries that pass over a matrix together */
 #define TOGETHER 4  /* of them in registers */
 #define BLOCK 32    /* rows a block of codes */
-#define CHUNK 16    /* blocks between two looks at the threshold */
+#define CHUNK 8    /* blocks between two looks at the threshold */
 #define TOP 253     /* for the entries of four subspaces together, which are added in a byte; the rest is for rounding */
 #define GROUPED 16  /* subspaces whose entries are added four by four: s, s + 4, s + 8 and s + 12 */
 #define WIDE 60000  /* for the entries of all subspaces, with room for the rounding of 4096 */
 #define BINS 4096   /* of scores between -2 and 2, for the threshold */
 #define AHEAD 4     /* stored rows fetched before they are needed */
-#define CELL_AHEAD 2048 /* bytes of a cell */
+#define MIDDLE_AHEAD 16 /* rows of bytes */
+#define STEPS 255.0f /* of a byte; its value is taken from the middle of its step, as FAISS does */
 #define ALIGNED 64
 #define LINE 64
 
@@ -74,19 +78,22 @@ typedef void (*ScanBlocks)(const uint8_t *codes, int64_t blocks, int64_t pairs, 
 typedef void (*Multiply)(const uint16_t *matrix, int64_t rows, int64_t dim, const float *x, int64_t stride,
                          int64_t count, float *out);
 typedef float (*Dot)(const void *row, const float *q, int64_t dim);
+typedef float (*DotBytes)(const uint8_t *row, const float *q, int64_t dim);
 
 typedef struct {
     PyObject_HEAD
-    Py_buffer stored;
+    Py_buffer stored, middle;
     Py_buffer *codes, *ids; /* [nlist] each */
     int64_t held;           /* of each, how many are ours to release */
     uint16_t *matrix;       /* [ceil(d / 64)][w][64]; NULL: the identity */
     uint16_t *centroids;    /* [ceil(nlist / 64)][d][64] */
     float *books;           /* [m][d / m][16] */
+    float *ranges;          /* [2][d] */
     int64_t full_dim, dim, width, nlist, m, n, number, residual;
     ScanBlocks scan;
     Multiply multiply;
     Dot dot;
+    DotBytes dot_bytes;
 } Cells;
 
 /* What one call works with. */
@@ -94,7 +101,7 @@ typedef struct {
     float *y, *centroid_scores;
     uint64_t *heap;
     uint8_t *table;
-    float *exact, *ranges;
+    float *exact, *ranges, *weights;
     Candidate *found;
     int64_t count, room, wanted;
     float threshold; /* `wanted` rows reach it */
@@ -107,7 +114,7 @@ typedef struct {
 
 typedef struct {
     const float *xq;
-    int64_t nq, k, nprobe, shortlist;
+    int64_t nq, k, nprobe, middle, shortlist;
     float margin;
     const uint8_t *allowed;
     float *scores;
@@ -367,6 +374,42 @@ static float dot_half_256(const void *row, const float *q, int64_t dim)
     return sum;
 }
 
+AVX512
+static float dot_bytes_512(const uint8_t *row, const float *q, int64_t dim)
+{
+    __m512 a = _mm512_setzero_ps(), b = a;
+    int64_t j = 0;
+    for (; j + 32 <= dim; j += 32) {
+        a = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(row + j)))),
+                            _mm512_loadu_ps(q + j), a);
+        b = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(row + j + 16)))),
+                            _mm512_loadu_ps(q + j + 16), b);
+    }
+    for (; j < dim; j += 16) {
+        __mmask16 some = dim - j >= 16 ? 0xffff : (__mmask16)((1u << (dim - j)) - 1);
+        a = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(some, row + j))),
+                            _mm512_maskz_loadu_ps(some, q + j), a);
+    }
+    return _mm512_reduce_add_ps(_mm512_add_ps(a, b));
+}
+
+AVX2
+static float dot_bytes_256(const uint8_t *row, const float *q, int64_t dim)
+{
+    __m256 a = _mm256_setzero_ps(), b = a;
+    int64_t j = 0;
+    for (; j + 16 <= dim; j += 16) {
+        __m128i bytes = _mm_loadu_si128((const __m128i *)(row + j));
+        a = _mm256_fmadd_ps(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes)), _mm256_loadu_ps(q + j), a);
+        b = _mm256_fmadd_ps(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8))),
+                            _mm256_loadu_ps(q + j + 8), b);
+    }
+    float sum = sum_256(_mm256_add_ps(a, b));
+    for (; j < dim; j++)
+        sum += (float)row[j] * q[j];
+    return sum;
+}
+
 FOR_EACH_PROCESSOR
 static float dot_single(const void *row, const float *q, int64_t dim)
 {
@@ -573,7 +616,8 @@ static int take(const Cells *cells, const Order *order, Scratch *s, const int64_
 }
 
 /* Scan one cell. Returns 0 at a row number that cannot be. */
-static int scan_cell(const Cells *cells, const Order *order, Scratch *s, int64_t cell, float centroid_score)
+static int scan_cell(const Cells *cells, const Order *order, Scratch *s, int64_t cell, float centroid_score,
+                     int64_t next)
 {
     uint16_t sums[CHUNK][BLOCK];
     uint32_t reached[CHUNK];
@@ -581,7 +625,14 @@ static int scan_cell(const Cells *cells, const Order *order, Scratch *s, int64_t
     const uint8_t *codes = cells->codes[cell].buf;
     const int64_t *ids = cells->ids[cell].buf;
     float offset = s->base + (cells->residual ? centroid_score : 0);
+    const char *ahead = next < 0 ? NULL : cells->codes[next].buf;
+    int64_t more = next < 0 ? 0 : cells->codes[next].len;
     for (int64_t start = 0; start < rows; start += CHUNK * BLOCK) {
+        int64_t from = start / BLOCK * pairs * BLOCK, to = from + CHUNK * pairs * BLOCK;
+        if (start + CHUNK * BLOCK >= rows)
+            to = more;
+        for (int64_t line = from; line < to && line < more; line += LINE)
+            __builtin_prefetch(ahead + line, 0, 2);
         int64_t left = rows - start;
         int64_t blocks = left < CHUNK * BLOCK ? (left + BLOCK - 1) / BLOCK : CHUNK;
         float needed = s->step > 0 ? (s->threshold - offset) / s->step : 0;
@@ -596,23 +647,37 @@ static int scan_cell(const Cells *cells, const Order *order, Scratch *s, int64_t
     return 1;
 }
 
-/* Fetch where a cell begins; the processor guesses the rest. */
-static void fetch_cell(const Cells *cells, int64_t cell)
+/* Fetch the lines of a row of some bytes. */
+static inline void fetch(const Py_buffer *rows, int64_t row, int64_t bytes)
 {
-    const char *at = cells->codes[cell].buf;
-    for (int64_t line = 0; line < cells->codes[cell].len && line < CELL_AHEAD; line += LINE)
-        __builtin_prefetch(at + line);
-    if (cells->ids[cell].len)
-        __builtin_prefetch(cells->ids[cell].buf);
-}
-
-/* Fetch the lines of a stored row. */
-static void fetch(const Cells *cells, int64_t row)
-{
-    int64_t bytes = cells->full_dim * cells->number;
-    const char *at = (const char *)cells->stored.buf + row * bytes;
+    const char *at = (const char *)rows->buf + row * bytes;
     for (int64_t line = 0; line < bytes; line += LINE)
         __builtin_prefetch(at + line);
+    __builtin_prefetch(at + bytes - 1); /* rows begin anywhere in a line */
+}
+
+/* Score candidates by their bytes. */
+static void score_bytes(const Cells *cells, const float *y, Scratch *s)
+{
+    int64_t dim = cells->dim;
+    const float *least = cells->ranges, *range = cells->ranges + dim;
+    float base = 0;
+    for (int64_t j = 0; j < dim; j++) {
+        s->weights[j] = y[j] * range[j] / STEPS;
+        base += y[j] * least[j] + 0.5f * s->weights[j];
+    }
+    for (int64_t i = 0; i < s->count && i < MIDDLE_AHEAD; i++)
+        fetch(&cells->middle, s->found[i].row, dim);
+    int64_t kept = 0;
+    for (int64_t i = 0; i < s->count; i++) {
+        if (i + MIDDLE_AHEAD < s->count)
+            fetch(&cells->middle, s->found[i + MIDDLE_AHEAD].row, dim);
+        Candidate one = s->found[i];
+        one.score = base + cells->dot_bytes((const uint8_t *)cells->middle.buf + one.row * dim, s->weights, dim);
+        s->found[kept] = one;
+        kept += one.score >= -FLT_MAX;
+    }
+    s->count = kept;
 }
 
 /* Score candidates by the stored vectors. Returns how many have a score: one of NaN has no place in any order. */
@@ -620,16 +685,25 @@ static int64_t rescore(const Cells *cells, const float *q, Candidate *found, int
 {
     int64_t bytes = cells->full_dim * cells->number, kept = 0;
     for (int64_t i = 0; i < count && i < AHEAD; i++)
-        fetch(cells, found[i].row);
+        fetch(&cells->stored, found[i].row, bytes);
     for (int64_t i = 0; i < count; i++) {
         if (i + AHEAD < count)
-            fetch(cells, found[i + AHEAD].row);
+            fetch(&cells->stored, found[i + AHEAD].row, bytes);
         Candidate one = found[i];
         one.score = cells->dot((const char *)cells->stored.buf + one.row * bytes, q, cells->full_dim);
         found[kept] = one;
         kept += one.score >= -FLT_MAX;
     }
     return kept;
+}
+
+/* Drop all candidates but the best. */
+static void keep(Scratch *s, int64_t wanted)
+{
+    if (s->count > wanted) {
+        select_best(s->found, s->count, wanted);
+        s->count = wanted;
+    }
 }
 
 static int search_one(const Cells *cells, const Order *order, Scratch *s, int64_t at, const float *y,
@@ -654,21 +728,20 @@ static int search_one(const Cells *cells, const Order *order, Scratch *s, int64_
             break;
         s->heap[0] = s->heap[--left];
         sift(s->heap, left, 0);
-        if (left > 0)
-            fetch_cell(cells, (int64_t)(0xffffffffu - (uint32_t)s->heap[0]));
-        if (!scan_cell(cells, order, s, cell, score))
+        int64_t next = left > 0 && visits + 1 < order->nprobe ? (int64_t)(0xffffffffu - (uint32_t)s->heap[0]) : -1;
+        if (!scan_cell(cells, order, s, cell, score, next))
             return 0;
     }
     compact(s);
-    if (s->count > s->wanted) {
-        select_best(s->found, s->count, s->wanted);
-        s->count = s->wanted;
+    keep(s, s->wanted);
+    if (order->middle) {
+        score_bytes(cells, y, s);
+        keep(s, order->shortlist ? order->shortlist : k);
     }
     if (order->shortlist)
         s->count = rescore(cells, q, s->found, s->count);
-    int64_t found = s->count < k ? s->count : k;
-    if (s->count > k)
-        select_best(s->found, s->count, k);
+    keep(s, k);
+    int64_t found = s->count;
     qsort(s->found, (size_t)found, sizeof *s->found, by_rank);
     for (int64_t i = 0; i < k; i++) {
         order->scores[at * k + i] = i < found ? s->found[i].score : -INFINITY;
@@ -725,9 +798,10 @@ static int make_scratch(const Cells *cells, Scratch *s, int64_t wanted)
     s->table = aligned(table);
     s->exact = aligned(cells->m * 16 * (int64_t)sizeof *s->exact);
     s->ranges = aligned(cells->m * (int64_t)sizeof *s->ranges);
+    s->weights = aligned(cells->dim * (int64_t)sizeof *s->weights);
     s->found = aligned(s->room * (int64_t)sizeof *s->found);
     if (s->y == NULL || s->centroid_scores == NULL || s->heap == NULL || s->table == NULL || s->found == NULL ||
-        s->exact == NULL || s->ranges == NULL)
+        s->exact == NULL || s->ranges == NULL || s->weights == NULL)
         return 0;
     memset(s->table, 0, (size_t)table);
     return 1;
@@ -741,6 +815,7 @@ static void free_scratch(Scratch *s)
     free(s->table);
     free(s->exact);
     free(s->ranges);
+    free(s->weights);
     free(s->found);
 }
 
@@ -755,24 +830,25 @@ static PyObject *Cells_search(PyObject *self, PyObject *args)
 {
     const Cells *cells = (const Cells *)self;
     Py_buffer in[2], out[3];
-    long long k, nprobe, shortlist;
+    long long k, nprobe, middle, shortlist;
     double margin;
-    if (!PyArg_ParseTuple(args, "y*LLdLy*w*w*w*", &in[0], &k, &nprobe, &margin, &shortlist, &in[1], &out[0], &out[1],
-                          &out[2]))
+    if (!PyArg_ParseTuple(args, "y*LLdLLy*w*w*w*", &in[0], &k, &nprobe, &margin, &middle, &shortlist, &in[1], &out[0],
+                          &out[1], &out[2]))
         return NULL;
     int64_t nq = in[0].len / (Py_ssize_t)sizeof(float) / cells->full_dim, n = cells->n;
     int sound = k >= 1 && k <= n && nprobe >= 1 && shortlist >= 0 && shortlist <= n && margin >= 0 &&
                 nq <= INT32_MAX && (shortlist == 0 || shortlist >= k) &&
+                (middle == 0 || (cells->ranges != NULL && middle >= k && middle >= shortlist && middle <= n)) &&
                 has_shape(&in[0], nq, cells->full_dim, sizeof(float)) &&
                 has_shape(&out[0], nq, k, sizeof(float)) && has_shape(&out[1], nq, k, sizeof(int64_t)) &&
                 has_shape(&out[2], nq, 1, sizeof(int64_t)) && (in[1].len == 0 || in[1].len == (n + 7) / 8);
     int whole = 1, ready = 1;
     if (sound) {
-        Order order = {in[0].buf, nq, k, nprobe, shortlist, (float)margin, in[1].len ? in[1].buf : NULL,
+        Order order = {in[0].buf, nq, k, nprobe, middle, shortlist, (float)margin, in[1].len ? in[1].buf : NULL,
                        out[0].buf, out[1].buf, out[2].buf};
         Scratch scratch = {0};
         Py_BEGIN_ALLOW_THREADS
-        ready = make_scratch(cells, &scratch, shortlist ? shortlist : k);
+        ready = make_scratch(cells, &scratch, middle ? middle : shortlist ? shortlist : k);
         whole = ready && search_all(cells, &order, &scratch);
         free_scratch(&scratch);
         Py_END_ALLOW_THREADS
@@ -827,10 +903,12 @@ static int choose_level(Cells *self, int level)
         self->scan = scan_512;
         self->multiply = multiply_512;
         self->dot = self->number == 4 ? dot_single : dot_half_512;
+        self->dot_bytes = dot_bytes_512;
     } else if ((level == 0 || level == 2) && has_256) {
         self->scan = scan_256;
         self->multiply = multiply_256;
         self->dot = self->number == 4 ? dot_single : dot_half_256;
+        self->dot_bytes = dot_bytes_256;
     } else {
         PyErr_Format(PyExc_NotImplementedError, "Cells: this processor has not what level %d needs", level);
         return 0;
@@ -876,6 +954,9 @@ static int open_cells(Cells *self, const Py_buffer *parts, PyObject *codes, PyOb
                 (parts[0].len == 0 || has_shape(&parts[0], d, self->width, sizeof(uint16_t))) &&
                 has_shape(&parts[1], self->nlist, d, sizeof(uint16_t)) &&
                 has_shape(&parts[2], 16, d, sizeof(float)) &&
+                (parts[3].len == 0 ? self->middle.len == 0
+                                   : has_shape(&parts[3], 2, d, sizeof(float)) &&
+                                         has_shape(&self->middle, self->n, d, sizeof(uint8_t))) &&
                 has_shape(&self->stored, self->n, self->full_dim, self->number) &&
                 PySequence_Size(codes) == self->nlist && PySequence_Size(ids) == self->nlist;
     if (!sound) {
@@ -890,8 +971,10 @@ static int open_cells(Cells *self, const Py_buffer *parts, PyObject *codes, PyOb
     self->matrix = parts[0].len ? side_by_side(parts[0].buf, d, self->width) : NULL;
     self->centroids = side_by_side(parts[1].buf, self->nlist, d);
     self->books = by_number(parts[2].buf, self->m, d / self->m);
+    if (parts[3].len && (self->ranges = aligned(parts[3].len)) != NULL)
+        memcpy(self->ranges, parts[3].buf, (size_t)parts[3].len);
     if (self->codes == NULL || self->ids == NULL || (parts[0].len && self->matrix == NULL) ||
-        self->centroids == NULL || self->books == NULL) {
+        (parts[3].len && self->ranges == NULL) || self->centroids == NULL || self->books == NULL) {
         PyErr_NoMemory();
         return 0;
     }
@@ -901,19 +984,22 @@ static int open_cells(Cells *self, const Py_buffer *parts, PyObject *codes, PyOb
 static PyObject *Cells_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     (void)kwargs;
-    Py_buffer parts[3], stored;
+    Py_buffer parts[4], middle, stored;
     PyObject *codes, *ids;
     long long shape[8];
     int level;
-    if (!PyArg_ParseTuple(args, "y*y*y*OOy*(LLLLLLLL)i", &parts[0], &parts[1], &parts[2], &codes, &ids, &stored,
-                          &shape[0], &shape[1], &shape[2], &shape[3], &shape[4], &shape[5], &shape[6], &shape[7], &level))
+    if (!PyArg_ParseTuple(args, "y*y*y*OOy*y*y*(LLLLLLLL)i", &parts[0], &parts[1], &parts[2], &codes, &ids, &middle,
+                          &parts[3], &stored, &shape[0], &shape[1], &shape[2], &shape[3], &shape[4], &shape[5],
+                          &shape[6], &shape[7], &level))
         return NULL;
     allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
     Cells *self = (Cells *)alloc(type, 0);
     if (self == NULL) {
         PyBuffer_Release(&stored);
+        PyBuffer_Release(&middle);
     } else {
         self->stored = stored;
+        self->middle = middle;
         self->full_dim = shape[0], self->dim = shape[1], self->width = shape[2], self->nlist = shape[3];
         self->m = shape[4], self->n = shape[5], self->number = shape[6], self->residual = shape[7] != 0;
         if (!open_cells(self, parts, codes, ids, level)) {
@@ -921,7 +1007,7 @@ static PyObject *Cells_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
             self = NULL;
         }
     }
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 4; i++)
         PyBuffer_Release(&parts[i]);
     return (PyObject *)self;
 }
@@ -935,11 +1021,13 @@ static void Cells_dealloc(PyObject *self)
         PyBuffer_Release(&cells->ids[c]);
     }
     PyBuffer_Release(&cells->stored);
+    PyBuffer_Release(&cells->middle);
     free(cells->codes);
     free(cells->ids);
     free(cells->matrix);
     free(cells->centroids);
     free(cells->books);
+    free(cells->ranges);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     release(self);
     Py_DECREF((PyObject *)type);

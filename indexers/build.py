@@ -13,6 +13,7 @@ import numpy as np
 from indexers import gpu
 from indexers.base import AXES, FaissIndex, IndexSpec
 from indexers.errors import InvalidSpec, InvalidVectors
+from indexers.ivf import parts_of
 from indexers.prefix import Front, trained_front, wrap
 from indexers.registry import family
 from indexers.store import BLOCK_ROWS, Blocks, VectorStore
@@ -149,7 +150,9 @@ def _trained(front: Front, xt: FloatArray, *, on_gpu: bool) -> FaissIndex:
 
 def _reserve(inner: FaissIndex, spec: IndexSpec, rows: int) -> None:
     """Make room for all rows at once: an array that grows by doubling exists twice whenever it does."""
-    codes = faiss.downcast_index(inner.storage) if isinstance(inner, faiss.IndexHNSW) else inner
+    refine = parts_of(inner).refine
+    flat = inner if refine is None else refine
+    codes = faiss.downcast_index(inner.storage) if isinstance(inner, faiss.IndexHNSW) else flat
     wanted = [(codes.codes, rows * codes.code_size)] if isinstance(codes, faiss.IndexFlatCodes) else []
     if isinstance(inner, faiss.IndexHNSW):
         m = dict(spec.params)["m"]
@@ -165,8 +168,9 @@ def _allow_small_clusters(inner: FaissIndex) -> None:
     ivf = faiss.try_extract_index_ivf(inner)
     if ivf is not None:
         ivf.cp.min_points_per_centroid = 1
-    if isinstance(inner, faiss.IndexIVFPQFastScan):
-        inner.pq.cp.min_points_per_centroid = 1
+    cells = parts_of(inner).cells
+    if isinstance(cells, faiss.IndexIVFPQFastScan):
+        cells.pq.cp.min_points_per_centroid = 1
 
 
 def add(inner: FaissIndex, front: Front, blocks: Iterable[FloatArray]) -> None:

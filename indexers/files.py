@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from indexers.base import AXES, FaissIndex, IndexSpec
 from indexers.errors import CorruptCollection, InvalidSpec
+from indexers.ivf import parts_of
 from indexers.prefix import ROTATE, blank_front, unwrap
 from indexers.registry import family, resolve
 
@@ -37,7 +38,7 @@ SIZES = ("d", "metric_type", "code_size", "nlist", "M2", "bbs", "implem", "qbs2"
 FOOTER = struct.Struct("<8sQ")
 HEADER = struct.Struct("<iqqqBi")  # d, ntotal, two that mean nothing, is_trained, metric
 MOST_TRANSFORMS = 8
-FAMILY_KINDS = ("IxFI", "IxF2", "IxSQ", "IHNf", "IwFl", "IwPf")
+FAMILY_KINDS = ("IxFI", "IxF2", "IxSQ", "IHNf", "IwFl", "IwPf", "IxRF")
 
 # The limits of FAISS' reader belong to the process, and are another for every file.
 _reading = threading.Lock()
@@ -180,6 +181,10 @@ class _Outline:
             self._read("iifQQ")
             self._vector(4)
             self._vector(1)
+        elif kind == "IxRF":
+            if self._index(("IwPf",)) != (d, n) or self._index(("IxSQ",)) != (d, n):
+                raise ValueError(f"not both codes of {n} rows × {d}")
+            self._read("f")
         elif kind == "IHNf":
             for size in (8, 4, 4, 8, 4):
                 self._vector(size)
@@ -289,14 +294,18 @@ def _check_kind(index: FaissIndex, spec: IndexSpec, full_dim: int, rows: int, pa
     matrices = [step for step in chain if isinstance(step, faiss.LinearTransform)]
     if any(matrix.A.size() != matrix.d_in * matrix.d_out for matrix in matrices):
         raise _unreadable(path, "its rotation is not a whole matrix")
-    stored = faiss.downcast_index(inner.storage) if isinstance(inner, faiss.IndexHNSW) else inner
-    if not all(part.is_trained for part in (index, *chain, inner, stored)):
+    cells, refine = parts_of(inner)
+    stored = cells if refine is None else refine
+    if isinstance(inner, faiss.IndexHNSW):
+        stored = faiss.downcast_index(inner.storage)
+    if not all(part.is_trained for part in (index, *chain, inner, cells, stored)):
         raise _unreadable(path, "it is not trained")
     flat = isinstance(stored, faiss.IndexFlatCodes)
-    if {inner.ntotal, stored.ntotal} != {rows} or (flat and stored.codes.size() != rows * stored.code_size):
+    held = {one.ntotal for one in (inner, cells, stored)}
+    if held != {rows} or (flat and stored.codes.size() != rows * stored.code_size):
         raise _unreadable(path, f"its codes are not those of {rows} rows")
-    if isinstance(inner, faiss.IndexScalarQuantizer):
-        _check_ranges(inner.sq, path)
+    if isinstance(stored, faiss.IndexScalarQuantizer):
+        _check_ranges(stored.sq, path)
     if isinstance(inner, faiss.IndexHNSW) and rows:
         _check_graph(inner, rows, family(spec.family).create(spec), path)
     ivf = faiss.try_extract_index_ivf(inner)
@@ -322,6 +331,8 @@ def _parts(index: FaissIndex) -> list[tuple[object, ...]]:
         found.append(("pq", index.by_residual, index.pq.d, index.pq.M, index.pq.nbits, index.pq.ksub, index.pq.dsub))
     if isinstance(index, faiss.IndexHNSW):
         found += _parts(faiss.downcast_index(index.storage))
+    if isinstance(index, faiss.IndexRefine):
+        found += [part for one in parts_of(index) for part in _parts(one)]
     if isinstance(index, faiss.IndexIVF):
         found += _parts(faiss.downcast_index(index.quantizer))
     return found

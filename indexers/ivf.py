@@ -7,7 +7,7 @@ four bits each and scanned in SIMD registers (FastScan, after André et al. 2015
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import faiss
 
@@ -16,11 +16,37 @@ from indexers.errors import InvalidSpec
 
 ID_BYTES = 8
 RESIDUAL = "residual"
+REFINE = "refine"
+REFINE_BITS = 8
 
 
 def default_nlist(n: int) -> int:
     """Return 2·√n cells, few enough that each has some 39 training rows (FAISS' own minimum)."""
     return max(1, min(int(2 * math.sqrt(n)), n // 39))
+
+
+def refine_bytes(spec: IndexSpec) -> int:
+    """Return the bytes of a row that are not scanned but only looked at for a shortlist."""
+    return spec.dim if dict(spec.params).get(REFINE) else 0
+
+
+class Parts(NamedTuple):
+    """What an index of cells is made of.
+
+    Attributes:
+        cells: the IndexIVF.
+        refine: IndexScalarQuantizer of the same rows; None where there is none.
+    """
+
+    cells: FaissIndex
+    refine: FaissIndex | None
+
+
+def parts_of(inner: FaissIndex) -> Parts:
+    """Take apart an index as `create` made it, without transforms."""
+    if not isinstance(inner, faiss.IndexRefine):
+        return Parts(inner, None)
+    return Parts(faiss.downcast_index(inner.base_index), faiss.downcast_index(inner.refine_index))
 
 
 class _Inverted:
@@ -77,6 +103,10 @@ class IvfPq(_Inverted):
 
     `residual=1` codes what is left of a row when its centroid is taken off. Where cells hold what is alike (pictures,
     say) codes are then finer, and shortlists half as long; where they do not (single sentences) it gains nothing.
+
+    `refine=8` keeps the same prefix once more, in eight bits a number. A plan whose first stage is at the dimension of
+    the index, as in `ivf-pq@256 | 400@256 | 50@768`, scores a long shortlist by these bytes, and only a short one by
+    stored vectors: those lie all over memory, and six times as long.
     """
 
     family = "ivf-pq"
@@ -84,16 +114,17 @@ class IvfPq(_Inverted):
     def resolve(self, spec: IndexSpec, n: int) -> IndexSpec:
         """See `Indexer.resolve`; by default a code for every two dimensions."""
         per_code = next(width for width in (2, 1, spec.dim) if spec.dim % width == 0)
-        defaults = {"m": spec.dim // per_code, "nlist": default_nlist(n), "rotate": 1, RESIDUAL: 0}
-        params = check_params(spec, defaults, least={"rotate": 0, RESIDUAL: 0})
+        defaults = {"m": spec.dim // per_code, "nlist": default_nlist(n), "rotate": 1, RESIDUAL: 0, REFINE: 0}
+        params = check_params(spec, defaults, least={"rotate": 0, RESIDUAL: 0, REFINE: 0})
         if spec.dim % params["m"]:
             raise InvalidSpec(f"{spec}: m must divide the dimension {spec.dim}")
         for name in ("rotate", RESIDUAL):
             if params[name] > 1:
                 raise InvalidSpec(f"{spec}: {name} is 0 or 1")
-        # Not written where it is off: specs from before there was one stay what they are.
-        if not params[RESIDUAL]:
-            del params[RESIDUAL]
+        if params[REFINE] not in (0, REFINE_BITS):
+            raise InvalidSpec(f"{spec}: {REFINE} is 0 or {REFINE_BITS}")
+        # Not written where they are off: specs from before there were any stay what they are.
+        params = {name: value for name, value in params.items() if value or name not in (RESIDUAL, REFINE)}
         self._check_cells(spec, n, params["nlist"])
         return IndexSpec(self.family, spec.dim, tuple(sorted(params.items())))
 
@@ -103,8 +134,11 @@ class IvfPq(_Inverted):
         name = f"IVF{params['nlist']},PQ{params['m']}x4fs"
         index = faiss.index_factory(spec.dim, name, faiss.METRIC_INNER_PRODUCT)
         index.by_residual = bool(params.get(RESIDUAL))
-        return index
+        if not params.get(REFINE):
+            return index
+        codes = faiss.IndexScalarQuantizer(spec.dim, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT)
+        return faiss.IndexRefine(index, codes)
 
     def bytes_per_item(self, spec: IndexSpec) -> float:
         """See `Indexer.bytes_per_item`; FAISS packs codes two to a byte, padded to whole bytes."""
-        return math.ceil(dict(spec.params)["m"] / 2) + ID_BYTES
+        return math.ceil(dict(spec.params)["m"] / 2) + ID_BYTES + refine_bytes(spec)

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexers.base import FaissIndex, Neighbors
+from indexers.ivf import parts_of
 from indexers.prefix import matrix_of, unwrap
 from indexers.store import VectorStore
 from indexers.threads import available_cores, in_parts
@@ -55,7 +56,8 @@ def is_available(level: int = 0) -> bool:
         return False
     one = np.zeros(1, np.float32)
     try:
-        Cells(b"", one.astype(np.float16), np.zeros(16, np.float32), [b""], [b""], one, (1, 1, 1, 1, 1, 1, 4, 0), level)
+        books, shape = np.zeros(16, np.float32), (1, 1, 1, 1, 1, 1, 4, 0)
+        Cells(b"", one.astype(np.float16), books, [b""], [b""], b"", b"", one, shape, level)
     except NotImplementedError:
         return False
     return True
@@ -74,9 +76,10 @@ class ProbedIndex:
     """
 
     def __init__(self, index: FaissIndex, store: VectorStore, level: int = 0) -> None:
-        ivf = unwrap(index)[1]
+        ivf, refine = parts_of(unwrap(index)[1])
         # Buffers are held by `_cells`, but not who owns their memory.
         self._owners = index, store
+        self.has_middle = refine is not None
         matrix = matrix_of(index)
         width = ivf.d if matrix is None else matrix.shape[1]
         quantizer = faiss.downcast_index(ivf.quantizer)
@@ -87,6 +90,8 @@ class ProbedIndex:
             faiss.vector_to_array(ivf.pq.centroids),
             codes,
             ids,
+            b"" if refine is None else _bytes_of(refine),
+            b"" if refine is None else faiss.vector_to_array(refine.sq.trained),
             store.rows,
             (store.dim, ivf.d, width, ivf.nlist, ivf.pq.M, len(store), store.rows.itemsize, int(ivf.by_residual)),
             level,
@@ -99,6 +104,7 @@ class ProbedIndex:
         nprobe: int,
         shortlist: int,
         *,
+        middle: int = 0,
         margin: float = NO_MARGIN,
         allowed: NDArray[np.uint8] | None = None,
     ) -> Probed:
@@ -109,6 +115,8 @@ class ProbedIndex:
             k: answers a query, from 1 to the number of rows.
             nprobe: cells visited at most.
             shortlist: rows that are scored by the stored vectors, at least k; 0 to answer with the scores of codes.
+            middle: rows that are scored by the bytes of the index first, at least k and the shortlist, where it
+                `has_middle`; 0 for none.
             margin: cells are visited as long as their centroid's score plus this can reach the shortlist.
             allowed: bitmap of rows that may be answered (`positions_mask`); all if None.
         """
@@ -119,10 +127,12 @@ class ProbedIndex:
         bitmap = b"" if allowed is None else allowed
 
         def work(part: slice) -> None:
-            self._cells.search(xq[part], k, nprobe, margin, shortlist, bitmap, scores[part], ids[part], visited[part])
+            self._cells.search(
+                xq[part], k, nprobe, margin, middle, shortlist, bitmap, scores[part], ids[part], visited[part]
+            )
 
         if nq <= FEWEST_AT_ONCE:
-            self._cells.search(xq, k, nprobe, margin, shortlist, bitmap, scores, ids, visited)
+            work(slice(None))
         else:
             in_parts(work, nq, min(QUERIES_AT_ONCE, max(FEWEST_AT_ONCE, -(-nq // available_cores()))))
         return Probed(Neighbors(scores, ids), visited)
@@ -130,10 +140,17 @@ class ProbedIndex:
 
 def suits(index: FaissIndex) -> bool:
     """Whether an index is of the kind that is searched here."""
-    ivf = unwrap(index)[1]
+    ivf = parts_of(unwrap(index)[1]).cells
     if not isinstance(ivf, faiss.IndexIVFPQFastScan):
         return False
     return bool(ivf.pq.nbits == BITS and ivf.bbs == BLOCK and ivf.pq.M <= MOST_CODES)
+
+
+def _bytes_of(refine: FaissIndex) -> NDArray[np.uint8]:
+    """Return the codes of all rows [n, d], in FAISS' own memory."""
+    size = refine.codes.size()
+    codes: NDArray[np.uint8] = faiss.rev_swig_ptr(refine.codes.data(), size) if size else np.empty(0, np.uint8)
+    return codes
 
 
 def _cell(ivf: FaissIndex, cell: int) -> tuple[NDArray[np.uint8], IdArray]:

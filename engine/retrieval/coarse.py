@@ -6,16 +6,18 @@ For `ivf-pq` that call is our own (`indexers.probing`), where it was compiled. O
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.retrieval.cost import has_middle
 from engine.retrieval.rerank import rerank
 from indexers.base import FaissIndex, IndexSpec, Neighbors
-from indexers.plan import SearchPlan
+from indexers.ivf import refine_bytes
+from indexers.plan import SearchPlan, Stage
 from indexers.probing import NO_MARGIN, Probed, ProbedIndex, is_available, suits
 from indexers.registry import family
 from indexers.store import VectorStore
@@ -62,13 +64,21 @@ def coarse_over(
     return Coarse(spec, index, store, mask, selector, faiss.IndexRefine(index, store.index), probed)
 
 
-def shortlisting(coarse: Coarse, plan: SearchPlan) -> Search:
-    """Return the coarse search of a plan: prefix scores and row numbers [nq, shortlist], −1 where there are fewer."""
-    wanted = min(plan.stages[0].shortlist, len(coarse.store))
+def shortlisting(coarse: Coarse, plan: SearchPlan, keep: int = 0) -> Search:
+    """Return the coarse search of a plan: scores and row numbers [nq, shortlist], −1 where there are fewer.
+
+    Args:
+        coarse: the plan's index.
+        plan: a plan.
+        keep: where the plan `has_middle`, how many of the shortlist to keep, by the bytes of the index; 0: all of it,
+            as its codes order them.
+    """
+    shortlist = min(plan.stages[0].shortlist, len(coarse.store))
+    wanted, first = (keep, shortlist) if keep else (shortlist, 0)
     if coarse.probed is not None:
-        return lambda xq: probing(coarse, plan, xq, wanted, 0).neighbors
-    base = _faiss_parameters(coarse, plan)
-    return lambda xq: Neighbors(*coarse.index.search(xq, wanted, params=base))
+        return lambda xq: probing(coarse, plan, xq, wanted, 0, first).neighbors
+    parameters = _faiss_parameters(coarse, plan, _factor(first, wanted))
+    return lambda xq: Neighbors(*coarse.index.search(xq, wanted, params=parameters))
 
 
 def prepared(coarse: Coarse, plan: SearchPlan, k: int) -> Search:
@@ -79,36 +89,47 @@ def prepared(coarse: Coarse, plan: SearchPlan, k: int) -> Search:
         plan: shortlists are of at least k, and not of all rows.
         k: answers a query.
     """
-    shortlist = plan.stages[0].shortlist
-    if len(plan.stages) > 1 or plan.stages[0].dim < coarse.store.dim:
-        first = shortlisting(coarse, plan)
-        return lambda xq: through_stages(coarse.store, xq, first(xq), plan, k)
+    first = plan.stages[0].shortlist if has_middle(coarse.spec, plan) else 0
+    rest = plan.stages[1:] if first else plan.stages
+    shortlist = rest[0].shortlist
+    if len(rest) > 1 or rest[0].dim < coarse.store.dim:
+        found = shortlisting(coarse, plan, shortlist if first else 0)
+        return lambda xq: through_stages(coarse.store, xq, found(xq), rest, k)
     if coarse.probed is not None:
-        return lambda xq: probing(coarse, plan, xq, k, shortlist).neighbors
-    # FAISS computes its shortlist as int(k · k_factor); the half keeps rounding away.
+        return lambda xq: probing(coarse, plan, xq, k, shortlist, first).neighbors
     parameters = faiss.IndexRefineSearchParameters(
-        k_factor=(shortlist + 0.5) / k, base_index_params=_faiss_parameters(coarse, plan)
+        k_factor=_factor(shortlist, k), base_index_params=_faiss_parameters(coarse, plan, _factor(first, shortlist))
     )
     return lambda xq: Neighbors(*coarse.refined.search(xq, k, params=parameters))
 
 
-def probing(coarse: Coarse, plan: SearchPlan, xq: FloatArray, k: int, shortlist: int) -> Probed:
-    """Search by the compiled call; a shortlist of 0 answers with the scores of codes."""
+def _factor(shortlist: int, k: int) -> float:
+    """Return what FAISS makes a shortlist of: it computes int(k · factor), and the half keeps rounding away."""
+    return max(1.0, (shortlist + 0.5) / k)
+
+
+def probing(coarse: Coarse, plan: SearchPlan, xq: FloatArray, k: int, shortlist: int, middle: int = 0) -> Probed:
+    """Search by the compiled call; a shortlist of 0 answers with the scores of codes, or of bytes."""
     assert coarse.probed is not None
     margin = plan.margin / 1000 if plan.margin else NO_MARGIN
-    return coarse.probed.search(xq, k, coarse.visits(plan), shortlist, margin=margin, allowed=coarse.mask)
+    return coarse.probed.search(
+        xq, k, coarse.visits(plan), shortlist, middle=middle, margin=margin, allowed=coarse.mask
+    )
 
 
-def _faiss_parameters(coarse: Coarse, plan: SearchPlan) -> Any:
+def _faiss_parameters(coarse: Coarse, plan: SearchPlan, factor: float = 1) -> Any:
+    """Return what FAISS is told; `factor`: how many times as many candidates are scored by bytes as are wanted."""
     base = family(coarse.spec.family).search_parameters(coarse.visits(plan), coarse.selector)
+    if refine_bytes(coarse.spec):
+        base = faiss.IndexRefineSearchParameters(k_factor=factor, base_index_params=base)
     if isinstance(coarse.index, faiss.IndexPreTransform):
         base = faiss.SearchParametersPreTransform(index_params=base)
     return base
 
 
-def through_stages(store: VectorStore, xq: FloatArray, found: Neighbors, plan: SearchPlan, k: int) -> Neighbors:
-    """Rerank a shortlist by every stage of a plan."""
-    keeps = [*(stage.shortlist for stage in plan.stages[1:]), k]
-    for stage, keep in zip(plan.stages, keeps, strict=True):
+def through_stages(store: VectorStore, xq: FloatArray, found: Neighbors, stages: Sequence[Stage], k: int) -> Neighbors:
+    """Rerank a shortlist by stages."""
+    keeps = [*(stage.shortlist for stage in stages[1:]), k]
+    for stage, keep in zip(stages, keeps, strict=True):
         found = rerank(store, xq, found.ids, stage.dim, keep)
     return found

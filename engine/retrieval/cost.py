@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from indexers.base import IndexSpec
+from indexers.ivf import refine_bytes
 from indexers.plan import SearchPlan
 from indexers.registry import family
 
@@ -19,7 +20,7 @@ def coarse_bytes(spec: IndexSpec, probe: float, n: int) -> float:
         n: rows.
     """
     indexer = family(spec.family)
-    bytes_per_item = indexer.bytes_per_item(spec)
+    bytes_per_item = indexer.bytes_per_item(spec) - refine_bytes(spec)
     if indexer.probe_name == "nprobe":
         nlist = dict(spec.params)["nlist"]
         return nlist * spec.dim * 4 + n * min(probe / nlist, 1.0) * bytes_per_item
@@ -28,6 +29,15 @@ def coarse_bytes(spec: IndexSpec, probe: float, n: int) -> float:
     return n * bytes_per_item
 
 
-def rerank_bytes(plan: SearchPlan, number_bytes: int) -> float:
-    """Return what the reranks read, counted as if it lay in order."""
-    return sum(stage.shortlist * stage.dim * number_bytes * RANDOM_ACCESS for stage in plan.stages)
+def rerank_bytes(spec: IndexSpec, plan: SearchPlan, number_bytes: int) -> float:
+    """Return what the reranks read, counted as if it lay in order; a byte a number where the index has them."""
+    middle = has_middle(spec, plan)
+    widths = (1 if middle and stage is plan.stages[0] else number_bytes for stage in plan.stages)
+    return sum(
+        stage.shortlist * stage.dim * width * RANDOM_ACCESS for stage, width in zip(plan.stages, widths, strict=True)
+    )
+
+
+def has_middle(spec: IndexSpec, plan: SearchPlan) -> bool:
+    """Whether the first stage of a plan is scored by the bytes of its index, and not by stored vectors."""
+    return bool(refine_bytes(spec)) and len(plan.stages) > 1 and plan.stages[0].dim == spec.dim

@@ -96,7 +96,7 @@ def read_bytes(coarse: Coarse, plan: SearchPlan, kinds: Iterable[FloatArray], k:
     if plan.margin:
         visited = [probing(coarse, plan, _some(xq), k, plan.stages[0].shortlist).visited.mean() for xq in kinds]
         probe = dict(coarse.spec.params)["nlist"] * statistics.fmean(visited) / rows
-    return int(coarse_bytes(coarse.spec, probe, rows) + rerank_bytes(plan, coarse.store.rows.itemsize))
+    return int(coarse_bytes(coarse.spec, probe, rows) + rerank_bytes(coarse.spec, plan, coarse.store.rows.itemsize))
 
 
 def _some(xq: FloatArray) -> FloatArray:

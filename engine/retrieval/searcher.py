@@ -355,12 +355,12 @@ class Searcher:
         part = live[len(self.store) :] if which else live[: len(self.store)]
         return scan_prefix(store, xq, k, dim, np.flatnonzero(part))
 
-    def candidates(self, xq: FloatArray, plan: SearchPlan) -> Neighbors:
-        """Return the coarse index's shortlist: prefix scores and row numbers, [nq, shortlist].
+    def candidates(self, xq: FloatArray, plan: SearchPlan, keep: int = 0) -> Neighbors:
+        """Return the coarse index's shortlist: prefix scores and row numbers, [nq, shortlist]; see `shortlisting`.
 
         Where fewer rows were found the row number is −1, and the score means nothing.
         """
-        return shortlisting(self.coarse(plan.index), plan)(xq)
+        return shortlisting(self.coarse(plan.index), plan, keep)(xq)
 
     def _with_tail(self, found: Neighbors, xq: FloatArray, k: int, dim: int) -> Neighbors:
         new = self._scan(self.tail, 1, xq, min(k, len(self.tail)), dim)

@@ -295,7 +295,7 @@ class _Tuner:
             indexer.default_probe(spec), 2 * shortlist
         )
         plan = SearchPlan(spec.key, 0, (Stage(self._dim, shortlist),))
-        return coarse_bytes(spec, probe, self._n) + rerank_bytes(plan, self._searcher.store.rows.itemsize)
+        return coarse_bytes(spec, probe, self._n) + rerank_bytes(spec, plan, self._searcher.store.rows.itemsize)
 
     # -- 3. halving ----------------------------------------------------------------------
 

@@ -20,7 +20,17 @@ from indexers.registry import FAMILIES, family, resolve
 from tests.conftest import structured
 
 N, D = 300, 24
-TEXTS = ("flat@8", "flat@24", "sq@8", "sq@24:bits=4", "ivf-flat@8", "ivf-pq@8", "ivf-pq@24:rotate=0", "hnsw@8")
+TEXTS = (
+    "flat@8",
+    "flat@24",
+    "sq@8",
+    "sq@24:bits=4",
+    "ivf-flat@8",
+    "ivf-pq@8",
+    "ivf-pq@24:rotate=0",
+    "ivf-pq@8:refine=8",
+    "hnsw@8",
+)
 
 
 def spec_of(text: str) -> IndexSpec:
@@ -77,6 +87,7 @@ def test_another_index_than_declared(files: dict[str, Path], text: str) -> None:
         "ivf-pq@8:m=2",
         "ivf-pq@8:rotate=0",
         "ivf-pq@8:residual=1",
+        "ivf-pq@8:refine=8",
         "sq@8:bits=6",
     ):
         if other != text:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import faiss
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from indexers.base import MISSING, FaissIndex, IndexSpec, positions_mask
+from indexers.base import MISSING, FaissIndex, IndexSpec, Neighbors, positions_mask
 from indexers.build import build
 from indexers.exact import exact_search, recall
+from indexers.ivf import parts_of
+from indexers.prefix import unwrap
 from indexers.probing import ProbedIndex, is_available, suits
 from indexers.registry import resolve
 from indexers.store import Blocks, VectorStore
@@ -109,6 +113,41 @@ def test_both_kinds_of_instructions_find_the_same_candidates() -> None:
         np.testing.assert_array_equal(first.visited, second.visited)
 
 
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize(
+    "text", ["ivf-pq@32:m=8,axes=1", "ivf-pq@33:m=11", "ivf-pq@7:m=7", "ivf-pq@48:m=12,residual=1"]
+)
+def test_bytes_score_what_they_stand_for(text: str, level: int) -> None:
+    data = structured(N, 48, seed=5)
+    index, probed = made(f"{text},refine=8,nlist=20", data.xb, level)
+    chain, inner = unwrap(index)
+    codes = parts_of(inner).refine
+    decoded = codes.sa_decode(faiss.vector_to_array(codes.codes).reshape(N, -1))
+    turned = data.xq
+    for step in chain:
+        turned = step.apply(turned)
+    truth = turned @ decoded.T
+    best = -np.sort(-truth, axis=1)[:, :10]
+    found = probed.search(data.xq, 10, 20, 0, middle=N).neighbors
+    np.testing.assert_allclose(found.scores, best, atol=2e-4)  # matrices are of float16 there
+    np.testing.assert_allclose(found.scores, np.take_along_axis(truth, found.ids, axis=1), atol=2e-4)
+    # Fewer are found by codes first, as FAISS does it.
+    parameters: Any = faiss.IndexRefineSearchParameters(
+        k_factor=10.05, base_index_params=faiss.SearchParametersIVF(nprobe=20)
+    )
+    if isinstance(index, faiss.IndexPreTransform):
+        parameters = faiss.SearchParametersPreTransform(index_params=parameters)
+    theirs = Neighbors(*index.search(data.xq, 10, params=parameters))
+    ours = probed.search(data.xq, 10, 20, 0, middle=100).neighbors
+    assert recall(ours.ids, theirs, scores=ours.scores) > 0.97
+    np.testing.assert_allclose(ours.scores, np.take_along_axis(truth, ours.ids, axis=1), atol=2e-4)
+    # And of all of them, the stored vectors have the last word.
+    stored = data.xb.astype(np.float16).astype(np.float32)
+    last = probed.search(data.xq, 10, 20, 400, middle=N).neighbors
+    np.testing.assert_allclose(last.scores, np.take_along_axis(data.xq @ stored.T, last.ids, axis=1), atol=2e-6)
+    assert recall(last.ids, exact_search(stored, data.xq, 10), scores=last.scores) > (0.99 if "@7" not in text else 0.5)
+
+
 def test_rows_that_may_not_be_answered_are_not() -> None:
     data = structured(N, 32, seed=6)
     _, probed = made("ivf-pq@32:nlist=10", data.xb)
@@ -151,16 +190,23 @@ def test_a_margin_ends_easy_searches_early_and_loses_little() -> None:
 
 @settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
 @given(
-    st.integers(1, 40), st.integers(0, 60), st.integers(1, 12), st.floats(0, 1), st.integers(0, 35), st.integers(1, 5)
+    k=st.integers(1, 40),
+    more=st.integers(0, 60),
+    middle=st.one_of(st.none(), st.integers(0, 150)),
+    nprobe=st.integers(1, 12),
+    margin=st.floats(0, 1),
+    dead=st.integers(0, 35),
+    nq=st.integers(1, 5),
 )
 def test_any_search_gives_true_scores_in_order(
-    k: int, more: int, nprobe: int, margin: float, dead: int, nq: int
+    k: int, more: int, middle: int | None, nprobe: int, margin: float, dead: int, nq: int
 ) -> None:
     data = structured(300, 24, seed=9)
-    _, probed = made("ivf-pq@24:nlist=8", data.xb, dtype=np.float32)
+    _, probed = made("ivf-pq@24:nlist=8,refine=8", data.xb, dtype=np.float32)
+    first = 0 if middle is None else k + more + middle
     mask = positions_mask(300, np.arange(dead))
     xq = data.xq[:nq]
-    found = probed.search(xq, k, nprobe, k + more, margin=margin, allowed=mask).neighbors
+    found = probed.search(xq, k, nprobe, k + more, middle=first, margin=margin, allowed=mask).neighbors
     for q, scores, ids in zip(xq, found.scores, found.ids, strict=True):
         kept = ids[ids != MISSING]
         assert len(set(kept.tolist())) == len(kept)
@@ -229,6 +275,8 @@ def parts(n: int = 64, d: int = 8) -> dict[str, object]:
         "books": np.zeros((m, 16, d // m), np.float32),
         "codes": [np.zeros(-(-n // 32) * 32 * m // 2, np.uint8)],
         "ids": [np.arange(n, dtype=np.int64)],
+        "middle": np.zeros((n, d), np.uint8),
+        "ranges": np.ones((2, d), np.float32),
         "stored": np.ones((n, d), np.float32),
         "shape": (d, d, d, 1, m, n, 4, 0),
         "level": 0,
@@ -236,7 +284,14 @@ def parts(n: int = 64, d: int = 8) -> dict[str, object]:
 
 
 def asked(
-    cells: object, *, k: int = 2, nprobe: int = 1, margin: float = 1.0, shortlist: int = 4, **given: object
+    cells: object,
+    *,
+    k: int = 2,
+    nprobe: int = 1,
+    margin: float = 1.0,
+    middle: int = 0,
+    shortlist: int = 4,
+    **given: object,
 ) -> None:
     """Search with arrays that fit, but for those that are given."""
     arrays: dict[str, object] = {
@@ -247,7 +302,8 @@ def asked(
         "visited": np.empty(1, np.int64),
     }
     a = arrays | given
-    cells.search(a["xq"], k, nprobe, margin, shortlist, a["allowed"], a["scores"], a["ids"], a["visited"])  # type: ignore[attr-defined]
+    numbers = k, nprobe, margin, middle, shortlist
+    cells.search(a["xq"], *numbers, a["allowed"], a["scores"], a["ids"], a["visited"])  # type: ignore[attr-defined]
 
 
 def test_arguments_that_fit_are_taken() -> None:
@@ -267,6 +323,10 @@ def test_arguments_that_fit_are_taken() -> None:
         {"ids": [np.arange(65, dtype=np.int64)]},
         {"ids": [b"1234567"]},
         {"ids": [np.arange(64), np.arange(64)]},
+        {"middle": np.zeros((63, 8), np.uint8)},
+        {"middle": b""},
+        {"ranges": np.ones((1, 8), np.float32)},
+        {"ranges": b""},
         {"stored": np.ones((63, 8), np.float32)},
         {"shape": (8, 8, 8, 1, 3, 64, 4, 0)},
         {"shape": (8, 16, 8, 1, 4, 64, 4, 0)},
@@ -299,6 +359,10 @@ def test_unknown_instructions_are_refused() -> None:
         {"shortlist": 1},
         {"shortlist": 65},
         {"shortlist": -1},
+        {"middle": 3},
+        {"middle": 65},
+        {"middle": -1},
+        {"middle": 1, "shortlist": 0},
         {"allowed": b"1234567"},
         {"scores": np.empty((1, 3), np.float32)},
         {"ids": np.empty((1, 1), np.int64)},
@@ -322,6 +386,7 @@ def test_only_what_it_reads_suits_it() -> None:
     data = structured(500, 16, seed=1)
     for text, answer in (
         ("ivf-pq@16:nlist=4", True),
+        ("ivf-pq@16:nlist=4,refine=8", True),
         ("ivf-flat@16:nlist=4", False),
         ("hnsw@16", False),
         ("flat@8", False),
