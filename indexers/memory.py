@@ -19,6 +19,7 @@ from typing import NamedTuple
 from indexers.base import AXES, IndexSpec
 from indexers.build import training_rows
 from indexers.errors import InvalidInput, InvalidSpec, NotEnoughMemory
+from indexers.ivf import refine_bytes
 from indexers.registry import FAMILIES, family, resolve
 from indexers.store import BLOCK_ROWS
 
@@ -175,7 +176,9 @@ def build_bytes(spec: IndexSpec, n: int, full_dim: int, queries: int = 0) -> int
     axes = 6 * full_dim**2 * 8 if params.get(AXES) else 0
     training = trained * (2 * d * 4 + ASSIGNED) + axes if trained else axes
     nodes = NODE * n if spec.family == "hnsw" else 0
-    growing = int(index_bytes(spec, n) * GROWING.get(spec.family, 1.0)) + nodes
+    # Bytes beside the codes lie in one array, for which there is room from the start.
+    fixed = n * refine_bytes(spec)
+    growing = int((index_bytes(spec, n) - fixed) * GROWING.get(spec.family, 1.0)) + fixed + nodes
     return FIXED + max(DRAWN * n, sample + max(training, growing + block))
 
 

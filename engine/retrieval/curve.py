@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.retrieval.coarse import Coarse, Search, prepared, probing
-from engine.retrieval.cost import coarse_bytes, rerank_bytes
+from engine.retrieval.cost import coarse_bytes, has_middle, rerank_bytes
 from engine.retrieval.judge import Judge, microseconds
 from indexers.plan import EXACT, SearchPlan, Stage
 from indexers.registry import family
@@ -67,14 +67,24 @@ def efforts(coarse: Coarse) -> Sequence[tuple[int, int]]:
     return probes if coarse.probed is None else [*probes, *((0, margin) for margin in MARGINS)]
 
 
-def plans(coarse: Coarse, shortlists: Sequence[int], k: int) -> Iterator[SearchPlan]:
-    """Yield plans of one rerank at full dimension, from short shortlists to long ones."""
-    for shortlist in shortlists:
-        if k <= shortlist < len(coarse.store):
+def plans(coarse: Coarse, shortlists: Sequence[int], k: int, last: Sequence[int] = ()) -> Iterator[SearchPlan]:
+    """Yield plans that end in a rerank at full dimension, from short shortlists to long ones.
+
+    Args:
+        coarse: their index.
+        shortlists: what it may be asked for.
+        k: the least of them.
+        last: how much of a shortlist may be left for the stored vectors after a stage at the dimension of the index;
+            without, there is no such stage.
+    """
+    d, full_dim = coarse.spec.dim, coarse.store.dim
+    for shortlist in (one for one in shortlists if k <= one < len(coarse.store)):
+        ways = [(Stage(d, shortlist), Stage(full_dim, one)) for one in last if k <= one < shortlist]
+        for stages in ways if last else [(Stage(full_dim, shortlist),)]:
             for probe, margin in efforts(coarse):
                 # A graph keeps as many candidates as it is asked for in any case.
                 if family(coarse.spec.family).probe_name != "efSearch" or probe >= shortlist:
-                    yield SearchPlan(coarse.spec.key, probe, (Stage(coarse.store.dim, shortlist),), margin)
+                    yield SearchPlan(coarse.spec.key, probe, stages, margin)
 
 
 def searches(coarse: Coarse, plan: SearchPlan, judge: Judge) -> dict[str, Search]:
@@ -94,7 +104,9 @@ def read_bytes(coarse: Coarse, plan: SearchPlan, kinds: Iterable[FloatArray], k:
     rows = len(coarse.store)
     probe = float(plan.probe)
     if plan.margin:
-        visited = [probing(coarse, plan, _some(xq), k, plan.stages[0].shortlist).visited.mean() for xq in kinds]
+        middle = plan.stages[0].shortlist if has_middle(coarse.spec, plan) else 0
+        last = plan.stages[-1].shortlist
+        visited = [probing(coarse, plan, _some(xq), k, last, middle).visited.mean() for xq in kinds]
         probe = dict(coarse.spec.params)["nlist"] * statistics.fmean(visited) / rows
     return int(coarse_bytes(coarse.spec, probe, rows) + rerank_bytes(coarse.spec, plan, coarse.store.rows.itemsize))
 
@@ -135,7 +147,8 @@ def recalls_of(coarse: Coarse, every: Sequence[SearchPlan], judge: Judge) -> dic
 def _no_cheaper(plan: SearchPlan, other: SearchPlan) -> bool:
     alike = bool(plan.margin) == bool(other.margin)
     more = plan.probe >= other.probe and plan.margin >= other.margin
-    return alike and more and plan.stages[0].shortlist >= other.stages[0].shortlist
+    longer = all(one.shortlist >= two.shortlist for one, two in zip(plan.stages, other.stages, strict=True))
+    return alike and more and longer
 
 
 def worth_timing(

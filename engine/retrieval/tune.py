@@ -45,7 +45,7 @@ from indexers.base import AXES, FaissIndex, IndexSpec
 from indexers.build import build, training_sample
 from indexers.errors import InvalidInput
 from indexers.exact import exact_search
-from indexers.ivf import RESIDUAL, default_nlist
+from indexers.ivf import REFINE, REFINE_BITS, RESIDUAL, default_nlist
 from indexers.memory import build_bytes, index_bytes, memory_left, shown_bytes
 from indexers.plan import EXACT, SearchPlan, Stage
 from indexers.prefix import front_along
@@ -63,6 +63,8 @@ ARMS, FINALISTS = 3, 1
 MOST_SHORTLISTED = 150
 # A graph is the one family whose build is slower than everything else together.
 GRAPH_DIMS = 1
+# A stage by bytes spares stored vectors where codes need so many times the shortlist that they do.
+PAYING, LONGER = 2.5, 1
 MOST_TIMED = 16
 TYPICAL_SHARE = 0.08
 # How far below the target fresh queries may be; for a high target half of what it leaves to be missed.
@@ -93,10 +95,10 @@ class Wish:
 
 @dataclass(frozen=True)
 class Arm:
-    """An index that may do: its spec, the shortlist its prefix needs, and modelled bytes a query."""
+    """An index that may do: its spec, the stages it needs after it, and modelled bytes a query."""
 
     spec: IndexSpec
-    shortlist: int
+    stages: tuple[Stage, ...]
     cost: float
 
 
@@ -243,7 +245,7 @@ class _Tuner:
     def arms(self, needed: Mapping[int, tuple[int, bool]]) -> list[Arm]:
         """Return the indexes worth trying, the cheapest by model first."""
         specs = [one for d, (shortlist, axes) in needed.items() for one in self._specs(d, axes, shortlist)]
-        found = [Arm(spec, shortlist, self._cost(spec, shortlist)) for spec, shortlist in specs if shortlist < self._n]
+        found = [Arm(spec, stages, self._cost(spec, stages)) for spec, stages in specs if stages[0].shortlist < self._n]
         if self.wish.memory is not None:
             found = [arm for arm in found if index_bytes(arm.spec, self._n) <= self.wish.memory]
             if not found:
@@ -251,7 +253,10 @@ class _Tuner:
         found = self._buildable(found)
         found.sort(key=lambda arm: arm.cost)
         graphs = [arm for arm in found if arm.spec.family == "hnsw"][:GRAPH_DIMS]
-        return [*[arm for arm in found if arm.spec.family != "hnsw"][: ARMS - len(graphs)], *graphs]
+        plain = [arm for arm in found if arm.spec.family != "hnsw" and len(arm.stages) == 1]
+        # Whether another stage pays depends on the machine: the clock decides.
+        longer = [arm for arm in found if len(arm.stages) > 1][:LONGER]
+        return [*plain[: ARMS - len(graphs)], *graphs, *longer]
 
     def _buildable(self, arms: Sequence[Arm]) -> list[Arm]:
         """Leave out what there is no memory to build."""
@@ -265,15 +270,19 @@ class _Tuner:
             self.say(f"{len(arms) - len(able)} of {len(arms)} indexes cannot be built: {told}")
         return able
 
-    def _specs(self, d: int, axes: bool, shortlist: int) -> Iterator[tuple[IndexSpec, int]]:
-        """Yield resolved specs over a prefix, and the shortlists they need."""
-        on = ((AXES, 1),) if axes else ()
+    def _specs(self, d: int, axes: bool, shortlist: int) -> Iterator[tuple[IndexSpec, tuple[Stage, ...]]]:
+        """Yield resolved specs over a prefix, and the stages they need."""
+        on, last = ((AXES, 1),) if axes else (), Stage(self._dim, shortlist)
         if self._n < 4 * FEWEST_FOR_CELLS:
-            yield resolve(IndexSpec("sq", d, on), self._n, self._dim), shortlist
+            yield resolve(IndexSpec("sq", d, on), self._n, self._dim), (last,)
         if self._n >= FEWEST_FOR_CELLS and shortlist <= MOST_SHORTLISTED:
-            yield from self._coded(d, on)
+            for spec, needed in self._coded(d, on):
+                yield spec, (Stage(self._dim, needed),)
+                if d < self._dim and needed >= PAYING * shortlist:
+                    finer = IndexSpec(spec.family, d, tuple(sorted((*spec.params, (REFINE, REFINE_BITS)))))
+                    yield resolve(finer, self._n, self._dim), (Stage(d, needed), last)
             if not is_available():  # a graph takes longest to build, and is no match for the compiled search
-                yield resolve(IndexSpec("hnsw", d, on), self._n, self._dim), shortlist
+                yield resolve(IndexSpec("hnsw", d, on), self._n, self._dim), (last,)
 
     def _coded(self, d: int, on: tuple[tuple[str, int], ...]) -> Iterator[tuple[IndexSpec, int]]:
         """Yield product codes over a prefix that can keep the recall, and the shortlists they need."""
@@ -288,13 +297,13 @@ class _Tuner:
                 if needed is not None:
                     yield resolve(IndexSpec("ivf-pq", d, tuple(sorted(params))), self._n, self._dim), needed
 
-    def _cost(self, spec: IndexSpec, shortlist: int) -> float:
+    def _cost(self, spec: IndexSpec, stages: tuple[Stage, ...]) -> float:
         indexer = family(spec.family)
         # A graph must keep as many candidates as are reranked.
         probe = round(TYPICAL_SHARE * dict(spec.params).get("nlist", 0)) or max(
-            indexer.default_probe(spec), 2 * shortlist
+            indexer.default_probe(spec), 2 * stages[0].shortlist
         )
-        plan = SearchPlan(spec.key, 0, (Stage(self._dim, shortlist),))
+        plan = SearchPlan(spec.key, 0, stages)
         return coarse_bytes(spec, probe, self._n) + rerank_bytes(spec, plan, self._searcher.store.rows.itemsize)
 
     # -- 3. halving ----------------------------------------------------------------------
@@ -302,13 +311,13 @@ class _Tuner:
     def halved(self, arms: Sequence[Arm]) -> list[Arm]:
         """Return the arms that are the fastest on a sample of the rows."""
         if self._is_whole or len(arms) <= FINALISTS:
-            return list(arms)[: ARMS if self._is_whole else FINALISTS]
+            return list(arms)
         judge = self._judge_on_sample(SAMPLE_QUERIES)
         taken = {}
         for arm in arms:
             spec = resolve(_smaller(arm.spec), len(self._sample), self._dim)
             coarse = coarse_over(spec, self._built(spec, self._sample), self._sample)
-            front = self._front(coarse, arm.shortlist, judge)
+            front = self._front(coarse, arm.stages, judge)
             taken[arm] = _time_at(front, self.wish.recall)
             self.say(f"{spec} on {len(self._sample):,} rows: {taken[arm]:.0f} µs a query")
         return sorted(arms, key=lambda arm: taken[arm])[:FINALISTS]
@@ -318,7 +327,7 @@ class _Tuner:
         self.say(f"building {arm.spec} on {self._n:,} rows")
         store = self._searcher.store
         coarse = coarse_over(arm.spec, self._built(arm.spec, store), store, self._searcher.mask)
-        tried = Tried(coarse, with_exact(self._front(coarse, arm.shortlist, self._judge), exact))
+        tried = Tried(coarse, with_exact(self._front(coarse, arm.stages, self._judge), exact))
         # The scan at the end of a front finds everything.
         at = next(point for point in tried.front if point.keeps(self.wish.recall))
         self.say(f"{at.plan}: {at.least:.3f} at {at.microseconds:.0f} µs a query")
@@ -328,10 +337,12 @@ class _Tuner:
         dead = self._searcher.deleted if store is self._searcher.store else np.empty(0, np.int64)
         return build(spec, Blocks(store.rows), normalize(training_sample(spec, store, dead, self._texts, SEED)))
 
-    def _front(self, coarse: Coarse, shortlist: int, judge: Judge) -> list[Point]:
+    def _front(self, coarse: Coarse, stages: tuple[Stage, ...], judge: Judge) -> list[Point]:
         """Measure the plans of an index that may be worth it."""
+        shortlist, *rest = (stage.shortlist for stage in stages)
         around = [one for one in SHORTLISTS if shortlist / 3 <= one <= shortlist * 4]
-        every = list(plans(coarse, around, judge.k + 1))
+        last = [one for one in SHORTLISTS if rest and rest[0] <= one <= 2 * rest[0]]
+        every = list(plans(coarse, around, judge.k + 1, last))
         some = judge.first(GRID_QUERIES)
         found = recalls_of(coarse, every, some)
         kinds = [one.xq for one in some.sets.values()]

@@ -15,9 +15,10 @@ import numpy as np
 
 from engine.api import Collection
 from engine.retrieval.coarse import Coarse, probing
-from engine.retrieval.cost import coarse_bytes
+from engine.retrieval.cost import coarse_bytes, has_middle
 from indexers.base import IndexSpec
 from indexers.build import build, training_sample
+from indexers.ivf import refine_bytes
 from indexers.plan import EXACT, SearchPlan
 from indexers.prefix import matrix_of
 from indexers.registry import family
@@ -49,15 +50,17 @@ def bandwidth(threads: int) -> float:
 
 def read_bytes(coarse: Coarse, plan: SearchPlan, xq: np.ndarray, k: int) -> float:
     """Return bytes a query: the matrix before the index, centroids, codes of cells, and stored vectors, each once."""
-    shortlist = plan.stages[0].shortlist
-    stored = shortlist * coarse.store.row_bytes
+    middle = plan.stages[0].shortlist if has_middle(coarse.spec, plan) else 0
+    shortlist = plan.stages[-1].shortlist
+    stored = shortlist * coarse.store.row_bytes + middle * coarse.spec.dim
     if coarse.probed is None:
         return stored + coarse_bytes(coarse.spec, coarse.visits(plan), len(coarse.store))
     matrix = matrix_of(coarse.index)
     front = 0 if matrix is None else matrix.size * HALF
     cells = dict(coarse.spec.params)["nlist"] * coarse.spec.dim * HALF
-    visited = float(probing(coarse, plan, xq, k, shortlist).visited.mean())
-    return front + cells + visited * family(coarse.spec.family).bytes_per_item(coarse.spec) + stored
+    visited = float(probing(coarse, plan, xq, k, shortlist, middle).visited.mean())
+    scanned = family(coarse.spec.family).bytes_per_item(coarse.spec) - refine_bytes(coarse.spec)
+    return front + cells + visited * scanned + stored
 
 
 def build_seconds(spec: IndexSpec, xb: FloatArray) -> float:

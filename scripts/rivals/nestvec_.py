@@ -9,6 +9,7 @@ from engine.api import Collection
 from engine.collection.describe import describe
 from engine.ingest.run import RunOptions
 from indexers.base import IndexSpec
+from indexers.ivf import refine_bytes
 from rivals.base import Build, Floats, Ids, Lines, Params, filled, rising
 
 ROOT = "vectors.nest"
@@ -20,6 +21,9 @@ MARGINS = (20, 40, 60, 80, 100, 120, 140, 160, 180, 200, 225, 250, 280, 320, 360
 # Prefix of the principal axes, since the data come in no order, and numbers a code.
 PREFIXES = ((192, 2), (256, 4), (256, 2), (384, 4), (128, 2), (96, 2), (64, 2))
 GRAPH_PREFIXES = (128, 192)
+# Those that keep bytes beside their codes, and what share of a shortlist is left for the stored vectors.
+REFINED = ((192, 2), (256, 2), (256, 4), (384, 4))
+LONG, SHARES = (100, 200, 300, 400, 600, 800, 1200), (4, 8)
 
 
 class Nestvec:
@@ -36,10 +40,11 @@ class Nestvec:
         """See `Adapter.grid`: each family at each prefix, then what a collection has by default."""
         codes = [f"ivf-pq@{d}:axes=1,m={d // width}" for d, width in PREFIXES if d < dim]
         specs = [f"{code}{residual}" for code in codes for residual in ("", ",residual=1")]
-        specs.insert(4, f"ivf-pq@{dim}:m={dim // 4}")
+        specs[4:4] = [f"ivf-pq@{d}:axes=1,m={d // width},refine=8,residual=1" for d, width in REFINED if d < dim]
+        specs.insert(4 + len(REFINED), f"ivf-pq@{dim}:m={dim // 4}")
         specs += [f"hnsw@{d}:axes=1" for d in GRAPH_PREFIXES if d < dim]
         first = Build({"specs": DEFAULT}, [[{"plan": DEFAULT}]])
-        built = [Build({"specs": spec}, plans(spec.partition(":")[0], rows, dim)) for spec in specs]
+        built = [Build({"specs": spec}, plans(IndexSpec.parse(spec), rows, dim)) for spec in specs]
         return [*built, first]
 
     def build(self, xb: Floats, source: Path, folder: Path, params: Params, threads: int) -> None:
@@ -70,15 +75,17 @@ class Nestvec:
         return int(space["vectors"]["bytes"]) + sum(int(one["bytes"]) for one in space["indexes"])
 
 
-def plans(key: str, rows: int, dim: int) -> Lines:
-    """Return the default plan, then plans of one index: lines for each length of the shortlist."""
-    if key.startswith("hnsw"):
+def plans(spec: IndexSpec, rows: int, dim: int) -> Lines:
+    """Return the default plan, then plans of one index: lines for each length of the shortlists."""
+    if spec.family == "hnsw":
         efforts = [[f"efSearch={ef}" for ef in EF_SEARCH]]
     else:
         efforts = [[f"nprobe={n}" for n in rising(4, CELLS)], [f"margin={n}" for n in MARGINS]]
     first: list[Params] = [{"plan": DEFAULT}]
-    shortlists = [n for n in SHORTLISTS if n < rows]
-    return [first, *([{"plan": f"{key}:{one} | {n}@{dim}"} for one in line] for n in shortlists for line in efforts)]
+    stages = [f"{n}@{dim}" for n in SHORTLISTS if n < rows]
+    if refine_bytes(spec):
+        stages = [f"{n}@{spec.dim} | {n // share}@{dim}" for n in LONG if n < rows for share in SHARES]
+    return [first, *([{"plan": f"{spec.key}:{one} | {more}"} for one in line] for more in stages for line in efforts)]
 
 
 def make(variant: str) -> Nestvec:

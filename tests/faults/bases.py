@@ -33,7 +33,12 @@ TABLE_MEMORY = 1 << 30  # a shard may be a few hundred MB
 SPECS = (
     *("flat@8", "flat@20", "sq@8", "sq@12:bits=4", "sq@16:bits=6", "sq@20:bits=16", "ivf-flat@8:nlist=4"),
     *("ivf-pq@8:m=4,nlist=4", "ivf-pq@12:nlist=3,residual=1", "ivf-pq@16:axes=1,nlist=4,residual=1"),
-    *("ivf-pq@20:m=5,nlist=2,rotate=0", "hnsw@8:efConstruction=20,m=4", "hnsw@20:efConstruction=20,m=2"),
+    *(
+        "ivf-pq@10:m=5,nlist=3,refine=8",
+        "ivf-pq@20:m=5,nlist=2,rotate=0",
+        "hnsw@8:efConstruction=20,m=4",
+        "hnsw@20:efConstruction=20,m=2",
+    ),
 )
 SOME = ("sq@8", "ivf-pq@12")
 VECTOR_SHARDS = ("main.embeddings", "turned.embeddings")

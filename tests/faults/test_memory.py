@@ -159,7 +159,9 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     return {n: save(folder / f"{n}.npy", x[:n].astype(np.float16)) for n in sizes}
 
 
-@pytest.mark.parametrize("name", [*(f"{family}@64" for family in FAMILIES), "sq@64:axes=1", "ivf-flat@96:axes=1"])
+@pytest.mark.parametrize(
+    "name", [*(f"{family}@64" for family in FAMILIES), "sq@64:axes=1", "ivf-flat@96:axes=1", "ivf-pq@64:refine=8"]
+)
 def test_a_build_stays_within_what_was_said(
     stored: dict[int, Path], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
