@@ -7,6 +7,7 @@ import pytest
 
 from engine.api import Collection
 from engine.retrieval import coarse
+from engine.retrieval.explain import explain
 from engine.retrieval.searcher import Searcher
 from indexers import probing
 from indexers.exact import exact_search, recall
@@ -16,7 +17,8 @@ from tests.conftest import Data, MakeCollection, structured
 pytestmark = pytest.mark.skipif(not probing.is_available(), reason="the search was not compiled, or no AVX2")
 
 N, D = 6000, 48
-KEY = "ivf-pq@32"
+KEY, REFINED = "ivf-pq@32", "ivf-pq@40"
+SPECS = [f"{KEY}:nlist=60", f"{REFINED}:axes=1,m=10,nlist=60,refine=8"]
 
 
 def data() -> Data:
@@ -27,16 +29,17 @@ def data() -> Data:
 def collection(request: pytest.FixtureRequest, make_collection: MakeCollection) -> Collection:
     xb = data().xb
     if request.param == "all":
-        return make_collection(xb, [f"{KEY}:nlist=60"])
-    return make_collection(xb[:-50], [f"{KEY}:nlist=60"], tail=xb[-50:], deleted=range(0, N, 7))
+        return make_collection(xb, SPECS)
+    return make_collection(xb[:-50], SPECS, tail=xb[-50:], deleted=range(0, N, 7))
 
 
 @pytest.fixture
 def by_faiss(collection: Collection) -> Searcher:
     """The same collection as it is where nothing was compiled."""
-    assert collection.searcher.coarse(KEY).probed is not None
     searcher = Searcher(collection.snapshot)
-    searcher._coarse[KEY] = searcher.coarse(KEY)._replace(probed=None)
+    for key in (KEY, REFINED):
+        assert collection.searcher.coarse(key).probed is not None
+        searcher._coarse[key] = searcher.coarse(key)._replace(probed=None)
     return searcher
 
 
@@ -45,7 +48,12 @@ def queries() -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    "text", [f"{KEY}:nprobe=60 | 300@48", f"{KEY}:nprobe=10 | 100@48", f"{KEY}:nprobe=60 | 300@40 | 100@48"]
+    "text",
+    [
+        *(f"{KEY}:nprobe=60 | 300@48", f"{KEY}:nprobe=10 | 100@48", f"{KEY}:nprobe=60 | 300@40 | 100@48"),
+        *(f"{REFINED}:nprobe=60 | 300@40 | 50@48", f"{REFINED}:nprobe=9 | 90@40 | 40@48", f"{REFINED} | 200@48"),
+        *(f"{REFINED}:nprobe=60 | 300@40 | 100@44 | 30@48", f"{REFINED}:nprobe=60 | 300@44 | 60@48"),
+    ],
 )
 def test_plans_find_what_they_find_in_faiss(collection: Collection, by_faiss: Searcher, text: str) -> None:
     ours = collection.searcher
@@ -92,6 +100,38 @@ def test_the_shortlist_is_what_is_scored_again(collection: Collection) -> None:
     if not len(searcher.tail):
         answers = searcher.search(xq, 10, plan).ids
         assert all(np.isin(ids, shortlist).all() for ids, shortlist in zip(answers, found.ids, strict=True))
+
+
+def test_a_stage_by_bytes_finds_what_a_long_shortlist_does(collection: Collection) -> None:
+    """Short shortlists by codes alone lose what long ones keep; bytes tell which of those are worth a stored vector."""
+    searcher = collection.searcher
+    xq = searcher.check_queries(queries())
+    live = np.setdiff1d(np.arange(N), searcher.deleted)
+    truth = exact_search(searcher.vectors(live), xq, 10, ids=live)
+    short, middle, long = (
+        recall(found.ids, truth, scores=found.scores)
+        for stages in ("40@48", "400@40 | 40@48", "400@48")
+        for found in (searcher.search(xq, 10, SearchPlan.parse(f"{REFINED}:nprobe=60 | {stages}")),)
+    )
+    assert short < middle <= long
+    assert long - middle < (long - short) / 3
+
+
+def test_the_stage_by_bytes_is_explained(collection: Collection) -> None:
+    searcher = collection.searcher
+    xq = searcher.check_queries(queries())[:1]
+    plan = SearchPlan.parse(f"{REFINED}:nprobe=60 | 300@40 | 50@48")
+    told = explain(searcher, xq, 10, plan)
+    assert [(step.name, step.dim, step.candidates) for step in told.steps] == [
+        (str(searcher.specs[REFINED]), 40, 300),
+        ("rerank@40", 40, 50),
+        ("rerank@48", 48, 10),
+    ]
+    shares = [step.recall for step in told.steps]
+    assert shares == sorted(shares, reverse=True)
+    kept = searcher.candidates(xq, plan, 50)
+    assert kept.ids.shape == (1, 50)
+    assert np.isin(kept.ids, searcher.candidates(xq, plan).ids).all()
 
 
 def test_a_plan_that_reads_less_costs_less(collection: Collection) -> None:
