@@ -7,11 +7,12 @@ import pytest
 
 from engine.api import Collection
 from engine.retrieval import coarse
+from engine.retrieval.curve import plans, read_bytes
 from engine.retrieval.explain import explain
 from engine.retrieval.searcher import Searcher
 from indexers import probing
 from indexers.exact import exact_search, recall
-from indexers.plan import SearchPlan
+from indexers.plan import SearchPlan, Stage
 from tests.conftest import Data, MakeCollection, structured
 
 pytestmark = pytest.mark.skipif(not probing.is_available(), reason="the search was not compiled, or no AVX2")
@@ -134,9 +135,24 @@ def test_the_stage_by_bytes_is_explained(collection: Collection) -> None:
     assert np.isin(kept.ids, searcher.candidates(xq, plan).ids).all()
 
 
-def test_a_plan_that_reads_less_costs_less(collection: Collection) -> None:
-    from engine.retrieval.curve import read_bytes
+def test_plans_worth_measuring_end_in_stored_vectors(collection: Collection) -> None:
+    ready = collection.searcher.coarse(REFINED)
+    found = {plan.stages for plan in plans(ready, [5, 50, 100, N], 11, [20, 40, 80])}
+    shapes = {tuple((stage.shortlist, stage.dim) for stage in stages) for stages in found}
+    assert shapes == {
+        ((first, 40), (last, 48)) for first, last in [(50, 20), (50, 40), (100, 20), (100, 40), (100, 80)]
+    }
+    assert {plan.stages for plan in plans(ready, [50], 11)} == {(Stage(48, 50),)}
+    kinds = [collection.searcher.check_queries(queries())]
+    for margin in ("nprobe=20", "margin=100"):
+        short, long = (
+            read_bytes(ready, SearchPlan.parse(f"{REFINED}:{margin} | {stages}"), kinds, 10)
+            for stages in ("100@40 | 30@48", "100@48")
+        )
+        assert short < long
 
+
+def test_a_plan_that_reads_less_costs_less(collection: Collection) -> None:
     ready = collection.searcher.coarse(KEY)
     xq = collection.searcher.check_queries(queries())
     read = [
