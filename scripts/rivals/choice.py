@@ -10,7 +10,7 @@ import numpy as np
 from indexers.base import MISSING, Neighbors
 from indexers.exact import recall
 from indexers.vectors import FloatArray, IdArray
-from rivals.records import BATCH, MODES, Params, Trial
+from rivals.records import BATCH, MODES, Floor, Params, Trial
 
 TARGETS = (0.95, 0.99)
 MARGIN = 0.002
@@ -65,6 +65,17 @@ def winners(trials: Sequence[Trial], system: str) -> dict[tuple[float, str], Tri
     own = [one for one in trials if one.system == system]
     found = {(target, mode): choose(own, target, mode) for target in TARGETS for mode in MODES}
     return {key: trial for key, trial in found.items() if trial is not None}
+
+
+def of_winners(floors: Iterable[Floor], trials: Sequence[Trial], system: str) -> list[Floor]:
+    """Return the floors of settings that win still: others may have been tried since."""
+    won = winners(trials, system)
+    kept = []
+    for one in floors:
+        trial = won.get((one.target, one.mode))
+        if trial is not None and (trial.build, trial.search) == (one.build, one.search):
+            kept.append(one)
+    return kept
 
 
 def contenders(trials: Sequence[Trial], mappers: Iterable[str]) -> list[Contender]:

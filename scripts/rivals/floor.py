@@ -24,7 +24,7 @@ from indexers.prefix import matrix_of
 from indexers.registry import family
 from indexers.store import Blocks, VectorStore
 from indexers.vectors import FloatArray
-from rivals.choice import winners
+from rivals.choice import of_winners, winners
 from rivals.inputs import FRESH, Inputs
 from rivals.nestvec_ import DEFAULT, ROOT
 from rivals.records import BATCH, Book, Floor, Trial, key_of
@@ -81,7 +81,7 @@ def floors(inputs: Inputs, book: Book, folder: Path, threads: int, k: int) -> It
         threads: of a batch.
         k: answers a query.
     """
-    known = {(one.target, one.mode) for one in book.all(Floor)}
+    known = {(one.target, one.mode) for one in of_winners(book.all(Floor), book.all(Trial), OURS)}
     speeds: dict[int, float] = {}
     built: dict[str, float] = {}
     for (target, mode), trial in winners(book.all(Trial), OURS).items():

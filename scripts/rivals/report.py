@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rivals.choice import MARGIN, TARGETS
+from rivals.choice import MARGIN, TARGETS, of_winners
 from rivals.figures import Figure, Measured, read_all
 from rivals.inputs import TUNE, Inputs
 from rivals.plots import draw
-from rivals.records import BATCH, MODES, SINGLE, Built, Floor, Tuned, shown
+from rivals.records import BATCH, MODES, SINGLE, Built, Floor, Trial, Tuned, shown
 from rivals.systems import OURS, SYSTEMS
 
 NAME = "rivals"
@@ -202,7 +202,8 @@ def _tables(measured: Measured, systems: Sequence[str], target: float) -> Iterat
 def _floors(measured: Measured) -> Iterator[str]:
     """Tell how long it would take just to read what nestvec's winners read."""
     rows = []
-    for one in measured.book.all(Floor):
+    known = of_winners(measured.book.all(Floor), measured.book.all(Trial), OURS)
+    for one in known:
         for kind, read in one.read.items():
             metric = "qps" if one.mode == BATCH else "p50"
             value = measured.value(OURS, one.target, one.mode, metric, kind=kind)
@@ -215,17 +216,17 @@ def _floors(measured: Measured) -> Iterator[str]:
         yield "What nestvec's plans read for a query, and how long memory takes to deliver it to as many threads."
         yield ""
         yield from table(["recall@10", "queries", "kB a query", "GB/s", "floor µs", "measured µs", "ratio"], rows)
-        yield from _trained(measured)
+        yield from _trained(measured, known)
 
 
-def _trained(measured: Measured) -> Iterator[str]:
+def _trained(measured: Measured, known: Sequence[Floor]) -> Iterator[str]:
     """Tell what of a build is the index, and how long graphs over whole vectors take beside it."""
     graphs = {
         name: value
         for name in measured.systems
         if "hnsw" in name and (value := measured.value(name, TARGETS[0], SINGLE, "build")) is not None
     }
-    for text, seconds in {shown(one.build): one.trained for one in measured.book.all(Floor)}.items():
+    for text, seconds in {shown(one.build): one.trained for one in known}.items():
         beside = ", ".join(f"{name} {value / seconds:.1f} times that" for name, value in graphs.items())
         told = f"Of the build of `{text}`, rotation by PCA, training and adding are {seconds:.1f} s"
         yield f"{told}; {beside}." if beside else f"{told}."
