@@ -46,7 +46,7 @@
 #define GROUP 8     /* queries that pass over a matrix together */
 #define TOGETHER 4  /* of them in registers */
 #define BLOCK 32    /* rows a block of codes */
-#define CHUNK 8    /* blocks between two looks at the threshold */
+#define CHUNK 8     /* blocks between two looks at the threshold */
 #define TOP 253     /* for the entries of four subspaces together, which are added in a byte; the rest is for rounding */
 #define GROUPED 16  /* subspaces whose entries are added four by four: s, s + 4, s + 8 and s + 12 */
 #define WIDE 60000  /* for the entries of all subspaces, with room for the rounding of 4096 */

@@ -14,7 +14,7 @@ from indexers import gpu
 from indexers.base import AXES, FaissIndex, IndexSpec
 from indexers.errors import InvalidSpec, InvalidVectors
 from indexers.ivf import parts_of
-from indexers.prefix import Front, trained_front, wrap
+from indexers.prefix import Front, codes_of, trained_front, wrap
 from indexers.registry import family
 from indexers.store import BLOCK_ROWS, Blocks, VectorStore
 from indexers.vectors import FloatArray, IdArray
@@ -150,9 +150,7 @@ def _trained(front: Front, xt: FloatArray, *, on_gpu: bool) -> FaissIndex:
 
 def _reserve(inner: FaissIndex, spec: IndexSpec, rows: int) -> None:
     """Make room for all rows at once: an array that grows by doubling exists twice whenever it does."""
-    refine = parts_of(inner).refine
-    flat = inner if refine is None else refine
-    codes = faiss.downcast_index(inner.storage) if isinstance(inner, faiss.IndexHNSW) else flat
+    codes = codes_of(inner)
     wanted = [(codes.codes, rows * codes.code_size)] if isinstance(codes, faiss.IndexFlatCodes) else []
     if isinstance(inner, faiss.IndexHNSW):
         m = dict(spec.params)["m"]

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from indexers.base import AXES, FaissIndex, IndexSpec
 from indexers.errors import CorruptCollection, InvalidSpec
 from indexers.ivf import parts_of
-from indexers.prefix import ROTATE, blank_front, unwrap
+from indexers.prefix import ROTATE, blank_front, codes_of, unwrap
 from indexers.registry import family, resolve
 
 LOOP_LIMIT = 100_000_000
@@ -294,10 +294,7 @@ def _check_kind(index: FaissIndex, spec: IndexSpec, full_dim: int, rows: int, pa
     matrices = [step for step in chain if isinstance(step, faiss.LinearTransform)]
     if any(matrix.A.size() != matrix.d_in * matrix.d_out for matrix in matrices):
         raise _unreadable(path, "its rotation is not a whole matrix")
-    cells, refine = parts_of(inner)
-    stored = cells if refine is None else refine
-    if isinstance(inner, faiss.IndexHNSW):
-        stored = faiss.downcast_index(inner.storage)
+    cells, stored = parts_of(inner).cells, codes_of(inner)
     if not all(part.is_trained for part in (index, *chain, inner, cells, stored)):
         raise _unreadable(path, "it is not trained")
     flat = isinstance(stored, faiss.IndexFlatCodes)

@@ -79,7 +79,6 @@ class ProbedIndex:
         ivf, refine = parts_of(unwrap(index)[1])
         # Buffers are held by `_cells`, but not who owns their memory.
         self._owners = index, store
-        self.has_middle = refine is not None
         matrix = matrix_of(index)
         width = ivf.d if matrix is None else matrix.shape[1]
         quantizer = faiss.downcast_index(ivf.quantizer)
@@ -116,7 +115,7 @@ class ProbedIndex:
             nprobe: cells visited at most.
             shortlist: rows that are scored by the stored vectors, at least k; 0 to answer with the scores of codes.
             middle: rows that are scored by the bytes of the index first, at least k and the shortlist, where it
-                `has_middle`; 0 for none.
+                has them (`refine=8`); 0 for none.
             margin: cells are visited as long as their centroid's score plus this can reach the shortlist.
             allowed: bitmap of rows that may be answered (`positions_mask`); all if None.
         """

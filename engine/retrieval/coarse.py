@@ -13,7 +13,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.retrieval.cost import has_middle
+from engine.retrieval.cost import middle_of
 from engine.retrieval.rerank import rerank
 from indexers.base import FaissIndex, IndexSpec, Neighbors
 from indexers.ivf import refine_bytes
@@ -70,8 +70,8 @@ def shortlisting(coarse: Coarse, plan: SearchPlan, keep: int = 0) -> Search:
     Args:
         coarse: the plan's index.
         plan: a plan.
-        keep: where the plan `has_middle`, how many of the shortlist to keep, by the bytes of the index; 0: all of it,
-            as its codes order them.
+        keep: where the plan has a stage by the bytes of the index (`middle_of`), how many of the shortlist it leaves;
+            0: all of it, as the codes order them.
     """
     shortlist = min(plan.stages[0].shortlist, len(coarse.store))
     wanted, first = (keep, shortlist) if keep else (shortlist, 0)
@@ -89,7 +89,7 @@ def prepared(coarse: Coarse, plan: SearchPlan, k: int) -> Search:
         plan: shortlists are of at least k, and not of all rows.
         k: answers a query.
     """
-    first = plan.stages[0].shortlist if has_middle(coarse.spec, plan) else 0
+    first = middle_of(coarse.spec, plan)
     rest = plan.stages[1:] if first else plan.stages
     shortlist = rest[0].shortlist
     if len(rest) > 1 or rest[0].dim < coarse.store.dim:

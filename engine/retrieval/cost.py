@@ -31,13 +31,14 @@ def coarse_bytes(spec: IndexSpec, probe: float, n: int) -> float:
 
 def rerank_bytes(spec: IndexSpec, plan: SearchPlan, number_bytes: int) -> float:
     """Return what the reranks read, counted as if it lay in order; a byte a number where the index has them."""
-    middle = has_middle(spec, plan)
+    middle = middle_of(spec, plan)
     widths = (1 if middle and stage is plan.stages[0] else number_bytes for stage in plan.stages)
     return sum(
         stage.shortlist * stage.dim * width * RANDOM_ACCESS for stage, width in zip(plan.stages, widths, strict=True)
     )
 
 
-def has_middle(spec: IndexSpec, plan: SearchPlan) -> bool:
-    """Whether the first stage of a plan is scored by the bytes of its index, and not by stored vectors."""
-    return bool(refine_bytes(spec)) and len(plan.stages) > 1 and plan.stages[0].dim == spec.dim
+def middle_of(spec: IndexSpec, plan: SearchPlan) -> int:
+    """Return how many rows the first stage scores by the bytes of its index; 0: it scores them by stored vectors."""
+    is_middle = refine_bytes(spec) and len(plan.stages) > 1 and plan.stages[0].dim == spec.dim
+    return plan.stages[0].shortlist if is_middle else 0

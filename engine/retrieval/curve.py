@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.retrieval.coarse import Coarse, Search, prepared, probing
-from engine.retrieval.cost import coarse_bytes, has_middle, rerank_bytes
+from engine.retrieval.cost import coarse_bytes, middle_of, rerank_bytes
 from engine.retrieval.judge import Judge, microseconds
 from indexers.plan import EXACT, SearchPlan, Stage
 from indexers.registry import family
@@ -104,7 +104,7 @@ def read_bytes(coarse: Coarse, plan: SearchPlan, kinds: Iterable[FloatArray], k:
     rows = len(coarse.store)
     probe = float(plan.probe)
     if plan.margin:
-        middle = plan.stages[0].shortlist if has_middle(coarse.spec, plan) else 0
+        middle = middle_of(coarse.spec, plan)
         last = plan.stages[-1].shortlist
         visited = [probing(coarse, plan, _some(xq), k, last, middle).visited.mean() for xq in kinds]
         probe = dict(coarse.spec.params)["nlist"] * statistics.fmean(visited) / rows

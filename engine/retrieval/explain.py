@@ -6,8 +6,9 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from engine.retrieval.cost import has_middle
+from engine.retrieval.cost import middle_of
 from engine.retrieval.rerank import rerank
 from engine.retrieval.searcher import Searcher
 from indexers.base import Neighbors, check_k
@@ -106,17 +107,14 @@ def _steps(searcher: Searcher, xq: FloatArray, k: int, plan: SearchPlan, truth: 
     spec = searcher.specs[plan.index]
     steps = [Step(str(spec), spec.dim, found.ids.shape[1], seconds, recall(found.ids, indexed))]
     keeps = [*(stage.shortlist for stage in plan.stages[1:]), k]
-    by_bytes = has_middle(spec, plan)
+    by_bytes = middle_of(spec, plan)
     for stage, keep in zip(plan.stages, keeps, strict=True):
         if by_bytes and stage is plan.stages[0]:
             # One call with the search of the cells, whose time is not told twice.
-            found, both = _timed(lambda keep=keep: searcher.candidates(xq, plan, keep))  # type: ignore[misc]
+            found, both = _timed(partial(searcher.candidates, xq, plan, keep))
             seconds = max(0.0, both - seconds)
         else:
-            rows = found.ids
-            found, seconds = _timed(
-                lambda rows=rows, stage=stage, keep=keep: rerank(searcher.store, xq, rows, stage.dim, keep)  # type: ignore[misc]
-            )
+            found, seconds = _timed(partial(rerank, searcher.store, xq, found.ids, stage.dim, keep))
         share = recall(found.ids, indexed)
         steps.append(Step(f"rerank@{stage.dim}", stage.dim, found.ids.shape[1], seconds, share))
     return steps

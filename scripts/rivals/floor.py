@@ -15,7 +15,7 @@ import numpy as np
 
 from engine.api import Collection
 from engine.retrieval.coarse import Coarse, probing
-from engine.retrieval.cost import coarse_bytes, has_middle
+from engine.retrieval.cost import coarse_bytes, middle_of
 from indexers.base import IndexSpec
 from indexers.build import build, training_sample
 from indexers.ivf import refine_bytes
@@ -50,7 +50,7 @@ def bandwidth(threads: int) -> float:
 
 def read_bytes(coarse: Coarse, plan: SearchPlan, xq: np.ndarray, k: int) -> float:
     """Return bytes a query: the matrix before the index, centroids, codes of cells, and stored vectors, each once."""
-    middle = plan.stages[0].shortlist if has_middle(coarse.spec, plan) else 0
+    middle = middle_of(coarse.spec, plan)
     shortlist = plan.stages[-1].shortlist
     stored = shortlist * coarse.store.row_bytes + middle * coarse.spec.dim
     if coarse.probed is None:
