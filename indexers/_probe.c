@@ -51,6 +51,9 @@
 #define GROUPED 16  /* subspaces whose entries are added four by four: s, s + 4, s + 8 and s + 12 */
 #define WIDE 60000  /* for the entries of all subspaces, with room for the rounding of 4096 */
 #define BINS 4096   /* of scores between -2 and 2, for the threshold */
+#define PART 512        /* queries whose candidates are scored together */
+#define POOLED (1 << 19) /* candidates they have, at most, where it is more than one query */
+#define DIGIT 11    /* bits of a row number that one pass of sorting looks at */
 #define AHEAD 4     /* stored rows fetched before they are needed */
 #define MIDDLE_AHEAD 16 /* rows of bytes */
 #define STEPS 255.0f /* of a byte; its value is taken from the middle of its step, as FAISS does */
@@ -69,6 +72,7 @@ typedef float Wide __attribute__((vector_size(64), aligned(4), may_alias));
 
 typedef struct {
     float score;
+    uint32_t query; /* among those of a part */
     int64_t row;
 } Candidate;
 
@@ -78,7 +82,6 @@ typedef void (*ScanBlocks)(const uint8_t *codes, int64_t blocks, int64_t pairs, 
 typedef void (*Multiply)(const uint16_t *matrix, int64_t rows, int64_t dim, const float *x, int64_t stride,
                          int64_t count, float *out);
 typedef float (*Dot)(const void *row, const float *q, int64_t dim);
-typedef float (*DotBytes)(const uint8_t *row, const float *q, int64_t dim);
 
 typedef struct {
     PyObject_HEAD
@@ -92,8 +95,7 @@ typedef struct {
     int64_t full_dim, dim, width, nlist, m, n, number, residual;
     ScanBlocks scan;
     Multiply multiply;
-    Dot dot;
-    DotBytes dot_bytes;
+    Dot dot, dot_bytes;
 } Cells;
 
 /* What one call works with. */
@@ -101,8 +103,8 @@ typedef struct {
     float *y, *centroid_scores;
     uint64_t *heap;
     uint8_t *table;
-    float *exact, *ranges, *weights;
-    Candidate *found;
+    float *exact, *ranges;
+    Candidate *found; /* of one query */
     int64_t count, room, wanted;
     float threshold; /* `wanted` rows reach it */
     float base, step;
@@ -110,7 +112,19 @@ typedef struct {
     int64_t above, floor; /* candidates in bins from `floor` on */
     uint32_t bins[BINS];
     int64_t visited;
+    int64_t part, queries;  /* in a part at most, and now */
+    float *weights, *bases; /* [part, d] and [part]: a query to bytes */
+    Candidate *pool;        /* of all queries of a part, from starts[i] to starts[i + 1] those of the i-th */
+    int64_t *starts;
+    uint64_t *keys, *spare; /* row numbers of the pool, and places in it */
 } Scratch;
+
+/* Vectors in memory that candidates are scored by. */
+typedef struct {
+    const char *at;
+    int64_t bytes, dim, ahead;
+    Dot dot;
+} Rows;
 
 typedef struct {
     const float *xq;
@@ -375,8 +389,9 @@ static float dot_half_256(const void *row, const float *q, int64_t dim)
 }
 
 AVX512
-static float dot_bytes_512(const uint8_t *row, const float *q, int64_t dim)
+static float dot_bytes_512(const void *bytes, const float *q, int64_t dim)
 {
+    const uint8_t *row = bytes;
     __m512 a = _mm512_setzero_ps(), b = a;
     int64_t j = 0;
     for (; j + 32 <= dim; j += 32) {
@@ -394,14 +409,15 @@ static float dot_bytes_512(const uint8_t *row, const float *q, int64_t dim)
 }
 
 AVX2
-static float dot_bytes_256(const uint8_t *row, const float *q, int64_t dim)
+static float dot_bytes_256(const void *bytes, const float *q, int64_t dim)
 {
+    const uint8_t *row = bytes;
     __m256 a = _mm256_setzero_ps(), b = a;
     int64_t j = 0;
     for (; j + 16 <= dim; j += 16) {
-        __m128i bytes = _mm_loadu_si128((const __m128i *)(row + j));
-        a = _mm256_fmadd_ps(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes)), _mm256_loadu_ps(q + j), a);
-        b = _mm256_fmadd_ps(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8))),
+        __m128i some = _mm_loadu_si128((const __m128i *)(row + j));
+        a = _mm256_fmadd_ps(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(some)), _mm256_loadu_ps(q + j), a);
+        b = _mm256_fmadd_ps(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(some, 8))),
                             _mm256_loadu_ps(q + j + 8), b);
     }
     float sum = sum_256(_mm256_add_ps(a, b));
@@ -606,7 +622,7 @@ static int take(const Cells *cells, const Order *order, Scratch *s, const int64_
                 return 0;
             if (order->allowed != NULL && !((order->allowed[row >> 3] >> (row & 7)) & 1))
                 continue;
-            s->found[s->count++] = (Candidate){score, row};
+            s->found[s->count++] = (Candidate){score, (uint32_t)s->queries, row};
             count_in(s, bin_of(score));
             if (s->count == s->room)
                 compact(s);
@@ -647,70 +663,11 @@ static int scan_cell(const Cells *cells, const Order *order, Scratch *s, int64_t
     return 1;
 }
 
-/* Fetch the lines of a row of some bytes. */
-static inline void fetch(const Py_buffer *rows, int64_t row, int64_t bytes)
+/* Visit the cells of one query, the best first, and leave its candidates in `found`. Returns 0 at a row number that
+   cannot be. */
+static int visit_cells(const Cells *cells, const Order *order, Scratch *s, const float *y, const float *centroid_scores)
 {
-    const char *at = (const char *)rows->buf + row * bytes;
-    for (int64_t line = 0; line < bytes; line += LINE)
-        __builtin_prefetch(at + line);
-    __builtin_prefetch(at + bytes - 1); /* rows begin anywhere in a line */
-}
-
-/* Score candidates by their bytes. */
-static void score_bytes(const Cells *cells, const float *y, Scratch *s)
-{
-    int64_t dim = cells->dim;
-    const float *least = cells->ranges, *range = cells->ranges + dim;
-    float base = 0;
-    for (int64_t j = 0; j < dim; j++) {
-        s->weights[j] = y[j] * range[j] / STEPS;
-        base += y[j] * least[j] + 0.5f * s->weights[j];
-    }
-    for (int64_t i = 0; i < s->count && i < MIDDLE_AHEAD; i++)
-        fetch(&cells->middle, s->found[i].row, dim);
-    int64_t kept = 0;
-    for (int64_t i = 0; i < s->count; i++) {
-        if (i + MIDDLE_AHEAD < s->count)
-            fetch(&cells->middle, s->found[i + MIDDLE_AHEAD].row, dim);
-        Candidate one = s->found[i];
-        one.score = base + cells->dot_bytes((const uint8_t *)cells->middle.buf + one.row * dim, s->weights, dim);
-        s->found[kept] = one;
-        kept += one.score >= -FLT_MAX;
-    }
-    s->count = kept;
-}
-
-/* Score candidates by the stored vectors. Returns how many have a score: one of NaN has no place in any order. */
-static int64_t rescore(const Cells *cells, const float *q, Candidate *found, int64_t count)
-{
-    int64_t bytes = cells->full_dim * cells->number, kept = 0;
-    for (int64_t i = 0; i < count && i < AHEAD; i++)
-        fetch(&cells->stored, found[i].row, bytes);
-    for (int64_t i = 0; i < count; i++) {
-        if (i + AHEAD < count)
-            fetch(&cells->stored, found[i + AHEAD].row, bytes);
-        Candidate one = found[i];
-        one.score = cells->dot((const char *)cells->stored.buf + one.row * bytes, q, cells->full_dim);
-        found[kept] = one;
-        kept += one.score >= -FLT_MAX;
-    }
-    return kept;
-}
-
-/* Drop all candidates but the best. */
-static void keep(Scratch *s, int64_t wanted)
-{
-    if (s->count > wanted) {
-        select_best(s->found, s->count, wanted);
-        s->count = wanted;
-    }
-}
-
-static int search_one(const Cells *cells, const Order *order, Scratch *s, int64_t at, const float *y,
-                      const float *centroid_scores)
-{
-    const float *q = order->xq + at * cells->full_dim;
-    int64_t k = order->k, left = cells->nlist;
+    int64_t left = cells->nlist;
     make_table(cells, y, s);
     for (int64_t c = 0; c < left; c++)
         s->heap[c] = key_of(centroid_scores[c], (uint32_t)c);
@@ -733,22 +690,108 @@ static int search_one(const Cells *cells, const Order *order, Scratch *s, int64_
             return 0;
     }
     compact(s);
-    keep(s, s->wanted);
-    if (order->middle) {
-        score_bytes(cells, y, s);
-        keep(s, order->shortlist ? order->shortlist : k);
-    }
-    if (order->shortlist)
-        s->count = rescore(cells, q, s->found, s->count);
-    keep(s, k);
-    int64_t found = s->count;
-    qsort(s->found, (size_t)found, sizeof *s->found, by_rank);
-    for (int64_t i = 0; i < k; i++) {
-        order->scores[at * k + i] = i < found ? s->found[i].score : -INFINITY;
-        order->ids[at * k + i] = i < found ? s->found[i].row : -1;
-    }
-    order->visited[at] = s->visited;
     return 1;
+}
+
+/* -- candidates of some queries --------------------------------------------------------------- */
+
+/* Keep the best of each query, among those that have a score: NaN has no place in any order. */
+static void keep(Scratch *s, int64_t wanted)
+{
+    int64_t to = 0;
+    for (int64_t i = 0; i < s->queries; i++) {
+        Candidate *some = s->pool + s->starts[i];
+        int64_t count = 0;
+        for (int64_t j = 0; j < s->starts[i + 1] - s->starts[i]; j++)
+            if (some[j].score >= -FLT_MAX)
+                some[count++] = some[j];
+        if (count > wanted) {
+            select_best(some, count, wanted);
+            count = wanted;
+        }
+        memmove(s->pool + to, some, (size_t)count * sizeof *some);
+        s->starts[i] = to;
+        to += count;
+    }
+    s->starts[s->queries] = to;
+}
+
+/* Sort keys by the row numbers in their upper half, all below n. */
+static void sort_keys(Scratch *s, int64_t count, int64_t n)
+{
+    for (int shift = 32; (n - 1) >> (shift - 32) > 0; shift += DIGIT) {
+        uint32_t places[1 << DIGIT] = {0}, place = 0;
+        const uint64_t mask = (1 << DIGIT) - 1;
+        for (int64_t i = 0; i < count; i++)
+            places[s->keys[i] >> shift & mask]++;
+        for (int64_t i = 0; i < 1 << DIGIT; i++) {
+            uint32_t some = places[i];
+            places[i] = place;
+            place += some;
+        }
+        for (int64_t i = 0; i < count; i++)
+            s->spare[places[s->keys[i] >> shift & mask]++] = s->keys[i];
+        uint64_t *sorted = s->spare;
+        s->spare = s->keys;
+        s->keys = sorted;
+    }
+}
+
+/* Fetch the lines of a row, and of the candidate that it scores. */
+static inline void fetch(const Rows *rows, const Candidate *pool, uint64_t key)
+{
+    const char *at = rows->at + (int64_t)(key >> 32) * rows->bytes;
+    __builtin_prefetch(pool + (uint32_t)key, 1);
+    for (int64_t line = 0; line < rows->bytes; line += LINE)
+        __builtin_prefetch(at + line);
+    __builtin_prefetch(at + rows->bytes - 1); /* rows begin anywhere in a line */
+}
+
+/* Score all candidates of a part by rows, in the order in which rows lie in memory: many queries have the same, and
+   those between are few. `bases` are added where there are any. */
+static void score(const Cells *cells, Scratch *s, const Rows *rows, const float *queries, const float *bases)
+{
+    int64_t count = s->starts[s->queries];
+    for (int64_t i = 0; i < count; i++)
+        s->keys[i] = (uint64_t)s->pool[i].row << 32 | (uint64_t)i;
+    if (s->queries > GROUP)
+        sort_keys(s, count, cells->n);
+    for (int64_t i = 0; i < count && i < rows->ahead; i++)
+        fetch(rows, s->pool, s->keys[i]);
+    for (int64_t i = 0; i < count; i++) {
+        if (i + rows->ahead < count)
+            fetch(rows, s->pool, s->keys[i + rows->ahead]);
+        Candidate *one = s->pool + (uint32_t)s->keys[i];
+        const char *row = rows->at + (int64_t)(s->keys[i] >> 32) * rows->bytes;
+        float sum = rows->dot(row, queries + one->query * rows->dim, rows->dim);
+        one->score = bases == NULL ? sum : bases[one->query] + sum;
+    }
+}
+
+/* What a query has to be multiplied with bytes for. */
+static void weigh(const Cells *cells, const float *y, Scratch *s)
+{
+    const float *least = cells->ranges, *range = cells->ranges + cells->dim;
+    float *weights = s->weights + s->queries * cells->dim, base = 0;
+    for (int64_t j = 0; j < cells->dim; j++) {
+        weights[j] = y[j] * range[j] / STEPS;
+        base += y[j] * least[j] + 0.5f * weights[j];
+    }
+    s->bases[s->queries] = base;
+}
+
+static void write_answers(const Order *order, Scratch *s, int64_t first)
+{
+    int64_t k = order->k;
+    for (int64_t i = 0; i < s->queries; i++) {
+        Candidate *some = s->pool + s->starts[i];
+        int64_t found = s->starts[i + 1] - s->starts[i], at = (first + i) * k;
+        qsort(some, (size_t)found, sizeof *some, by_rank);
+        for (int64_t j = 0; j < k; j++) {
+            order->scores[at + j] = j < found ? some[j].score : -INFINITY;
+            order->ids[at + j] = j < found ? some[j].row : -1;
+        }
+    }
 }
 
 /* -- a batch ---------------------------------------------------------------------------------- */
@@ -770,38 +813,80 @@ static void project(const Cells *cells, const float *xq, int64_t count, float *y
     }
 }
 
+/* Find the candidates of some queries; `wanted` each. Returns 0 at a row number that cannot be. */
+static int find(const Cells *cells, const Order *order, Scratch *s, int64_t first, int64_t end)
+{
+    int64_t stride = up(cells->dim, LANES), lists = up(cells->nlist, LANES);
+    s->queries = 0;
+    s->starts[0] = 0;
+    for (int64_t start = first; start < end; start += GROUP) {
+        int64_t count = end - start < GROUP ? end - start : GROUP;
+        project(cells, order->xq + start * cells->full_dim, count, s->y);
+        cells->multiply(cells->centroids, lists, cells->dim, s->y, stride, count, s->centroid_scores);
+        for (int64_t i = 0; i < count; i++) {
+            if (!visit_cells(cells, order, s, s->y + i * stride, s->centroid_scores + i * lists))
+                return 0;
+            if (s->count > s->wanted)
+                select_best(s->found, s->count, s->wanted);
+            s->count = s->count < s->wanted ? s->count : s->wanted;
+            if (order->middle)
+                weigh(cells, s->y + i * stride, s);
+            memcpy(s->pool + s->starts[s->queries], s->found, (size_t)s->count * sizeof *s->found);
+            order->visited[start + i] = s->visited;
+            s->queries++;
+            s->starts[s->queries] = s->starts[s->queries - 1] + s->count;
+        }
+    }
+    return 1;
+}
+
 /* Returns 0 at a row number that cannot be. */
 static int search_all(const Cells *cells, const Order *order, Scratch *s)
 {
-    int64_t stride = up(cells->dim, LANES), lists = up(cells->nlist, LANES);
-    for (int64_t start = 0; start < order->nq; start += GROUP) {
-        int64_t count = order->nq - start < GROUP ? order->nq - start : GROUP;
-        project(cells, order->xq + start * cells->full_dim, count, s->y);
-        cells->multiply(cells->centroids, lists, cells->dim, s->y, stride, count, s->centroid_scores);
-        for (int64_t i = 0; i < count; i++)
-            if (!search_one(cells, order, s, start + i, s->y + i * stride, s->centroid_scores + i * lists))
-                return 0;
+    Rows middle = {cells->middle.buf, cells->dim, cells->dim, MIDDLE_AHEAD, cells->dot_bytes};
+    Rows stored = {cells->stored.buf, cells->full_dim * cells->number, cells->full_dim, AHEAD, cells->dot};
+    for (int64_t first = 0; first < order->nq; first += s->part) {
+        if (!find(cells, order, s, first, order->nq - first < s->part ? order->nq : first + s->part))
+            return 0;
+        if (order->middle) {
+            score(cells, s, &middle, s->weights, s->bases);
+            keep(s, order->shortlist ? order->shortlist : order->k);
+        }
+        if (order->shortlist)
+            score(cells, s, &stored, order->xq + first * cells->full_dim, NULL);
+        keep(s, order->k);
+        write_answers(order, s, first);
     }
     return 1;
 }
 
 static void *aligned(int64_t bytes) { return aligned_alloc(ALIGNED, (size_t)up(bytes > 0 ? bytes : 1, ALIGNED)); }
 
-static int make_scratch(const Cells *cells, Scratch *s, int64_t wanted)
+static int make_scratch(const Cells *cells, const Order *order, Scratch *s)
 {
     int64_t table = up(cells->m * 16, 128);
-    s->wanted = wanted;
-    s->room = 4 * wanted + 256;
+    s->wanted = order->middle ? order->middle : order->shortlist ? order->shortlist : order->k;
+    s->room = 4 * s->wanted + 256;
+    s->part = order->nq < PART ? order->nq : PART;
+    if (s->part * s->wanted > POOLED)
+        s->part = s->wanted < POOLED ? POOLED / s->wanted : 1;
+    int64_t pooled = s->part * s->wanted;
     s->y = aligned(GROUP * up(cells->dim, LANES) * (int64_t)sizeof(float));
     s->centroid_scores = aligned(GROUP * up(cells->nlist, LANES) * (int64_t)sizeof(float));
     s->heap = aligned(cells->nlist * (int64_t)sizeof *s->heap);
     s->table = aligned(table);
     s->exact = aligned(cells->m * 16 * (int64_t)sizeof *s->exact);
     s->ranges = aligned(cells->m * (int64_t)sizeof *s->ranges);
-    s->weights = aligned(cells->dim * (int64_t)sizeof *s->weights);
     s->found = aligned(s->room * (int64_t)sizeof *s->found);
+    s->weights = aligned((order->middle ? s->part * cells->dim : 0) * (int64_t)sizeof *s->weights);
+    s->bases = aligned(s->part * (int64_t)sizeof *s->bases);
+    s->pool = aligned(pooled * (int64_t)sizeof *s->pool);
+    s->starts = aligned((s->part + 1) * (int64_t)sizeof *s->starts);
+    s->keys = aligned(pooled * (int64_t)sizeof *s->keys);
+    s->spare = aligned(pooled * (int64_t)sizeof *s->spare);
     if (s->y == NULL || s->centroid_scores == NULL || s->heap == NULL || s->table == NULL || s->found == NULL ||
-        s->exact == NULL || s->ranges == NULL || s->weights == NULL)
+        s->exact == NULL || s->ranges == NULL || s->weights == NULL || s->bases == NULL || s->pool == NULL ||
+        s->starts == NULL || s->keys == NULL || s->spare == NULL)
         return 0;
     memset(s->table, 0, (size_t)table);
     return 1;
@@ -815,8 +900,13 @@ static void free_scratch(Scratch *s)
     free(s->table);
     free(s->exact);
     free(s->ranges);
-    free(s->weights);
     free(s->found);
+    free(s->weights);
+    free(s->bases);
+    free(s->pool);
+    free(s->starts);
+    free(s->keys);
+    free(s->spare);
 }
 
 /* Whether a buffer is a matrix of numbers of some size, in its place. */
@@ -848,7 +938,7 @@ static PyObject *Cells_search(PyObject *self, PyObject *args)
                        out[0].buf, out[1].buf, out[2].buf};
         Scratch scratch = {0};
         Py_BEGIN_ALLOW_THREADS
-        ready = make_scratch(cells, &scratch, middle ? middle : shortlist ? shortlist : k);
+        ready = make_scratch(cells, &order, &scratch);
         whole = ready && search_all(cells, &order, &scratch);
         free_scratch(&scratch);
         Py_END_ALLOW_THREADS
@@ -950,6 +1040,7 @@ static int open_cells(Cells *self, const Py_buffer *parts, PyObject *codes, PyOb
     int sound = self->full_dim >= 1 && self->full_dim <= big && d >= 1 && d <= self->full_dim && self->width >= 1 &&
                 self->width <= self->full_dim && self->nlist >= 1 && self->nlist <= INT32_MAX / LANES &&
                 self->m >= 1 && self->m <= 4096 && d % self->m == 0 && self->n >= 1 &&
+                self->n <= UINT32_MAX &&
                 (self->number == 2 || self->number == 4) &&
                 (parts[0].len == 0 || has_shape(&parts[0], d, self->width, sizeof(uint16_t))) &&
                 has_shape(&parts[1], self->nlist, d, sizeof(uint16_t)) &&

@@ -216,14 +216,27 @@ def test_any_search_gives_true_scores_in_order(
         assert (np.diff(scores[: len(kept)]) <= 0).all()
 
 
-def test_batches_on_several_threads_answer_as_one_query_does() -> None:
-    data = structured(N, 32, seed=10)
-    _, probed = made("ivf-pq@32:nlist=16", data.xb)
-    xq = np.ascontiguousarray(data.xb[:500])
-    batch = probed.search(xq, 5, 4, 20).neighbors
-    for i in range(0, 500, 37):
-        one = probed.search(xq[i : i + 1], 5, 4, 20).neighbors
-        np.testing.assert_array_equal(batch.ids[i], one.ids[0])
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize(
+    ("text", "middle", "shortlist"),
+    [
+        ("ivf-pq@32:nlist=16", 0, 0),
+        ("ivf-pq@32:nlist=16", 0, 20),
+        ("ivf-pq@32:nlist=16", 0, 1500),  # more than are scored together
+        ("ivf-pq@32:nlist=16,refine=8", 60, 0),
+        ("ivf-pq@32:nlist=16,refine=8", 400, 40),
+    ],
+)
+def test_batches_answer_as_each_of_their_queries_does(text: str, middle: int, shortlist: int, level: int) -> None:
+    data = structured(N, 48, seed=10)
+    _, probed = made(text, data.xb, level)
+    xq = np.tile(np.concatenate([data.xb[:400], data.xq, data.xt]), (3, 1))
+    batch = probed.search(xq, 5, 12, shortlist, middle=middle)
+    for i in [*range(0, len(xq), 61), len(xq) - 1]:
+        one = probed.search(xq[i : i + 1], 5, 12, shortlist, middle=middle)
+        np.testing.assert_array_equal(batch.neighbors.ids[i], one.neighbors.ids[0])
+        np.testing.assert_array_equal(batch.neighbors.scores[i], one.neighbors.scores[0])
+        assert batch.visited[i] == one.visited[0]
 
 
 @pytest.mark.parametrize("score", [0.49999997, -2.5, 2.5, 0.0])
