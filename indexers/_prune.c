@@ -1,6 +1,6 @@
 /* The scan behind indexers/pruned.py, which explains it: one pass over 8-bit codes that lie segment by segment.
 
-   prune(codes, norms, n, queries, terms, floors, k, allowed) -> [(rows, scanned), ...]
+   prune(codes, norms, n, queries, terms, floors, k, allowed, level) -> [(rows, scanned), ...]
 
      codes    int8 [S, n, 64]     row i's numbers of segment s
      norms    uint8 [S, n]        how long the rest of row i is after segment s; 255: nobody knows
@@ -10,6 +10,7 @@
      floors   float32 [nq]        k rows are known to reach this score; -inf if none are
      k        rows wanted, >= 1
      allowed  uint8 [ceil(n / 8)] bitmap of rows that may be answered, least significant bit first; empty for all
+     level    0 for the best instructions this processor has, or 1 for plain C, 2 for AVX2, 4 for AVX-512
 
    rows is int64: every allowed row that can be among the k best, and few others, ascending. scanned counts the
    codes that were looked at, in segments of 64 bytes.
@@ -28,14 +29,27 @@
 
 #define WIDTH 64    /* numbers a segment: one line of the cache a row */
 #define BLOCK 2048  /* rows at a time: their first segments stay in the second-level cache for the next query */
-#define DENSE 4      /* from a quarter of a block on */
+#define GROUP 16    /* rows whose fates are bits of one number */
+#define DENSE 4     /* from a quarter of a block on */
+#define AHEAD 16    /* rows fetched before they are needed, where they do not lie together */
 #define UNKNOWN 255 /* a norm code that promises nothing */
 
-/* Plain loops over fixed lengths: compilers make SIMD of them, for whichever processor it runs on. */
-#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__linux__)
-#define FOR_EACH_PROCESSOR __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <immintrin.h>
+#define AVX2 __attribute__((target("avx2,fma")))
+#define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")))
+#define HAS_INTRINSICS 1
 #else
-#define FOR_EACH_PROCESSOR
+#define HAS_INTRINSICS 0
+#endif
+#if defined(__GNUC__)
+#define FETCH(address) __builtin_prefetch(address)
+#define FIRST_BIT(bits) __builtin_ctz(bits)
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+#else
+#define FETCH(address) (void)(address)
+#define FIRST_BIT(bits) first_bit(bits)
+#define ALWAYS_INLINE inline
 #endif
 
 typedef struct {
@@ -54,83 +68,278 @@ typedef struct {
     int64_t count, room, scanned;
 } Search;
 
+/* A segment of one block, for one query. */
+typedef struct {
+    const int8_t *codes;  /* [m, WIDTH] */
+    const uint8_t *norms; /* [m] */
+    const int16_t *q;     /* [WIDTH] */
+    Terms terms;
+    float needed; /* of what is known by now and what the rest can add */
+} Segment;
+
+/* Add a segment to the scores of groups of 16 rows, and drop those of `alive`, a bit each, that cannot win any more. */
+typedef void (*PassAll)(const Segment *segment, int64_t groups, float *scores, uint16_t *alive);
+/* Do so for listed rows alone, and return how many are left. */
+typedef int64_t (*PassListed)(const Segment *segment, int64_t listed_now, float *scores, int32_t *listed);
+
 typedef struct {
     const int8_t *codes;
     const uint8_t *norms;
     const uint8_t *allowed; /* NULL: every row */
     int64_t n, segments, k;
+    PassAll pass_all;
+    PassListed pass_listed;
 } Base;
 
-/* Add a segment's share to the scores of rows [0, m). */
-FOR_EACH_PROCESSOR
-static void score_all(const int8_t *restrict codes, const int16_t *restrict q, float a, int64_t m,
-                      float *restrict scores)
+/* -- kernels ---------------------------------------------------------------------------------- */
+
+static int can_win(const Segment *segment, float score, uint8_t norm)
 {
-    for (int64_t i = 0; i < m; i++) {
-        const int8_t *x = codes + i * WIDTH;
-        int32_t sum = 0;
-        for (int j = 0; j < WIDTH; j++)
-            sum += (int32_t)x[j] * (int32_t)q[j];
-        scores[i] += a * (float)sum;
-    }
+    return (score + segment->terms.b * (float)norm >= segment->needed) | (norm == UNKNOWN);
 }
 
-/* Do so for the listed rows alone. */
-FOR_EACH_PROCESSOR
-static void score_listed(const int8_t *restrict codes, const int16_t *restrict q, float a, int64_t count,
-                         const int32_t *restrict listed, float *restrict scores)
-{
-    for (int64_t i = 0; i < count; i++) {
-        const int8_t *x = codes + (int64_t)listed[i] * WIDTH;
-#if defined(__GNUC__)
-        if (i + 8 < count)
-            __builtin_prefetch(codes + (int64_t)listed[i + 8] * WIDTH);
-#endif
-        int32_t sum = 0;
-        for (int j = 0; j < WIDTH; j++)
-            sum += (int32_t)x[j] * (int32_t)q[j];
-        scores[listed[i]] += a * (float)sum;
-    }
-}
+typedef int32_t (*Dot)(const int8_t *codes, const int16_t *q);
 
-/* List the rows of [0, m) that can still reach what is needed. */
-FOR_EACH_PROCESSOR
-static int64_t keep_all(const uint8_t *restrict norms, float b, float needed, int64_t m, const float *restrict scores,
-                        int32_t *restrict listed)
-{
-    uint8_t kept[BLOCK];
-    for (int64_t i = 0; i < m; i++)
-        kept[i] = (scores[i] + b * (float)norms[i] >= needed) | (norms[i] == UNKNOWN);
-    int64_t count = 0;
-    for (int64_t i = 0; i < m; i++) {
-        listed[count] = (int32_t)i;
-        count += kept[i];
-    }
-    return count;
-}
-
-/* Of the listed rows, keep those that can. */
-static int64_t keep_listed(const uint8_t *norms, float b, float needed, int64_t listed_now, const float *scores,
-                           int32_t *listed)
+static ALWAYS_INLINE int64_t pass_listed(Dot dot, const Segment *segment, int64_t listed_now, float *scores,
+                                         int32_t *listed)
 {
     int64_t count = 0;
     for (int64_t i = 0; i < listed_now; i++) {
         int32_t row = listed[i];
+        if (i + AHEAD < listed_now)
+            FETCH(segment->codes + (int64_t)listed[i + AHEAD] * WIDTH);
+        scores[row] += segment->terms.a * (float)dot(segment->codes + (int64_t)row * WIDTH, segment->q);
         listed[count] = row;
-        count += (scores[row] + b * (float)norms[row] >= needed) | (norms[row] == UNKNOWN);
+        count += can_win(segment, scores[row], segment->norms[row]);
     }
     return count;
 }
 
-static int64_t keep_allowed(const uint8_t *allowed, int64_t first, int64_t listed_now, int32_t *listed)
+static ALWAYS_INLINE int32_t dot_plain(const int8_t *codes, const int16_t *q)
+{
+    int32_t sum = 0;
+    for (int j = 0; j < WIDTH; j++)
+        sum += (int32_t)codes[j] * (int32_t)q[j];
+    return sum;
+}
+
+static void pass_all_plain(const Segment *segment, int64_t groups, float *scores, uint16_t *alive)
+{
+    for (int64_t i = 0; i < groups * GROUP; i++) {
+        scores[i] += segment->terms.a * (float)dot_plain(segment->codes + i * WIDTH, segment->q);
+        if (!can_win(segment, scores[i], segment->norms[i]))
+            alive[i / GROUP] &= (uint16_t)~(1u << i % GROUP);
+    }
+}
+
+static int64_t pass_listed_plain(const Segment *segment, int64_t listed_now, float *scores, int32_t *listed)
+{
+    return pass_listed(dot_plain, segment, listed_now, scores, listed);
+}
+
+#if HAS_INTRINSICS
+
+AVX2
+static ALWAYS_INLINE __m256i products_256(const int8_t *codes, const int16_t *q)
+{
+    __m256i sum = _mm256_setzero_si256();
+    for (int j = 0; j < WIDTH; j += 16) {
+        __m256i x = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(codes + j)));
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(x, _mm256_loadu_si256((const __m256i *)(q + j))));
+    }
+    return sum;
+}
+
+AVX2
+static ALWAYS_INLINE int32_t dot_256(const int8_t *codes, const int16_t *q)
+{
+    __m256i sum = products_256(codes, q);
+    __m128i x = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
+    x = _mm_add_epi32(x, _mm_shuffle_epi32(x, 0x4e));
+    x = _mm_add_epi32(x, _mm_shuffle_epi32(x, 0xb1));
+    return _mm_cvtsi128_si32(x);
+}
+
+/* Each row has 8 sums to add; 8 rows are added up together. */
+AVX2
+static void pass_all_256(const Segment *segment, int64_t groups, float *scores, uint16_t *alive)
+{
+    const __m256 a = _mm256_set1_ps(segment->terms.a), b = _mm256_set1_ps(segment->terms.b);
+    const __m256 needed = _mm256_set1_ps(segment->needed);
+    for (int64_t at = 0; at < groups * GROUP; at += 8) {
+        __m256i rows[8];
+        for (int i = 0; i < 8; i++)
+            rows[i] = products_256(segment->codes + (at + i) * WIDTH, segment->q);
+        for (int i = 0; i < 8; i += 2)
+            rows[i] = _mm256_hadd_epi32(rows[i], rows[i + 1]);
+        __m256i low = _mm256_hadd_epi32(rows[0], rows[2]), high = _mm256_hadd_epi32(rows[4], rows[6]);
+        __m256i sums = _mm256_add_epi32(_mm256_permute2x128_si256(low, high, 0x20),
+                                        _mm256_permute2x128_si256(low, high, 0x31));
+        __m256 score = _mm256_add_ps(_mm256_loadu_ps(scores + at), _mm256_mul_ps(a, _mm256_cvtepi32_ps(sums)));
+        _mm256_storeu_ps(scores + at, score);
+        __m256i norm = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(segment->norms + at)));
+        __m256 most = _mm256_add_ps(score, _mm256_mul_ps(b, _mm256_cvtepi32_ps(norm)));
+        __m256 unknown = _mm256_castsi256_ps(_mm256_cmpeq_epi32(norm, _mm256_set1_epi32(UNKNOWN)));
+        int kept = _mm256_movemask_ps(_mm256_or_ps(_mm256_cmp_ps(most, needed, _CMP_GE_OQ), unknown));
+        alive[at / GROUP] &= (uint16_t)(at % GROUP ? kept << 8 | 0xff : kept | 0xff00);
+    }
+}
+
+AVX2
+static int64_t pass_listed_256(const Segment *segment, int64_t listed_now, float *scores, int32_t *listed)
+{
+    return pass_listed(dot_256, segment, listed_now, scores, listed);
+}
+
+AVX512
+static ALWAYS_INLINE __m512i products_512(const int8_t *codes, const int16_t *q)
+{
+    __m512i low = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)codes));
+    __m512i high = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(codes + 32)));
+    return _mm512_add_epi32(_mm512_madd_epi16(low, _mm512_loadu_si512(q)),
+                            _mm512_madd_epi16(high, _mm512_loadu_si512(q + 32)));
+}
+
+AVX512
+static ALWAYS_INLINE int32_t dot_512(const int8_t *codes, const int16_t *q)
+{
+    return _mm512_reduce_add_epi32(products_512(codes, q));
+}
+
+/* Each row has 16 sums to add; 16 rows are added up together, half as many vectors at each step. */
+AVX512
+static ALWAYS_INLINE __m512i dots_512(const int8_t *codes, const int16_t *q)
+{
+    __m512i four[4], eight[2];
+    for (int i = 0; i < 4; i++) {
+        __m512i two[2];
+        for (int j = 0; j < 2; j++) {
+            __m512i x = products_512(codes + (4 * i + 2 * j) * WIDTH, q);
+            __m512i y = products_512(codes + (4 * i + 2 * j + 1) * WIDTH, q);
+            two[j] = _mm512_add_epi32(_mm512_unpacklo_epi32(x, y), _mm512_unpackhi_epi32(x, y));
+        }
+        four[i] = _mm512_add_epi32(_mm512_unpacklo_epi64(two[0], two[1]), _mm512_unpackhi_epi64(two[0], two[1]));
+    }
+    for (int i = 0; i < 2; i++)
+        eight[i] = _mm512_add_epi32(_mm512_shuffle_i32x4(four[2 * i], four[2 * i + 1], 0x88),
+                                    _mm512_shuffle_i32x4(four[2 * i], four[2 * i + 1], 0xdd));
+    return _mm512_add_epi32(_mm512_shuffle_i32x4(eight[0], eight[1], 0x88),
+                            _mm512_shuffle_i32x4(eight[0], eight[1], 0xdd));
+}
+
+AVX512
+static void pass_all_512(const Segment *segment, int64_t groups, float *scores, uint16_t *alive)
+{
+    const __m512 a = _mm512_set1_ps(segment->terms.a), b = _mm512_set1_ps(segment->terms.b);
+    const __m512 needed = _mm512_set1_ps(segment->needed);
+    for (int64_t group = 0; group < groups; group++) {
+        int64_t at = group * GROUP;
+        __m512i sums = dots_512(segment->codes + at * WIDTH, segment->q);
+        __m512 score = _mm512_add_ps(_mm512_loadu_ps(scores + at), _mm512_mul_ps(a, _mm512_cvtepi32_ps(sums)));
+        _mm512_storeu_ps(scores + at, score);
+        __m512i norm = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(segment->norms + at)));
+        __m512 most = _mm512_add_ps(score, _mm512_mul_ps(b, _mm512_cvtepi32_ps(norm)));
+        alive[group] &= _mm512_cmp_ps_mask(most, needed, _CMP_GE_OQ) |
+                        _mm512_cmpeq_epi32_mask(norm, _mm512_set1_epi32(UNKNOWN));
+    }
+}
+
+AVX512
+static int64_t pass_listed_512(const Segment *segment, int64_t listed_now, float *scores, int32_t *listed)
+{
+    return pass_listed(dot_512, segment, listed_now, scores, listed);
+}
+
+#endif
+
+/* Returns 0 where this processor has not what a level needs. */
+static int choose_kernels(Base *base, int level)
+{
+#if HAS_INTRINSICS
+    int has_256 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    int has_512 = has_256 && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+                  __builtin_cpu_supports("avx512dq");
+    if ((level == 0 || level == 4) && has_512) {
+        base->pass_all = pass_all_512;
+        base->pass_listed = pass_listed_512;
+        return 1;
+    }
+    if ((level == 0 || level == 2) && has_256) {
+        base->pass_all = pass_all_256;
+        base->pass_listed = pass_listed_256;
+        return 1;
+    }
+#endif
+    base->pass_all = pass_all_plain;
+    base->pass_listed = pass_listed_plain;
+    return level == 0 || level == 1;
+}
+
+/* -- one block, one query --------------------------------------------------------------------- */
+
+/* How many bits of [0, m) are set. */
+static int64_t count_bits(const uint16_t *bits, int64_t m)
 {
     int64_t count = 0;
-    for (int64_t i = 0; i < listed_now; i++) {
-        int64_t row = first + listed[i];
-        listed[count] = listed[i];
-        count += (allowed[row >> 3] >> (row & 7)) & 1;
+    for (int64_t i = 0; i < m; i += GROUP) {
+        uint32_t some = bits[i / GROUP];
+        some = (some & 0x5555) + (some >> 1 & 0x5555);
+        some = (some & 0x3333) + (some >> 2 & 0x3333);
+        some = (some & 0x0f0f) + (some >> 4 & 0x0f0f);
+        count += (some & 0xff) + (some >> 8);
     }
     return count;
+}
+
+/* Mark rows [0, m) that may be answered, `first` being the number of the first. */
+static void mark_allowed(const uint8_t *allowed, int64_t first, int64_t m, uint16_t *alive)
+{
+    memset(alive, 0, BLOCK / GROUP * sizeof *alive);
+    if (allowed == NULL)
+        memset(alive, 0xff, (size_t)(m / GROUP) * sizeof *alive);
+    for (int64_t i = allowed == NULL ? m / GROUP * GROUP : 0; i < m; i++) {
+        int64_t row = first + i;
+        int may = allowed == NULL || ((allowed[row >> 3] >> (row & 7)) & 1);
+        alive[i / GROUP] |= (uint16_t)(may << i % GROUP);
+    }
+}
+
+#if !defined(__GNUC__)
+static int first_bit(uint32_t bits)
+{
+    int at = 0;
+    while (!((bits >> at) & 1))
+        at++;
+    return at;
+}
+#endif
+
+/* List the rows whose bits are set. */
+static int64_t list(const uint16_t *bits, int64_t m, int32_t *listed)
+{
+    int64_t count = 0;
+    for (int64_t i = 0; i < m; i += GROUP)
+        for (uint32_t some = bits[i / GROUP]; some; some &= some - 1)
+            listed[count++] = (int32_t)i + FIRST_BIT(some);
+    return count;
+}
+
+/* Pass over all rows [0, m): whole groups at once, and the rest of them one by one. Returns how many are left. */
+static int64_t pass_block(const Base *base, const Segment *segment, int64_t m, float *scores, uint16_t *alive)
+{
+    int64_t whole = m / GROUP;
+    base->pass_all(segment, whole, scores, alive);
+    if (whole * GROUP < m) {
+        int32_t last[GROUP];
+        for (int64_t i = whole * GROUP; i < m; i++)
+            last[i % GROUP] = (int32_t)i;
+        int64_t count = base->pass_listed(segment, m % GROUP, scores, last);
+        uint16_t kept = 0;
+        for (int64_t i = 0; i < count; i++)
+            kept |= (uint16_t)(1u << last[i] % GROUP);
+        alive[whole] &= kept;
+    }
+    return count_bits(alive, m);
 }
 
 /* Remember that one more row reaches `lower`. */
@@ -195,31 +404,27 @@ static int scan_block(const Base *base, Search *one, int64_t first, int64_t m)
 {
     float scores[BLOCK];
     int32_t listed[BLOCK];
-    int64_t count = m;
+    uint16_t alive[BLOCK / GROUP];
+    int dense = 1;
+    mark_allowed(base->allowed, first, m, alive);
+    int64_t count = count_bits(alive, m);
     memset(scores, 0, sizeof scores);
     for (int64_t s = 0; s < base->segments && count; s++) {
-        const int8_t *codes = base->codes + (s * base->n + first) * WIDTH;
-        const uint8_t *norms = base->norms + s * base->n + first;
-        const int16_t *q = one->q + s * WIDTH;
-        Terms terms = one->terms[s];
-        float needed = one->threshold - terms.c;
+        Segment segment = {base->codes + (s * base->n + first) * WIDTH, base->norms + s * base->n + first,
+                           one->q + s * WIDTH, one->terms[s], one->threshold - one->terms[s].c};
         /* Most of a block is read faster in one go than row by row. */
-        int dense = DENSE * count >= m;
-        one->scanned += dense ? m : count;
-        if (dense)
-            score_all(codes, q, terms.a, m, scores);
-        else
-            score_listed(codes, q, terms.a, count, listed, scores);
-        if (s == 0) {
-            count = keep_all(norms, terms.b, needed, m, scores, listed);
-            if (base->allowed != NULL)
-                count = keep_allowed(base->allowed, first, count, listed);
-        } else {
-            count = keep_listed(norms, terms.b, needed, count, scores, listed);
+        if (dense && DENSE * count < m) {
+            list(alive, m, listed);
+            dense = 0;
         }
+        one->scanned += dense ? m : count;
+        count = dense ? pass_block(base, &segment, m, scores, alive)
+                      : base->pass_listed(&segment, count, scores, listed);
     }
     if (!count)
         return 1;
+    if (dense)
+        list(alive, m, listed);
     if (one->count + count > one->room && !tidy(one, count))
         return 0;
     Terms last = one->terms[base->segments - 1];
@@ -326,14 +531,19 @@ static PyObject *prune(PyObject *self, PyObject *args)
     long long n, k;
     int64_t nq, segments;
     PyObject *found = NULL;
-    if (!PyArg_ParseTuple(args, "y*y*Ly*y*y*Ly*", &parts[0], &parts[1], &n, &parts[2], &parts[3], &parts[4], &k,
-                          &parts[5]))
+    int level;
+    Base base = {0};
+    if (!PyArg_ParseTuple(args, "y*y*Ly*y*y*Ly*i", &parts[0], &parts[1], &n, &parts[2], &parts[3], &parts[4], &k,
+                          &parts[5], &level))
         return NULL;
-    if (fits(parts, n, k, &nq, &segments)) {
-        Base base = {parts[0].buf, parts[1].buf, parts[5].len ? parts[5].buf : NULL, n, segments, k};
-        found = run(&base, &parts[2], &parts[3], &parts[4], nq);
-    } else {
+    if (!fits(parts, n, k, &nq, &segments)) {
         PyErr_SetString(PyExc_ValueError, "prune: the sizes of codes, norms, queries and bounds do not fit together");
+    } else if (!choose_kernels(&base, level)) {
+        PyErr_Format(PyExc_NotImplementedError, "prune: this processor has not what level %d needs", level);
+    } else {
+        base.codes = parts[0].buf, base.norms = parts[1].buf, base.allowed = parts[5].len ? parts[5].buf : NULL;
+        base.n = n, base.segments = segments, base.k = k;
+        found = run(&base, &parts[2], &parts[3], &parts[4], nq);
     }
     for (int i = 0; i < 6; i++)
         PyBuffer_Release(&parts[i]);

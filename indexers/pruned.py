@@ -256,12 +256,14 @@ class PrunedIndex:
         path: the file, whose hash has been checked.
         n: rows it must hold.
         dim: full dimension D.
+        level: which instructions: 0 for the best there are, 1 for plain C, 2 for AVX2, 4 for AVX-512.
 
     Raises:
         CorruptCollection: it is not such a file.
     """
 
-    def __init__(self, path: Path, n: int, dim: int) -> None:
+    def __init__(self, path: Path, n: int, dim: int, level: int = 0) -> None:
+        self._level = level
         self.layout = Layout(n, dim)
         with path.open("rb") as file:
             size = file.seek(0, 2)
@@ -322,7 +324,7 @@ class PrunedIndex:
         queries, terms = self._bounds(z)
         known = np.asarray(floors - xq @ self._mean - 2 * self._margin, dtype=np.float32)
         n, bitmap = self.layout.n, b"" if allowed is None else allowed
-        found = prune(self._codes, self._norms, n, queries, terms, known, min(k, n), bitmap)
+        found = prune(self._codes, self._norms, n, queries, terms, known, min(k, n), bitmap, self._level)
         return [(np.frombuffer(rows, np.int64), scanned) for rows, scanned in found]
 
     def _bounds(self, z: FloatArray) -> tuple[NDArray[np.int16], FloatArray]:

@@ -21,16 +21,37 @@ from tests.conftest import structured, unit
 pytestmark = pytest.mark.skipif(not is_available(), reason="nestvec was installed without a C compiler")
 prune = pytest.importorskip("indexers._prune").prune
 
+S, N = 2, 10
+
+
+def arguments(level: int = 0) -> list[object]:
+    """Arguments of the compiled scan that fit together."""
+    codes, norms = np.zeros((S, N, WIDTH), np.int8), np.zeros((S, N), np.uint8)
+    queries, terms = np.zeros((1, S, WIDTH), np.int16), np.zeros((1, S, 3), np.float32)
+    return [codes, norms, N, queries, terms, np.zeros(1, np.float32), 3, b"", level]
+
+
+def has(level: int) -> bool:
+    """Whether this processor has the instructions of a level."""
+    try:
+        prune(*arguments(level))
+    except NotImplementedError:
+        return False
+    return True
+
+
+LEVELS = [level for level in (1, 2, 4) if has(level)]
+
 
 def opened(
-    folder: Path, xb: FloatArray, xt: FloatArray | None = None, queries: FloatArray | None = None
+    folder: Path, xb: FloatArray, xt: FloatArray | None = None, queries: FloatArray | None = None, level: int = 0
 ) -> tuple[PrunedIndex, VectorStore]:
     """Write and open the index of some rows."""
     path, store = folder / "x.pruned", VectorStore(xb)
     blocks = Blocks(xb)
     sample = np.concatenate(list(blocks)) if xt is None else xt
     write_pruned(path, blocks, len(xb), sample, queries)
-    return PrunedIndex(path, *xb.shape), store
+    return PrunedIndex(path, *xb.shape, level), store
 
 
 def assert_exact(found: Found, xb: FloatArray, xq: FloatArray, k: int, dead: np.ndarray | None = None) -> None:
@@ -57,6 +78,40 @@ def test_answers_are_those_of_a_scan(tmp_path: Path, dim: int, dtype: type) -> N
     xq = np.concatenate([data.xq, data.xt])
     for k in (1, 10, 3000):
         assert_exact(index.search(store, xq, k), xb, xq, k)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("n", [1, 15, 33, 2049, 4999])
+def test_all_instructions_find_the_answers(tmp_path: Path, n: int, level: int) -> None:
+    """Whole groups of rows and single ones; blocks that are read whole, and those that are not."""
+    data = structured(max(n, 20), 200, seed=7)
+    xb, dead = data.xb[:n], np.arange(n)[::3]
+    index, store = opened(tmp_path, xb, level=level)
+    xq = np.concatenate([data.xq, data.xt, data.xb[:20]])
+    for gone in (np.arange(0), dead):
+        allowed = positions_mask(n, gone) if len(gone) else None
+        assert_exact(index.search(store, xq, min(10, n), allowed=allowed), xb, xq, min(10, n), gone)
+        floors = index.search(store, xq, 1, allowed=allowed).neighbors.scores[:, 0]
+        known = index.search(store, xq, 1, floors=floors - np.float32(1e-5), allowed=allowed)
+        assert_exact(known, xb, xq, 1, gone)
+
+
+def test_all_instructions_drop_the_same_rows(tmp_path: Path) -> None:
+    data = structured(6000, 256, seed=11)
+    floors = exact_search(data.xb, data.xt, 10).scores[:, -1] - np.float32(0.01)
+    scanned = []
+    for level in LEVELS:
+        index, store = opened(tmp_path, data.xb, level=level)
+        scanned.append(index.search(store, data.xt, 10, floors=floors).bytes_read)
+        assert (scanned[-1] < 6000 * 256).all()
+    for other in scanned[1:]:
+        # A bound may be rounded another way.
+        np.testing.assert_allclose(other, scanned[0], rtol=1e-3)
+
+
+def test_unknown_instructions_are_refused() -> None:
+    with pytest.raises(NotImplementedError, match="level 3"):
+        prune(*arguments(3))
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 2047, 2048, 2049, 5000])
@@ -197,21 +252,6 @@ def test_another_file_is_refused(tmp_path: Path, harm: str) -> None:
 
 
 # -- the compiled scan -------------------------------------------------------------------------
-
-S, N = 2, 10
-
-
-def arguments() -> list[object]:
-    return [
-        np.zeros((S, N, WIDTH), np.int8),
-        np.zeros((S, N), np.uint8),
-        N,
-        np.zeros((1, S, WIDTH), np.int16),
-        np.zeros((1, S, 3), np.float32),
-        np.zeros(1, np.float32),
-        3,
-        b"",
-    ]
 
 
 def test_the_scan_lists_rows_in_order() -> None:
