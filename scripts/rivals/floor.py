@@ -9,14 +9,17 @@ import statistics
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from engine.api import Collection
+from engine.heads.options import Examples, TrainOptions
+from engine.heads.train import train
 from engine.retrieval.coarse import Coarse, probing
 from engine.retrieval.cost import coarse_bytes, middle_of
-from indexers.base import IndexSpec
+from indexers.base import AXES, IndexSpec
 from indexers.build import build, training_sample
 from indexers.ivf import refine_bytes
 from indexers.plan import EXACT, SearchPlan
@@ -24,7 +27,7 @@ from indexers.prefix import matrix_of
 from indexers.registry import family
 from indexers.store import Blocks, VectorStore
 from indexers.vectors import FloatArray
-from rivals.choice import of_winners, winners
+from rivals.choice import TARGETS, of_winners, winners
 from rivals.inputs import FRESH, Inputs
 from rivals.nestvec_ import DEFAULT, ROOT
 from rivals.records import BATCH, Book, Floor, Trial, key_of
@@ -34,6 +37,7 @@ QUERIES = 200
 BYTES = 1 << 30
 ROUNDS = 5
 HALF = 2
+LEARNED_ROWS = 100_000
 
 
 def bandwidth(threads: int) -> float:
@@ -71,6 +75,21 @@ def build_seconds(spec: IndexSpec, xb: FloatArray) -> float:
     return time.perf_counter() - started
 
 
+def learned_seconds(spec: IndexSpec, xb: FloatArray) -> float:
+    """Return how long it takes with the rotation that `train --objective rotation` learns for this prefix.
+
+    It learns from a sample; all rows are turned, and then trained and added as ever.
+    """
+    rows = np.sort(np.random.default_rng(0).choice(len(xb), min(len(xb), LEARNED_ROWS), replace=False))
+    sample = Examples(np.ascontiguousarray(xb[rows]))
+    started = time.perf_counter()
+    head = train(sample, TrainOptions("rotation", (spec.dim,)), encoder={"name": "precomputed"})
+    turned = head(np.ascontiguousarray(xb))
+    taken = time.perf_counter() - started
+    plain = replace(spec, params=tuple((name, value) for name, value in spec.params if name != AXES))
+    return taken + build_seconds(plain, turned)
+
+
 def floors(inputs: Inputs, book: Book, folder: Path, threads: int, k: int) -> Iterator[Floor]:
     """Yield what each of nestvec's winners reads, for those that are not in the book yet.
 
@@ -100,8 +119,11 @@ def floors(inputs: Inputs, book: Book, folder: Path, threads: int, k: int) -> It
             spec = searcher.specs[plan.index]
             if str(spec) not in built:
                 built[str(spec)] = build_seconds(spec, inputs.xb)
+            # Minutes: for one winner of each data set.
+            learns = (target, mode) == (TARGETS[0], BATCH) and spec.dim < inputs.xb.shape[1]
+            learned = learned_seconds(spec, inputs.xb) if learns else 0.0
             read = {
                 kind: read_bytes(searcher.coarse(plan.index), plan, part.queries[:QUERIES], k)
                 for kind, part in inputs.half(FRESH).items()
             }
-        yield Floor(OURS, trial.build, trial.search, target, mode, read, speeds[used], built[str(spec)])
+        yield Floor(OURS, trial.build, trial.search, target, mode, read, speeds[used], built[str(spec)], learned)

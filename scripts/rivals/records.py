@@ -106,6 +106,7 @@ class Floor:
         read: bytes a query, by kind.
         bandwidth: bytes a second that as many threads read from memory.
         trained: seconds for rotation, training and adding, given vectors in memory.
+        learned: the same with a rotation that is learned instead of the principal axes; 0 where it was not measured.
     """
 
     system: str
@@ -116,6 +117,7 @@ class Floor:
     read: Mapping[str, float]
     bandwidth: float
     trained: float
+    learned: float = 0.0
 
 
 Record = Built | Trial | Tuned | Run | Floor

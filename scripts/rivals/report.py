@@ -11,6 +11,8 @@ from pathlib import Path
 
 from rivals.choice import MARGIN, TARGETS, of_winners
 from rivals.figures import Figure, Measured, read_all
+from rivals.floor import LEARNED_ROWS
+from rivals.goals import glance
 from rivals.inputs import TUNE, Inputs
 from rivals.plots import draw
 from rivals.records import BATCH, MODES, SINGLE, Built, Floor, Trial, Tuned, shown
@@ -95,7 +97,7 @@ def write(folder: Path, docs: Path) -> list[Path]:
 
     everything = read_all(folder)
     docs.mkdir(parents=True, exist_ok=True)
-    lines = [*_head(everything)]
+    lines = [*_head(everything), *glance(everything, table)]
     paths = [docs / f"{NAME}.md", docs / f"{NAME}.parquet"]
     for measured in everything:
         drawn = draw(measured, docs)
@@ -228,11 +230,21 @@ def _trained(measured: Measured, known: Sequence[Floor]) -> Iterator[str]:
         for name in measured.systems
         if "hnsw" in name and (value := measured.value(name, TARGETS[0], SINGLE, "build")) is not None
     }
-    for text, seconds in {shown(one.build): one.trained for one in known}.items():
-        beside = ", ".join(f"{name} {value / seconds:.1f} times that" for name, value in graphs.items())
-        told = f"Of the build of `{text}`, rotation by PCA, training and adding are {seconds:.1f} s"
-        yield f"{told}; {beside}." if beside else f"{told}."
+    rows = []
+    for text in dict.fromkeys(shown(one.build) for one in known):
+        own = [one for one in known if shown(one.build) == text]
+        row = [f"`{text}`"]
+        for seconds in (own[0].trained, max(one.learned for one in own)):
+            beside = [f"{value / seconds:.1f}×" if seconds else "" for value in graphs.values()]
+            row += [f"{seconds:.1f}" if seconds else "", *beside]
+        rows.append(row)
+    if rows:
+        yield "What of a build is the index, from vectors in memory: rotation, training and adding, in seconds, and how"
+        yield "many times as long a graph over whole vectors takes. First with the principal axes, then with a rotation"
+        yield f"that `train --objective rotation` learns from {LEARNED_ROWS:,} rows."
         yield ""
+        times = [f"{name} ÷ that" for name in graphs]
+        yield from table(["index", "principal axes, s", *times, "learned rotation, s", *times], rows)
 
 
 def _code(text: str | None) -> str:

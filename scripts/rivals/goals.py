@@ -1,0 +1,144 @@
+"""Puts what nestvec set out to reach beside what was reached: ratios to the rivals that each goal names."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from rivals.choice import TARGETS, choose, cost, of_winners
+from rivals.figures import Measured
+from rivals.records import BATCH, SINGLE, Built, Floor, Trial
+from rivals.systems import OURS, SYSTEMS
+
+GRAPHS = ("faiss-hnsw", "hnswlib", "usearch-f32", "usearch-f16", "usearch-i8")
+FULL_GRAPHS = ("faiss-hnsw", "hnswlib")
+STRINGS = ("faiss-factory",)
+BYTES = 1.02  # so many times our bytes are equal bytes
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One ratio: how many times better nestvec is than the best of some rivals.
+
+    Attributes:
+        title: of its column.
+        least: what is wanted.
+        ratio: of one data set and target; None where there is nothing to compare.
+    """
+
+    title: str
+    least: float
+    ratio: Callable[[Measured, float], float | None]
+
+
+def others(measured: Measured) -> list[str]:
+    """Return the rivals that are compared: not those with a table of their own."""
+    return [name for name in measured.systems if name != OURS and not SYSTEMS[name].funnel]
+
+
+def speed(metric: str, mode: str, names: Sequence[str] | None = None) -> Callable[[Measured, float], float | None]:
+    """Return a ratio of times: of the worst kind of query for us, to the best of these rivals (all if None)."""
+
+    def ratio(measured: Measured, target: float) -> float | None:
+        found = []
+        for kind in measured.kinds:
+            own = measured.value(OURS, target, mode, metric, kind=kind)
+            values = _values(measured, names or others(measured), target, mode, metric, kind)
+            if own is None or not values:
+                return None
+            found.append(own / max(values) if metric == "qps" else min(values) / own)
+        return min(found)
+
+    return ratio
+
+
+def at_equal_bytes(measured: Measured, target: float) -> float | None:
+    """Compare with the fastest FAISS string whose files are no larger than ours, on the tuning half.
+
+    Infinite where some were tried, and none of them finds enough.
+    """
+    trials, used = measured.book.all(Trial), {_key(one): one.used for one in measured.book.all(Built)}
+    own = choose((one for one in trials if one.system == OURS), target, BATCH)
+    if own is None or _key(own) not in used:
+        return None
+    most = used[_key(own)] * BYTES
+    small = [one for one in trials if one.system in STRINGS and used.get(_key(one), most + 1) <= most]
+    theirs = choose(small, target, BATCH)
+    if theirs is None:
+        return math.inf if small else None
+    return cost(theirs, BATCH) / cost(own, BATCH)
+
+
+def build(measured: Measured, target: float) -> float | None:
+    """Compare the build of our index alone, rotation included, with the fastest graph over whole vectors."""
+    known = of_winners(measured.book.all(Floor), measured.book.all(Trial), OURS)
+    own = [one.trained for one in known if (one.target, one.mode) == (target, BATCH)]
+    values = _values(measured, FULL_GRAPHS, TARGETS[0], SINGLE, "build")
+    return min(values) / own[-1] if own and values else None
+
+
+def memory(measured: Measured, target: float) -> float | None:
+    """Compare anonymous memory while serving with the smallest graph's over whole vectors, in memory."""
+    own = measured.value(OURS, target, SINGLE, "anonymous")
+    values = _values(measured, FULL_GRAPHS, TARGETS[0], SINGLE, "anonymous")
+    return min(values) / own if own and values else None
+
+
+def _key(one: Trial | Built) -> str:
+    return f"{one.system} {one.params if isinstance(one, Built) else one.build}"
+
+
+def _values(
+    measured: Measured, names: Iterable[str], target: float, mode: str, metric: str, kind: str = "all"
+) -> list[float]:
+    found = (measured.value(name, target, mode, metric, kind=kind) for name in names)
+    return [value for value in found if value is not None]
+
+
+GOALS = (
+    Goal("batch, any", 1, speed("qps", BATCH)),
+    Goal("batch, graphs", 2, speed("qps", BATCH, GRAPHS)),
+    Goal("batch, ScaNN", 1.5, speed("qps", BATCH, ("scann",))),
+    Goal("batch, FAISS strings", 1.5, speed("qps", BATCH, STRINGS)),
+    Goal("the same at equal bytes", 1.5, at_equal_bytes),
+    Goal("p50, any", 1, speed("p50", SINGLE)),
+    Goal("p99, any", 1, speed("p99", SINGLE)),
+    Goal("build, HNSW", 5, build),
+    Goal("memory, HNSW", 8, memory),
+)
+
+INTRODUCTION = f"""## At a glance
+
+How many times better nestvec is than the best of the rivals that a column names, in the kind of query where it is
+least so; in brackets what it set out to reach, and in bold what it missed. Batches are queries a second, builds the
+time of rotation, training and adding, memory is anonymous. *Equal bytes* compares with the fastest FAISS string whose
+files have at most {BYTES:.2f} times the bytes of ours, on the half of the queries that settings were chosen by; where
+none of them finds enough, it says so.
+"""
+
+
+def glance(everything: Sequence[Measured], table: Callable[..., list[str]]) -> list[str]:
+    """Return the lines of the table that begins the page.
+
+    Args:
+        everything: the data sets.
+        table: writes a Markdown table of a header and rows.
+    """
+    header = ["data", "recall@10", *(f"{one.title} (≥ {one.least:g})" for one in GOALS)]
+    rows = []
+    for measured in everything:
+        for target in TARGETS:
+            cells = [_cell(one, one.ratio(measured, target)) for one in GOALS]
+            if any(cells):
+                rows.append([f"{measured.name}, {measured.rows:,}", f"≥ {target}", *cells])
+    return [INTRODUCTION, *table(header, rows)] if rows else []
+
+
+def _cell(goal: Goal, ratio: float | None) -> str:
+    if ratio is None:
+        return ""
+    if ratio == math.inf:
+        return "none does"
+    text = f"{ratio:.2f}" if ratio < 10 else f"{ratio:.0f}"
+    return text if ratio >= goal.least else f"**{text}**"

@@ -1,0 +1,106 @@
+"""scripts/rivals/goals.py: the ratios that the page begins with, from records that are known."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "scripts"))
+
+from rivals.figures import Measured, read_all  # noqa: E402
+from rivals.goals import GOALS, at_equal_bytes, glance  # noqa: E402
+from rivals.records import BATCH, SINGLE, Book, Built, Floor, Params, Run, Trial  # noqa: E402
+from rivals.report import table  # noqa: E402
+
+KINDS = ("items", "texts")
+ROWS = 1000
+
+
+def records(
+    system: str, build: Params, seconds: float, used: int, *, recall: float = 0.96, built: float = 10.0, held: int = 100
+) -> list[Built | Trial | Run]:
+    """Everything about a system whose queries take so many seconds, texts twice as long."""
+    taken = dict(zip(KINDS, (seconds, 2 * seconds), strict=True))
+    recalls = dict.fromkeys(KINDS, recall)
+    runs = [
+        Run(0, system, build, {}, mode, False, 0.1, held, 0, recalls, {k: [t] for k, t in taken.items()}, [0.1], count)
+        for mode, count in ((BATCH, dict.fromkeys(KINDS, 1)), (SINGLE, dict.fromkeys(KINDS, 1)))
+    ]
+    trial = Trial(system, build, {}, recalls, {k: 1 / t for k, t in taken.items()}, taken)
+    return [Built(system, "1", build, built, used * ROWS, used * ROWS, 1), trial, *runs]
+
+
+def measured(folder: Path, *parts: list[Built | Trial | Run]) -> Measured:
+    """Read what a folder says that holds these records, and what nestvec's index took to build."""
+    own = folder / "toy"
+    own.mkdir(parents=True)
+    machine = {"data": "toy", "rows": ROWS, "dim": 8, "kinds": list(KINDS), "threads": 1, "cpu": "one"}
+    (own / "machine.json").write_text(json.dumps(machine))
+    book = Book(own / "records.jsonl")
+    for part in parts:
+        book.add(part)
+    build = {"specs": "ivf-pq@4"}
+    book.add([Floor("nestvec", build, {}, 0.95, mode, dict.fromkeys(KINDS, 1.0), 1.0, 2.0) for mode in (BATCH, SINGLE)])
+    [found] = read_all(folder)
+    return found
+
+
+OWN = records("nestvec", {"specs": "ivf-pq@4"}, 1.0, 40, held=10)
+
+
+def ratios(found: Measured) -> dict[str, float | None]:
+    return {one.title: one.ratio(found, 0.95) for one in GOALS}
+
+
+def test_each_goal_is_a_ratio_to_the_best_of_its_rivals(tmp_path: Path) -> None:
+    found = measured(
+        tmp_path,
+        OWN,
+        records("hnswlib", {"M": 16}, 4.0, 90, held=100, built=30),
+        records("faiss-hnsw", {"M": 32}, 3.0, 90, held=90, built=20),
+        records("scann", {"leaves": 9}, 1.5, 60, held=5),
+        records("faiss-factory", {"factory": "IVF9"}, 1.25, 60),
+    )
+    assert ratios(found) == {
+        "batch, any": pytest.approx(1.25),
+        "batch, graphs": pytest.approx(3.0),
+        "batch, ScaNN": pytest.approx(1.5),
+        "batch, FAISS strings": pytest.approx(1.25),
+        "the same at equal bytes": None,
+        "p50, any": pytest.approx(1.25),
+        "p99, any": pytest.approx(1.25),
+        "build, HNSW": pytest.approx(10.0),
+        "memory, HNSW": pytest.approx(9.0),
+    }
+    page = "\n".join(glance([found], table))
+    assert "| toy, 1,000 | ≥ 0.95 | 1.25 | 3.00 | 1.50 | **1.25** |" in page
+    assert "0.99" not in page.split("|---")[1]
+
+
+def test_equal_bytes_leave_larger_files_out(tmp_path: Path) -> None:
+    large, small = {"factory": "IVF9,Flat"}, {"factory": "PCA4,IVF9"}
+    fast = records("faiss-factory", large, 1.25, 41)
+    assert at_equal_bytes(measured(tmp_path / "a", OWN, fast), 0.95) is None
+    slow = records("faiss-factory", small, 1.75, 40)
+    assert at_equal_bytes(measured(tmp_path / "b", OWN, fast, slow), 0.95) == pytest.approx(1.75)
+    poor = records("faiss-factory", small, 1.75, 40, recall=0.5)
+    found = measured(tmp_path / "c", OWN, fast, poor)
+    assert at_equal_bytes(found, 0.95) == math.inf
+    assert "none does" in "\n".join(glance([found], table))
+
+
+def test_the_worst_kind_of_query_counts(tmp_path: Path) -> None:
+    other = records("scann", {"leaves": 9}, 3.0, 60)
+    for one in other:
+        if isinstance(one, Run):
+            one.seconds["texts"][:] = [2.2]  # type: ignore[index]
+    assert ratios(measured(tmp_path, OWN, other))["batch, ScaNN"] == pytest.approx(1.1)
+
+
+def test_without_nestvec_there_is_nothing_to_compare(tmp_path: Path) -> None:
+    assert glance([measured(tmp_path, records("hnswlib", {"M": 16}, 4.0, 90))], table) == []
