@@ -18,7 +18,7 @@
      xq         float32 [nq, D]
      nprobe     cells a query visits at most, the nearest first
      margin     a row is taken to score at most so much more than the centroid of its cell: cells that then have
-                none for the shortlist end the search. Infinite: all nprobe are visited
+                none for the shortlist, by what the best cells hold, are left out. Infinite: all nprobe are visited
      middle     rows that are scored again from their bytes; 0: none
      shortlist  rows that are then scored from the stored vectors; 0: none, answers have the scores they have by then
      allowed    uint8 [ceil(n / 8)] bitmap of rows that may be answered, least significant bit first; empty for all
@@ -50,9 +50,12 @@
 #define TOP 253     /* for the entries of four subspaces together, which are added in a byte; the rest is for rounding */
 #define GROUPED 16  /* subspaces whose entries are added four by four: s, s + 4, s + 8 and s + 12 */
 #define WIDE 60000  /* for the entries of all subspaces, with room for the rounding of 4096 */
+#define ROUNDING 0.0625f /* steps that the sum needed for a threshold may be off */
 #define BINS 4096   /* of scores between -2 and 2, for the threshold */
-#define PART 512        /* queries whose candidates are scored together */
-#define POOLED (1 << 19) /* candidates they have, at most, where it is more than one query */
+#define PART 512    /* queries that are searched together, at most */
+#define POOLED (1 << 18) /* candidates they may have, where it is more than one query */
+#define TURNS (1 << 17) /* cells they may still have to visit, likewise */
+#define HEAD 8      /* cells of each that are visited first, the best first; the others in the order of cells */
 #define DIGIT 11    /* bits of a row number that one pass of sorting looks at */
 #define AHEAD 4     /* stored rows fetched before they are needed */
 #define MIDDLE_AHEAD 16 /* rows of bytes */
@@ -98,24 +101,39 @@ typedef struct {
     Dot dot, dot_bytes;
 } Cells;
 
+/* A query of a part. */
+typedef struct {
+    const uint8_t *table;
+    float base, step;
+    int64_t most; /* no sum of table entries is larger */
+    float threshold; /* enough rows reach it */
+    Candidate *found;
+    int64_t count, visited;
+} Query;
+
+/* A cell that a query has yet to visit. */
+typedef struct {
+    uint32_t cell, query;
+    float score; /* of the centroid */
+} Turn;
+
 /* What one call works with. */
 typedef struct {
     float *y, *centroid_scores;
     uint64_t *heap;
-    uint8_t *table;
+    uint8_t *tables;
     float *exact, *ranges;
-    Candidate *found; /* of one query */
-    int64_t count, room, wanted;
-    float threshold; /* `wanted` rows reach it */
-    float base, step;
-    int64_t most;    /* no sum of table entries is larger */
-    int64_t above, floor; /* candidates in bins from `floor` on */
+    int64_t wanted, room; /* candidates of a query: that are kept, and that there is room for */
+    int64_t above, floor; /* of the query that begins: candidates in bins from `floor` on */
     uint32_t bins[BINS];
-    int64_t visited;
     int64_t part, queries;  /* in a part at most, and now */
+    Query *asked;           /* [part] */
+    Turn *turns, *sorted;
+    uint32_t *places;       /* [nlist + 1] */
+    int64_t turn_count, turn_room;
     float *weights, *bases; /* [part, d] and [part]: a query to bytes */
-    Candidate *pool;        /* of all queries of a part, from starts[i] to starts[i + 1] those of the i-th */
-    int64_t *starts;
+    Candidate *pool;        /* [part, room] while cells are visited; then those of all queries, one after the other */
+    int64_t *starts;        /* in the pool, from starts[i] to starts[i + 1] those of the i-th query */
     uint64_t *keys, *spare; /* row numbers of the pool, and places in it */
 } Scratch;
 
@@ -499,7 +517,7 @@ static int64_t bin_of(float score)
 }
 
 /* Count a candidate in, and raise the threshold to the lowest bin that is still needed for the `wanted` best. */
-static void count_in(Scratch *s, int64_t bin)
+static void count_in(Scratch *s, Query *one, int64_t bin)
 {
     s->bins[bin]++;
     s->above++;
@@ -511,21 +529,26 @@ static void count_in(Scratch *s, int64_t bin)
     while (s->above - s->bins[s->floor] >= s->wanted)
         s->above -= s->bins[s->floor++];
     /* A score just below the edge of a bin may have been rounded into it. */
-    s->threshold = s->floor ? (float)s->floor / (BINS / 4) - 2.0f - 0x1p-22f : -INFINITY;
+    float edge = s->floor ? (float)s->floor / (BINS / 4) - 2.0f - 0x1p-22f : -INFINITY;
+    one->threshold = edge > one->threshold ? edge : one->threshold;
 }
 
-/* Forget candidates below the threshold; where all have about the same score, all but the best. */
-static void compact(Scratch *s)
+/* Forget candidates below the threshold; where that leaves many, all but the best, and raise it to the last of them. */
+static void compact(const Scratch *s, Query *one)
 {
     int64_t count = 0;
-    for (int64_t i = 0; i < s->count; i++)
-        if (s->found[i].score >= s->threshold)
-            s->found[count++] = s->found[i];
-    s->count = count;
-    if (count > s->room / 2) {
-        select_best(s->found, count, s->wanted);
-        s->count = s->wanted;
-    }
+    for (int64_t i = 0; i < one->count; i++)
+        if (one->found[i].score >= one->threshold)
+            one->found[count++] = one->found[i];
+    one->count = count;
+    if (count <= s->room / 2)
+        return;
+    select_best(one->found, count, s->wanted);
+    one->count = s->wanted;
+    float least = one->found[0].score;
+    for (int64_t i = 1; i < s->wanted; i++)
+        least = one->found[i].score < least ? one->found[i].score : least;
+    one->threshold = least > one->threshold ? least : one->threshold;
 }
 
 /* A number that orders as a score does, with its cell behind it. */
@@ -571,7 +594,7 @@ static float scale_of(const float *ranges, int64_t m)
 
 /* Make the table of a query: what each code of each subspace adds to a score, in whole steps. */
 FOR_EACH_PROCESSOR
-static void make_table(const Cells *cells, const float *restrict y, Scratch *s)
+static void make_table(const Cells *cells, const float *restrict y, Scratch *s, Query *one, uint8_t *table)
 {
     int64_t m = cells->m, width = cells->dim / m;
     float base = 0;
@@ -593,20 +616,21 @@ static void make_table(const Cells *cells, const float *restrict y, Scratch *s)
     float scale = scale_of(s->ranges, m);
     int64_t most = 0;
     if (!(scale > 0))
-        memset(s->table, 0, (size_t)m * 16);
+        memset(table, 0, (size_t)m * 16);
     for (int64_t i = 0; i < m && scale > 0; i++) {
         for (int l = 0; l < 16; l++)
-            s->table[i * 16 + l] = (uint8_t)(int)(s->exact[i * 16 + l] * scale + 0.5f);
+            table[i * 16 + l] = (uint8_t)(int)(s->exact[i * 16 + l] * scale + 0.5f);
         most += (int64_t)(s->ranges[i] * scale + 0.5f);
     }
-    s->base = base;
-    s->step = scale > 0 ? 1 / scale : 0;
-    s->most = most;
+    one->table = table;
+    one->base = base;
+    one->step = scale > 0 ? 1 / scale : 0;
+    one->most = most;
 }
 
 /* Take up the rows of some blocks that reached the threshold. Returns 0 at a row number that cannot be. */
-static int take(const Cells *cells, const Order *order, Scratch *s, const int64_t *ids, int64_t left, float offset,
-                int64_t blocks, uint16_t (*sums)[BLOCK], const uint32_t *reached)
+static int take(const Cells *cells, const Order *order, Scratch *s, Query *one, int counted, const int64_t *ids,
+                int64_t left, float offset, int64_t blocks, uint16_t (*sums)[BLOCK], const uint32_t *reached)
 {
     for (int64_t b = 0; b < blocks; b++) {
         uint32_t bits = reached[b];
@@ -614,33 +638,35 @@ static int take(const Cells *cells, const Order *order, Scratch *s, const int64_
             bits &= (1u << (left - b * BLOCK)) - 1;
         for (; bits; bits &= bits - 1) {
             int j = __builtin_ctz(bits);
-            float score = offset + s->step * (float)sums[b][j];
-            if (!(score >= s->threshold)) /* nor is NaN a score */
+            float score = offset + one->step * (float)sums[b][j];
+            if (!(score >= one->threshold)) /* nor is NaN a score */
                 continue;
             int64_t row = ids[b * BLOCK + j];
             if (row < 0 || row >= cells->n)
                 return 0;
             if (order->allowed != NULL && !((order->allowed[row >> 3] >> (row & 7)) & 1))
                 continue;
-            s->found[s->count++] = (Candidate){score, (uint32_t)s->queries, row};
-            count_in(s, bin_of(score));
-            if (s->count == s->room)
-                compact(s);
+            one->found[one->count++] = (Candidate){score, (uint32_t)(one - s->asked), row};
+            if (counted)
+                count_in(s, one, bin_of(score));
+            if (one->count == s->room)
+                compact(s, one);
         }
     }
     return 1;
 }
 
-/* Scan one cell. Returns 0 at a row number that cannot be. */
-static int scan_cell(const Cells *cells, const Order *order, Scratch *s, int64_t cell, float centroid_score,
-                     int64_t next)
+/* Scan one cell for a query, and fetch the codes of the next meanwhile, -1 for none. Candidates are counted in bins for
+   the query that begins. Returns 0 at a row number that cannot be. */
+static int scan_cell(const Cells *cells, const Order *order, Scratch *s, Query *one, int counted, int64_t cell,
+                     float centroid_score, int64_t next)
 {
     uint16_t sums[CHUNK][BLOCK];
     uint32_t reached[CHUNK];
     int64_t pairs = (cells->m + 1) / 2, rows = cells->ids[cell].len / (int64_t)sizeof(int64_t);
     const uint8_t *codes = cells->codes[cell].buf;
     const int64_t *ids = cells->ids[cell].buf;
-    float offset = s->base + (cells->residual ? centroid_score : 0);
+    float offset = one->base + (cells->residual ? centroid_score : 0);
     const char *ahead = next < 0 ? NULL : cells->codes[next].buf;
     int64_t more = next < 0 ? 0 : cells->codes[next].len;
     for (int64_t start = 0; start < rows; start += CHUNK * BLOCK) {
@@ -651,45 +677,123 @@ static int scan_cell(const Cells *cells, const Order *order, Scratch *s, int64_t
             __builtin_prefetch(ahead + line, 0, 2);
         int64_t left = rows - start;
         int64_t blocks = left < CHUNK * BLOCK ? (left + BLOCK - 1) / BLOCK : CHUNK;
-        float needed = s->step > 0 ? (s->threshold - offset) / s->step : 0;
-        if (needed > (float)s->most)
+        float needed = one->step > 0 ? (one->threshold - offset) / one->step - ROUNDING : 0;
+        if (needed > (float)one->most)
             return 1;
         uint16_t least = needed > 0 ? (uint16_t)ceilf(needed) : 0;
-        cells->scan(codes + start / BLOCK * pairs * BLOCK, blocks, pairs, s->table, least, sums, reached);
-        s->visited += left < CHUNK * BLOCK ? left : CHUNK * BLOCK;
-        if (!take(cells, order, s, ids + start, left, offset, blocks, sums, reached))
+        cells->scan(codes + start / BLOCK * pairs * BLOCK, blocks, pairs, one->table, least, sums, reached);
+        one->visited += left < CHUNK * BLOCK ? left : CHUNK * BLOCK;
+        if (!take(cells, order, s, one, counted, ids + start, left, offset, blocks, sums, reached))
             return 0;
     }
     return 1;
 }
 
-/* Visit the cells of one query, the best first, and leave its candidates in `found`. Returns 0 at a row number that
-   cannot be. */
-static int visit_cells(const Cells *cells, const Order *order, Scratch *s, const float *y, const float *centroid_scores)
+/* Bring the `wanted` largest of `count` different keys to the front, in no order. */
+static void select_keys(uint64_t *keys, int64_t count, int64_t wanted)
 {
-    int64_t left = cells->nlist;
-    make_table(cells, y, s);
+    int64_t low = 0, high = count - 1;
+    while (low < high) {
+        uint64_t pivot = keys[low + (high - low) / 2];
+        int64_t i = low, j = high;
+        while (i <= j) {
+            while (keys[i] > pivot)
+                i++;
+            while (keys[j] < pivot)
+                j--;
+            if (i <= j) {
+                uint64_t key = keys[i];
+                keys[i++] = keys[j];
+                keys[j--] = key;
+            }
+        }
+        if (wanted - 1 <= j)
+            high = j;
+        else if (wanted - 1 >= i)
+            low = i;
+        else
+            return;
+    }
+}
+
+static int64_t cell_of(uint64_t key) { return (int64_t)(0xffffffffu - (uint32_t)key); }
+
+/* Take the best cell from the heap and scan it. Returns 0 at a row number that cannot be. */
+static int visit_best(const Cells *cells, const Order *order, Scratch *s, Query *one, const float *centroid_scores,
+                      int64_t *left, int more)
+{
+    int64_t cell = cell_of(s->heap[0]);
+    s->heap[0] = s->heap[--*left];
+    sift(s->heap, *left, 0);
+    return scan_cell(cells, order, s, one, 1, cell, centroid_scores[cell], more ? cell_of(s->heap[0]) : -1);
+}
+
+/* Begin with a query: visit its best cells. What they hold decides which of the others can matter: where a query is
+   alone they are visited too, the best first, else they are put down as turns. Returns 0 at a row number that cannot
+   be. */
+static int begin(const Cells *cells, const Order *order, Scratch *s, Query *one, int alone,
+                 const float *centroid_scores)
+{
+    int64_t left = cells->nlist, visits = order->nprobe < left ? order->nprobe : left;
     for (int64_t c = 0; c < left; c++)
         s->heap[c] = key_of(centroid_scores[c], (uint32_t)c);
     for (int64_t c = left / 2; c-- > 0;)
         sift(s->heap, left, c);
-    s->count = s->above = 0;
+    s->above = 0;
     s->floor = BINS;
     memset(s->bins, 0, sizeof s->bins);
-    s->threshold = -INFINITY;
-    s->visited = 0;
-    for (int64_t visits = 0; visits < order->nprobe && left > 0; visits++) {
-        int64_t cell = (int64_t)(0xffffffffu - (uint32_t)s->heap[0]);
-        float score = centroid_scores[cell];
-        if (score + order->margin < s->threshold)
-            break;
-        s->heap[0] = s->heap[--left];
-        sift(s->heap, left, 0);
-        int64_t next = left > 0 && visits + 1 < order->nprobe ? (int64_t)(0xffffffffu - (uint32_t)s->heap[0]) : -1;
-        if (!scan_cell(cells, order, s, cell, score, next))
+    for (int64_t i = 0; visits > 0 && (i < HEAD || one->threshold == -INFINITY); i++, visits--) {
+        if (centroid_scores[cell_of(s->heap[0])] + order->margin < one->threshold)
+            return 1;
+        if (!visit_best(cells, order, s, one, centroid_scores, &left, visits > 1))
             return 0;
     }
-    compact(s);
+    float needed = one->threshold;
+    for (; alone && visits > 0; visits--) {
+        if (centroid_scores[cell_of(s->heap[0])] + order->margin < needed)
+            return 1;
+        if (!visit_best(cells, order, s, one, centroid_scores, &left, visits > 1))
+            return 0;
+    }
+    if (visits < left)
+        select_keys(s->heap, left, visits);
+    for (int64_t i = 0; i < visits; i++) {
+        int64_t cell = cell_of(s->heap[i]);
+        if (centroid_scores[cell] + order->margin >= needed)
+            s->turns[s->turn_count++] = (Turn){(uint32_t)cell, (uint32_t)(one - s->asked), centroid_scores[cell]};
+    }
+    return 1;
+}
+
+/* Put turns in the order of cells: the codes of a cell stay in the nearest cache for all queries that visit it. */
+static void sort_turns(Scratch *s, int64_t nlist)
+{
+    memset(s->places, 0, (size_t)(nlist + 1) * sizeof *s->places);
+    for (int64_t i = 0; i < s->turn_count; i++)
+        s->places[s->turns[i].cell + 1]++;
+    for (int64_t c = 0; c < nlist; c++)
+        s->places[c + 1] += s->places[c];
+    for (int64_t i = 0; i < s->turn_count; i++)
+        s->sorted[s->places[s->turns[i].cell]++] = s->turns[i];
+}
+
+/* Visit what was put down. Returns 0 at a row number that cannot be. */
+static int take_turns(const Cells *cells, const Order *order, Scratch *s)
+{
+    sort_turns(s, cells->nlist);
+    for (int64_t i = 0; i < s->turn_count; i++) {
+        Turn turn = s->sorted[i];
+        Query *one = s->asked + turn.query;
+        int64_t next = -1;
+        if (i + 1 < s->turn_count) {
+            const char *table = (const char *)s->asked[s->sorted[i + 1].query].table;
+            for (int64_t at = 0; at < cells->m * 16; at += LINE)
+                __builtin_prefetch(table + at);
+            next = s->sorted[i + 1].cell == turn.cell ? -1 : (int64_t)s->sorted[i + 1].cell;
+        }
+        if (!scan_cell(cells, order, s, one, 0, turn.cell, turn.score, next))
+            return 0;
+    }
     return 1;
 }
 
@@ -813,31 +917,51 @@ static void project(const Cells *cells, const float *xq, int64_t count, float *y
     }
 }
 
-/* Find the candidates of some queries; `wanted` each. Returns 0 at a row number that cannot be. */
-static int find(const Cells *cells, const Order *order, Scratch *s, int64_t first, int64_t end)
+/* Find the candidates of queries from `first` on, `wanted` each. Returns how many queries that are, as many as there is
+   room for, or 0 at a row number that cannot be. */
+static int64_t find(const Cells *cells, const Order *order, Scratch *s, int64_t first)
 {
-    int64_t stride = up(cells->dim, LANES), lists = up(cells->nlist, LANES);
-    s->queries = 0;
-    s->starts[0] = 0;
+    int64_t stride = up(cells->dim, LANES), lists = up(cells->nlist, LANES), table = up(cells->m * 16, 128);
+    int64_t end = order->nq - first < s->part ? order->nq : first + s->part;
+    int64_t most = order->nprobe < cells->nlist ? order->nprobe : cells->nlist;
+    int alone = end - first <= GROUP;
+    s->queries = s->turn_count = 0;
     for (int64_t start = first; start < end; start += GROUP) {
+        if (!alone && s->turn_room - s->turn_count < GROUP * most)
+            break;
         int64_t count = end - start < GROUP ? end - start : GROUP;
         project(cells, order->xq + start * cells->full_dim, count, s->y);
         cells->multiply(cells->centroids, lists, cells->dim, s->y, stride, count, s->centroid_scores);
-        for (int64_t i = 0; i < count; i++) {
-            if (!visit_cells(cells, order, s, s->y + i * stride, s->centroid_scores + i * lists))
-                return 0;
-            if (s->count > s->wanted)
-                select_best(s->found, s->count, s->wanted);
-            s->count = s->count < s->wanted ? s->count : s->wanted;
+        for (int64_t i = 0; i < count; i++, s->queries++) {
+            Query *one = s->asked + s->queries;
+            *one = (Query){.threshold = -INFINITY, .found = s->pool + s->queries * s->room};
+            make_table(cells, s->y + i * stride, s, one, s->tables + s->queries * table);
             if (order->middle)
                 weigh(cells, s->y + i * stride, s);
-            memcpy(s->pool + s->starts[s->queries], s->found, (size_t)s->count * sizeof *s->found);
-            order->visited[start + i] = s->visited;
-            s->queries++;
-            s->starts[s->queries] = s->starts[s->queries - 1] + s->count;
+            if (!begin(cells, order, s, one, alone, s->centroid_scores + i * lists))
+                return 0;
         }
     }
-    return 1;
+    if (!take_turns(cells, order, s))
+        return 0;
+    for (int64_t i = 0; i < s->queries; i++)
+        order->visited[first + i] = s->asked[i].visited;
+    return s->queries;
+}
+
+/* Keep the candidates that reach the threshold of their query, and let them lie one after the other. */
+static void gather(Scratch *s)
+{
+    s->starts[0] = 0;
+    for (int64_t i = 0; i < s->queries; i++) {
+        const Query *one = s->asked + i;
+        int64_t to = s->starts[i];
+        for (int64_t j = 0; j < one->count; j++)
+            if (one->found[j].score >= one->threshold)
+                s->pool[to++] = one->found[j];
+        s->starts[i + 1] = to;
+    }
+    keep(s, s->wanted);
 }
 
 /* Returns 0 at a row number that cannot be. */
@@ -845,9 +969,12 @@ static int search_all(const Cells *cells, const Order *order, Scratch *s)
 {
     Rows middle = {cells->middle.buf, cells->dim, cells->dim, MIDDLE_AHEAD, cells->dot_bytes};
     Rows stored = {cells->stored.buf, cells->full_dim * cells->number, cells->full_dim, AHEAD, cells->dot};
-    for (int64_t first = 0; first < order->nq; first += s->part) {
-        if (!find(cells, order, s, first, order->nq - first < s->part ? order->nq : first + s->part))
+    int64_t found;
+    for (int64_t first = 0; first < order->nq; first += found) {
+        found = find(cells, order, s, first);
+        if (!found)
             return 0;
+        gather(s);
         if (order->middle) {
             score(cells, s, &middle, s->weights, s->bases);
             keep(s, order->shortlist ? order->shortlist : order->k);
@@ -864,31 +991,39 @@ static void *aligned(int64_t bytes) { return aligned_alloc(ALIGNED, (size_t)up(b
 
 static int make_scratch(const Cells *cells, const Order *order, Scratch *s)
 {
-    int64_t table = up(cells->m * 16, 128);
+    int64_t table = up(cells->m * 16, 128), most = order->nprobe < cells->nlist ? order->nprobe : cells->nlist;
     s->wanted = order->middle ? order->middle : order->shortlist ? order->shortlist : order->k;
-    s->room = 4 * s->wanted + 256;
+    s->room = 2 * s->wanted + 256;
     s->part = order->nq < PART ? order->nq : PART;
     if (s->part * s->wanted > POOLED)
         s->part = s->wanted < POOLED ? POOLED / s->wanted : 1;
+    if (s->part > GROUP) {
+        int64_t least = GROUP * most, all = up(s->part, GROUP) * most;
+        s->turn_room = all < TURNS ? all : least > TURNS ? least : TURNS;
+    }
     int64_t pooled = s->part * s->wanted;
     s->y = aligned(GROUP * up(cells->dim, LANES) * (int64_t)sizeof(float));
     s->centroid_scores = aligned(GROUP * up(cells->nlist, LANES) * (int64_t)sizeof(float));
     s->heap = aligned(cells->nlist * (int64_t)sizeof *s->heap);
-    s->table = aligned(table);
+    s->tables = aligned(s->part * table);
     s->exact = aligned(cells->m * 16 * (int64_t)sizeof *s->exact);
     s->ranges = aligned(cells->m * (int64_t)sizeof *s->ranges);
-    s->found = aligned(s->room * (int64_t)sizeof *s->found);
+    s->asked = aligned(s->part * (int64_t)sizeof *s->asked);
+    s->turns = aligned(s->turn_room * (int64_t)sizeof *s->turns);
+    s->sorted = aligned(s->turn_room * (int64_t)sizeof *s->sorted);
+    s->places = aligned((cells->nlist + 1) * (int64_t)sizeof *s->places);
     s->weights = aligned((order->middle ? s->part * cells->dim : 0) * (int64_t)sizeof *s->weights);
     s->bases = aligned(s->part * (int64_t)sizeof *s->bases);
-    s->pool = aligned(pooled * (int64_t)sizeof *s->pool);
+    s->pool = aligned(s->part * s->room * (int64_t)sizeof *s->pool);
     s->starts = aligned((s->part + 1) * (int64_t)sizeof *s->starts);
     s->keys = aligned(pooled * (int64_t)sizeof *s->keys);
     s->spare = aligned(pooled * (int64_t)sizeof *s->spare);
-    if (s->y == NULL || s->centroid_scores == NULL || s->heap == NULL || s->table == NULL || s->found == NULL ||
-        s->exact == NULL || s->ranges == NULL || s->weights == NULL || s->bases == NULL || s->pool == NULL ||
-        s->starts == NULL || s->keys == NULL || s->spare == NULL)
+    if (s->y == NULL || s->centroid_scores == NULL || s->heap == NULL || s->tables == NULL || s->exact == NULL ||
+        s->ranges == NULL || s->asked == NULL || s->turns == NULL || s->sorted == NULL || s->places == NULL ||
+        s->weights == NULL || s->bases == NULL || s->pool == NULL || s->starts == NULL || s->keys == NULL ||
+        s->spare == NULL)
         return 0;
-    memset(s->table, 0, (size_t)table);
+    memset(s->tables, 0, (size_t)(s->part * table)); /* where m is odd, half a pair is empty */
     return 1;
 }
 
@@ -897,10 +1032,13 @@ static void free_scratch(Scratch *s)
     free(s->y);
     free(s->centroid_scores);
     free(s->heap);
-    free(s->table);
+    free(s->tables);
     free(s->exact);
     free(s->ranges);
-    free(s->found);
+    free(s->asked);
+    free(s->turns);
+    free(s->sorted);
+    free(s->places);
     free(s->weights);
     free(s->bases);
     free(s->pool);

@@ -44,9 +44,9 @@ class SearchPlan:
     `ivf-pq@64:nprobe=32 | 400@256 | 100@512` asks the index `ivf-pq@64` for 400 candidates,
     keeps the best 100 by the first 256 numbers, and orders those by all 512. Where the index keeps
     bytes beside its codes (`refine=8`), the first of several stages is scored by them if it is at the
-    dimension of the index. With `margin=200` a query visits cells from the nearest on, and stops
-    where the score of a centroid, plus 0.200, no longer reaches the shortlist: an easy query after
-    few, a hard one after many.
+    dimension of the index. With `margin=200` a query visits the nearest cells, and of the others those
+    whose centroid's score, plus 0.200, reaches the shortlist by then: an easy query few, a hard one
+    many.
 
     Attributes:
         index: the coarse index as `family@dim`, or "exact" for a scan of the stored vectors.

@@ -17,7 +17,7 @@ from indexers.vectors import FloatArray
 
 NPROBES = tuple(round(2 ** (step / 2)) for step in range(4, 21))  # 4, 6, 8, 11, 16, … 1024
 MOST_OF_THE_CELLS = 0.5
-MARGINS = (20, 40, 60, 80, 100, 120, 140, 160, 180, 200, 225, 250, 280, 320)
+MARGINS = (5, 10, 20, 40, 60, 80, 100, 120, 140, 160, 180, 200, 225, 250, 280, 320)
 NEAR = 0.1
 # What finds so many finds all, but for a tie.
 ALL = 0.9995
