@@ -759,7 +759,7 @@ static int begin(const Cells *cells, const Order *order, Scratch *s, Query *one,
         select_keys(s->heap, left, visits);
     for (int64_t i = 0; i < visits; i++) {
         int64_t cell = cell_of(s->heap[i]);
-        if (centroid_scores[cell] + order->margin >= needed)
+        if (!(centroid_scores[cell] + order->margin < needed))
             s->turns[s->turn_count++] = (Turn){(uint32_t)cell, (uint32_t)(one - s->asked), centroid_scores[cell]};
     }
     return 1;

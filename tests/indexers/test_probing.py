@@ -244,6 +244,17 @@ def test_batches_answer_as_each_of_their_queries_does(
     assert (batch.visited > 0).all()
 
 
+def test_batches_with_more_cells_to_visit_than_there_is_room_for() -> None:
+    data = structured(N, 16, seed=12)
+    _, probed = made("ivf-pq@16:nlist=600,m=8", data.xb)
+    xq = data.xb[:700]
+    for nprobe in (300, 600):  # times 512 queries: several parts
+        batch = probed.search(xq, 5, nprobe, 20).neighbors
+        for i in range(0, 700, 53):
+            one = probed.search(xq[i : i + 1], 5, nprobe, 20).neighbors
+            np.testing.assert_array_equal(batch.ids[i], one.ids[0])
+
+
 @pytest.mark.parametrize("score", [0.49999997, -2.5, 2.5, 0.0])
 def test_rows_at_the_edge_of_a_bin_are_not_lost(score: float) -> None:
     """Code scores are all alike, and just where counting and comparing round apart."""
