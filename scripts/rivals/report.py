@@ -216,8 +216,8 @@ def _floors(measured: Measured) -> Iterator[str]:
     if rows:
         yield from ("### How far from the floor", "")
         yield "What nestvec's plans read for a query, and how long memory takes to deliver it to as many threads."
-        yield "What stays in caches from query to query, matrix and centroids above all, is counted for each of them: a"
-        yield "batch may come out below 1."
+        yield "What queries of a batch share, matrix, centroids and the codes and vectors that several of them want, is"
+        yield "counted for each of them: a batch may come out below 1."
         yield ""
         yield from table(["recall@10", "queries", "kB a query", "GB/s", "floor µs", "measured µs", "ratio"], rows)
         yield from _trained(measured, known)
