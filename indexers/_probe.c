@@ -155,6 +155,9 @@ typedef struct {
 
 static int64_t up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
+/* Of a query's table: whole pairs of steps of the scan. */
+static int64_t table_bytes(const Cells *cells) { return up(cells->m * 16, 128); }
+
 /* -- matrices ------------------------------------------------------------------------------- */
 
 /* Multiply a matrix of float16, whose rows lie 64 by 64 side by side, with some vectors; out is [count, rows], where
@@ -465,43 +468,40 @@ static float dot_single(const void *row, const float *q, int64_t dim)
 /* Whether a comes before b among candidates: the better score, then the lower row. */
 static int before(Candidate a, Candidate b) { return a.score > b.score || (a.score == b.score && a.row < b.row); }
 
-static void swap(Candidate *a, Candidate *b)
-{
-    Candidate c = *a;
-    *a = *b;
-    *b = c;
-}
-
-/* Bring the `wanted` best of `count` candidates to the front, in no order. */
-static void select_best(Candidate *found, int64_t count, int64_t wanted)
-{
-    int64_t low = 0, high = count - 1;
-    while (low < high) {
-        int64_t middle = low + (high - low) / 2;
-        if (before(found[middle], found[low]))
-            swap(&found[middle], &found[low]);
-        if (before(found[high], found[low]))
-            swap(&found[high], &found[low]);
-        if (before(found[high], found[middle]))
-            swap(&found[high], &found[middle]);
-        Candidate pivot = found[middle];
-        int64_t i = low, j = high;
-        while (i <= j) {
-            while (before(found[i], pivot))
-                i++;
-            while (before(pivot, found[j]))
-                j--;
-            if (i <= j)
-                swap(&found[i++], &found[j--]);
-        }
-        if (wanted - 1 <= j)
-            high = j;
-        else if (wanted - 1 >= i)
-            low = i;
-        else
-            return;
+/* Define a function that brings the `wanted` first of `count` values, as BEFORE orders them, to the front, in no order. */
+#define DEFINE_SELECT(NAME, TYPE, BEFORE)                                                                              \
+    static void NAME(TYPE *values, int64_t count, int64_t wanted)                                                      \
+    {                                                                                                                  \
+        int64_t low = 0, high = count - 1;                                                                             \
+        while (low < high) {                                                                                           \
+            TYPE a = values[low], b = values[low + (high - low) / 2], c = values[high];                                \
+            TYPE pivot = BEFORE(a, b) ? (BEFORE(b, c) ? b : BEFORE(a, c) ? c : a)                                      \
+                                      : (BEFORE(a, c) ? a : BEFORE(b, c) ? c : b);                                     \
+            int64_t i = low, j = high;                                                                                 \
+            while (i <= j) {                                                                                           \
+                while (BEFORE(values[i], pivot))                                                                       \
+                    i++;                                                                                               \
+                while (BEFORE(pivot, values[j]))                                                                       \
+                    j--;                                                                                               \
+                if (i <= j) {                                                                                          \
+                    TYPE value = values[i];                                                                            \
+                    values[i++] = values[j];                                                                           \
+                    values[j--] = value;                                                                               \
+                }                                                                                                      \
+            }                                                                                                          \
+            if (wanted - 1 <= j)                                                                                       \
+                high = j;                                                                                              \
+            else if (wanted - 1 >= i)                                                                                  \
+                low = i;                                                                                               \
+            else                                                                                                       \
+                return;                                                                                                \
+        }                                                                                                              \
     }
-}
+
+static int larger(uint64_t a, uint64_t b) { return a > b; }
+
+DEFINE_SELECT(select_best, Candidate, before)
+DEFINE_SELECT(select_keys, uint64_t, larger)
 
 static int by_rank(const void *a, const void *b)
 {
@@ -689,33 +689,6 @@ static int scan_cell(const Cells *cells, const Order *order, Scratch *s, Query *
     return 1;
 }
 
-/* Bring the `wanted` largest of `count` different keys to the front, in no order. */
-static void select_keys(uint64_t *keys, int64_t count, int64_t wanted)
-{
-    int64_t low = 0, high = count - 1;
-    while (low < high) {
-        uint64_t pivot = keys[low + (high - low) / 2];
-        int64_t i = low, j = high;
-        while (i <= j) {
-            while (keys[i] > pivot)
-                i++;
-            while (keys[j] < pivot)
-                j--;
-            if (i <= j) {
-                uint64_t key = keys[i];
-                keys[i++] = keys[j];
-                keys[j--] = key;
-            }
-        }
-        if (wanted - 1 <= j)
-            high = j;
-        else if (wanted - 1 >= i)
-            low = i;
-        else
-            return;
-    }
-}
-
 static int64_t cell_of(uint64_t key) { return (int64_t)(0xffffffffu - (uint32_t)key); }
 
 /* Take the best cell from the heap and scan it. Returns 0 at a row number that cannot be. */
@@ -734,7 +707,7 @@ static int visit_best(const Cells *cells, const Order *order, Scratch *s, Query 
 static int begin(const Cells *cells, const Order *order, Scratch *s, Query *one, int alone,
                  const float *centroid_scores)
 {
-    int64_t left = cells->nlist, visits = order->nprobe < left ? order->nprobe : left;
+    int64_t left = cells->nlist, visits = order->nprobe;
     for (int64_t c = 0; c < left; c++)
         s->heap[c] = key_of(centroid_scores[c], (uint32_t)c);
     for (int64_t c = left / 2; c-- > 0;)
@@ -921,13 +894,12 @@ static void project(const Cells *cells, const float *xq, int64_t count, float *y
    room for, or 0 at a row number that cannot be. */
 static int64_t find(const Cells *cells, const Order *order, Scratch *s, int64_t first)
 {
-    int64_t stride = up(cells->dim, LANES), lists = up(cells->nlist, LANES), table = up(cells->m * 16, 128);
+    int64_t stride = up(cells->dim, LANES), lists = up(cells->nlist, LANES), table = table_bytes(cells);
     int64_t end = order->nq - first < s->part ? order->nq : first + s->part;
-    int64_t most = order->nprobe < cells->nlist ? order->nprobe : cells->nlist;
     int alone = end - first <= GROUP;
     s->queries = s->turn_count = 0;
     for (int64_t start = first; start < end; start += GROUP) {
-        if (!alone && s->turn_room - s->turn_count < GROUP * most)
+        if (!alone && s->turn_room - s->turn_count < GROUP * order->nprobe)
             break;
         int64_t count = end - start < GROUP ? end - start : GROUP;
         project(cells, order->xq + start * cells->full_dim, count, s->y);
@@ -991,14 +963,14 @@ static void *aligned(int64_t bytes) { return aligned_alloc(ALIGNED, (size_t)up(b
 
 static int make_scratch(const Cells *cells, const Order *order, Scratch *s)
 {
-    int64_t table = up(cells->m * 16, 128), most = order->nprobe < cells->nlist ? order->nprobe : cells->nlist;
+    int64_t table = table_bytes(cells);
     s->wanted = order->middle ? order->middle : order->shortlist ? order->shortlist : order->k;
     s->room = 2 * s->wanted + 256;
     s->part = order->nq < PART ? order->nq : PART;
     if (s->part * s->wanted > POOLED)
         s->part = s->wanted < POOLED ? POOLED / s->wanted : 1;
     if (s->part > GROUP) {
-        int64_t least = GROUP * most, all = up(s->part, GROUP) * most;
+        int64_t least = GROUP * order->nprobe, all = up(s->part, GROUP) * order->nprobe;
         s->turn_room = all < TURNS ? all : least > TURNS ? least : TURNS;
     }
     int64_t pooled = s->part * s->wanted;
@@ -1072,7 +1044,8 @@ static PyObject *Cells_search(PyObject *self, PyObject *args)
                 has_shape(&out[2], nq, 1, sizeof(int64_t)) && (in[1].len == 0 || in[1].len == (n + 7) / 8);
     int whole = 1, ready = 1;
     if (sound) {
-        Order order = {in[0].buf, nq, k, nprobe, middle, shortlist, (float)margin, in[1].len ? in[1].buf : NULL,
+        int64_t visits = nprobe < cells->nlist ? nprobe : cells->nlist;
+        Order order = {in[0].buf, nq, k, visits, middle, shortlist, (float)margin, in[1].len ? in[1].buf : NULL,
                        out[0].buf, out[1].buf, out[2].buf};
         Scratch scratch = {0};
         Py_BEGIN_ALLOW_THREADS

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from rivals.choice import TARGETS, choose, cost, of_winners, winners
 from rivals.figures import Measured
-from rivals.records import BATCH, SINGLE, Built, Floor, Trial
+from rivals.records import BATCH, SINGLE, Built, Floor, Trial, key_of
 from rivals.systems import OURS, SYSTEMS
 
 GRAPHS = ("faiss-hnsw", "hnswlib", "usearch-f32", "usearch-f16", "usearch-i8")
@@ -59,12 +59,15 @@ def at_equal_bytes(measured: Measured, target: float) -> float | None:
     That is on the tuning half, unless it is the one that wins at any size and so went into the rounds. Infinite where
     some were tried, and none of them finds enough.
     """
-    trials, used = measured.book.all(Trial), {_key(one): one.used for one in measured.book.all(Built)}
-    own = choose((one for one in trials if one.system == OURS), target, BATCH)
-    if own is None or _key(own) not in used:
+    trials = measured.book.all(Trial)
+    used = {(one.system, key_of(one.params)): one.used for one in measured.book.all(Built)}
+    own = winners(trials, OURS).get((target, BATCH))
+    if own is None or (OURS, key_of(own.build)) not in used:
         return None
-    most = used[_key(own)] * BYTES
-    small = [one for one in trials if one.system in STRINGS and used.get(_key(one), most + 1) <= most]
+    most = used[OURS, key_of(own.build)] * BYTES
+    small = [
+        one for one in trials if one.system in STRINGS and used.get((one.system, key_of(one.build)), most + 1) <= most
+    ]
     theirs = choose(small, target, BATCH)
     if theirs is None:
         return math.inf if small else None
@@ -86,10 +89,6 @@ def memory(measured: Measured, target: float) -> float | None:
     own = measured.value(OURS, target, SINGLE, "anonymous")
     values = _values(measured, FULL_GRAPHS, TARGETS[0], SINGLE, "anonymous")
     return min(values) / own if own and values else None
-
-
-def _key(one: Trial | Built) -> str:
-    return f"{one.system} {one.params if isinstance(one, Built) else one.build}"
 
 
 def _values(

@@ -8,6 +8,7 @@ from pathlib import Path
 from engine.api import Collection
 from engine.collection.describe import describe
 from engine.ingest.run import RunOptions
+from engine.retrieval import curve
 from indexers.base import IndexSpec
 from indexers.ivf import refine_bytes
 from rivals.base import Build, Floats, Ids, Lines, Params, filled, rising
@@ -17,7 +18,7 @@ DEFAULT = "default"
 SHORTLISTS = (30, 50, 75, 100, 150, 200, 400, 800)
 EF_SEARCH = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 CELLS = 1024  # visited at most
-MARGINS = (5, 10, 20, 40, 60, 80, 100, 120, 140, 160, 180, 200, 225, 250, 280, 320, 360, 400)
+MARGINS = (*curve.MARGINS, 360, 400)
 # Prefix of the principal axes, since the data come in no order, and numbers a code.
 PREFIXES = ((192, 2), (256, 4), (256, 2), (384, 4), (128, 2), (96, 2), (64, 2))
 GRAPH_PREFIXES = (128, 192)

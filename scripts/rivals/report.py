@@ -12,7 +12,7 @@ from pathlib import Path
 from rivals.choice import MARGIN, TARGETS, of_winners
 from rivals.figures import Figure, Measured, read_all
 from rivals.floor import LEARNED_ROWS
-from rivals.goals import glance
+from rivals.goals import FULL_GRAPHS, glance
 from rivals.inputs import TUNE, Inputs
 from rivals.plots import draw
 from rivals.records import BATCH, MODES, SINGLE, Built, Floor, Trial, Tuned, shown
@@ -228,7 +228,7 @@ def _trained(measured: Measured, known: Sequence[Floor]) -> Iterator[str]:
     graphs = {
         name: value
         for name in measured.systems
-        if "hnsw" in name and (value := measured.value(name, TARGETS[0], SINGLE, "build")) is not None
+        if name in FULL_GRAPHS and (value := measured.value(name, TARGETS[0], SINGLE, "build")) is not None
     }
     rows = []
     for text in dict.fromkeys(shown(one.build) for one in known):
