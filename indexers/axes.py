@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,16 +33,35 @@ def principal_axes(second_moments: NDArray[np.float64]) -> NDArray[np.float64]:
     return axes
 
 
-def turned_within(axes: NDArray[np.float64], width: int, seed: int) -> NDArray[np.float64]:
-    """Turn axes [D, d] at random inside each group of `width` columns.
+def balanced(
+    rows: NDArray[np.float64], queries: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return A and B [D, D] with A Bᵀ = 1, so that q·x = (q B)·(x A), of which leading columns matter most.
+
+    With second moments C of rows and Q of queries, Aᵀ C A = Bᵀ Q B is diagonal and descends: no linear map leaves less
+    of both after any number of columns (balanced truncation, Moore 1981, doi:10.1109/TAC.1981.1102568).
+
+    Args:
+        rows: second moments C, positive definite.
+        queries: second moments Q, positive definite.
+    """
+    left, right = np.linalg.cholesky(queries), np.linalg.cholesky(rows)
+    middle = left.T @ right
+    values, vectors = np.linalg.eigh(middle @ middle.T)
+    values, vectors = values[::-1], vectors[:, ::-1]
+    # middle = U S Vᵀ has these U and S; B = right V S^(-1/2), and right V = right middleᵀ U S⁻¹.
+    return left @ vectors / values**0.25, right @ (middle.T @ vectors) / values**0.75
+
+
+def turned_within(axes: NDArray[np.float64], starts: Sequence[int], seed: int) -> NDArray[np.float64]:
+    """Turn axes [D, d] at random inside each group of columns, given where each begins.
 
     Each number of a group then varies as much as the next: codes of a fixed range waste nothing. The groups span what
     they spanned, so prefixes that end with a group are as good as before.
     """
     rng = np.random.default_rng(seed)
     out = np.empty_like(axes)
-    for start in range(0, axes.shape[1], width):
-        part = axes[:, start : start + width]
-        size = part.shape[1]
-        out[:, start : start + width] = part @ np.linalg.qr(rng.normal(size=(size, size)))[0]
+    for start, stop in pairwise([*starts, axes.shape[1]]):
+        size = stop - start
+        out[:, start:stop] = axes[:, start:stop] @ np.linalg.qr(rng.normal(size=(size, size)))[0]
     return out

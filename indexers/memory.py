@@ -184,7 +184,7 @@ def build_bytes(spec: IndexSpec, n: int, full_dim: int, queries: int = 0) -> int
 
 def pruned_build_bytes(sampled: int, full_dim: int) -> int:
     """Return what building an index for exact search takes at its peak: a sample of rows, and turned, four times."""
-    return FIXED + 4 * 4 * sampled * full_dim + 6 * full_dim**2 * 8
+    return FIXED + 4 * 4 * sampled * full_dim + 12 * full_dim**2 * 8
 
 
 def require_memory(spec: IndexSpec, n: int, full_dim: int, queries: int = 0) -> None:

@@ -84,7 +84,7 @@ def front_along(spec: IndexSpec, axes: NDArray[np.float64]) -> Front:
         return Front(spec, full_dim)
     axes = axes[:, : spec.dim]
     if _flag(spec, ROTATE):
-        axes = turned_within(axes, spec.dim, ROTATION_SEED)
+        axes = turned_within(axes, [0], ROTATION_SEED)
     return Front(spec, full_dim, np.ascontiguousarray(axes.T, dtype=np.float32))
 
 

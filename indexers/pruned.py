@@ -1,41 +1,35 @@
 """`pruned@D`: an index that is exact, and reads only what can still win.
 
-Every vector is centred and turned to the principal axes of a sample, so that its leading numbers say most, and
-kept as 8-bit codes in segments of 64 numbers: one line of the cache a row, and the segments of one number lie
-together. A query scans the first segment of every row. What the rest can add to a score is bounded by the product of
-two lengths (Cauchy–Schwarz), what rounding can add by another; rows whose bound falls short of the k-th best so far
-are dropped, and their later segments are never read. What is left is scored from the stored vectors. So the answer is
-that of a scan of everything, at a fraction of its bytes, whatever the data: only the speed depends on them.
+Every vector is centred, turned so that its leading numbers say most, and kept as 8-bit codes. They lie in lines, one
+line of the cache a row: the first two have 64 numbers each, all others the upper halves of 128 codes, and after those
+come the lower halves. A query scans the first line of every row. What the rest can add to a score is bounded by the
+product of two lengths (Cauchy–Schwarz), what rounding can add by others; rows whose bound falls short of the k-th best
+so far are dropped, and their later lines are never read. What is left is scored from the stored vectors. So the answer
+is that of a scan of everything, at a fraction of its bytes, whatever the data: only the speed depends on them.
+
+A vector x and a query q are not turned alike: with A Bᵀ = 1, q·x = (q B)·(x A). A and B are those with which rows and
+queries vary alike, most of it in their leading numbers: what is left of both is then as short as a linear map can make
+it (balanced truncation, Moore 1981, doi:10.1109/TAC.1981.1102568). Queries that are not like the rows, texts beside
+pictures, gain most from it.
 
 The layout and pruning by dimension blocks are those of PDX (Kuffo et al. 2025, arXiv:2503.04422); pruning there and in
 ADSampling (Gao & Long 2023) is a matter of chance for inner products, and is not here. The scan itself is `_prune.c`.
 
-::
-
-    file   magic, n, D                            64 bytes, padded
-           mean       float32 [D]
-           axes       float32 [D, D]              columns in order of variance, turned at random inside a segment
-           scales     float32 [S, 4]              step of a code, largest rounding error, least length, unit of a length
-           norms      uint8 [S, n]                length of what follows a segment, rounded up
-           codes      int8 [S, n, 64]             S = ceil(D / 64), padded with zeros
+`pruned_file.py` says where everything lies, and makes the file.
 """
 
 from __future__ import annotations
 
 import mmap
-import os
-import struct
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from indexers.axes import ROWS_AT_ONCE, moments, principal_axes, turned_within
 from indexers.base import MISSING, Neighbors
 from indexers.errors import CorruptCollection
+from indexers.pruned_file import HEADER, LOWER, MARGIN, ROUNDING, UPPER, WIDTH, Layout, squares
 from indexers.store import VectorStore
 from indexers.threads import in_parts
 from indexers.vectors import FloatArray, IdArray
@@ -46,195 +40,14 @@ except ImportError:  # installed without a compiler; `doctor` tells
     prune = None  # type: ignore[assignment]
 
 FAMILY = "pruned"
-WIDTH = 64
-UNKNOWN = 255
-SEED = 20_25
-MAGIC = b"nestprn\x01"
-HEADER = struct.Struct("<8sQQ")
-ALIGNED = 64
 QUERIES_AT_ONCE = 64
-# Lengths are computed in float32, from at most some thousand terms: they are taken a little longer than found.
-ROUNDING = 1.0001
-# Stored vectors are of unit length but for rounding, and so no longer than this when their mean is taken off.
-CENTRED = 2.02
-# What is longer has more segments than the scan allows for.
-MOST_DIMENSIONS = 4096 * WIDTH
-
-
-def pruned_bytes(n: int, dim: int) -> int:
-    """Return how long the file of n rows × D is."""
-    return Layout(n, dim).size
+# What a query's numbers are rounded to: 16 bits beside whole codes, 8 beside halves.
+MOST, MOST_HALVES = 32_767, 127
 
 
 def is_available() -> bool:
     """Whether the compiled scan is there."""
     return prune is not None
-
-
-class Part(NamedTuple):
-    """Where an array lies in the file."""
-
-    offset: int
-    shape: tuple[int, ...]
-    dtype: str
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where everything lies in the file of n rows × D; nothing about it is read from the file."""
-
-    n: int
-    dim: int
-
-    @property
-    def segments(self) -> int:
-        """Segments S a row."""
-        return -(-self.dim // WIDTH)
-
-    @property
-    def parts(self) -> dict[str, Part]:
-        """Arrays by name."""
-        s, found, at = self.segments, {}, ALIGNED
-        shapes: tuple[tuple[str, tuple[int, ...], str], ...] = (
-            ("mean", (self.dim,), "<f4"),
-            ("axes", (self.dim, self.dim), "<f4"),
-            ("scales", (s, 4), "<f4"),
-            ("norms", (s, self.n), "u1"),
-            ("codes", (s, self.n, WIDTH), "i1"),
-        )
-        for name, shape, dtype in shapes:
-            found[name] = Part(at, shape, dtype)
-            size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-            at += -(-size // ALIGNED) * ALIGNED
-        return found
-
-    @property
-    def size(self) -> int:
-        """Bytes of the file."""
-        last = self.parts["codes"]
-        size = self.segments * self.n * WIDTH
-        return last.offset + -(-size // ALIGNED) * ALIGNED
-
-    @property
-    def header(self) -> bytes:
-        """What the file begins with."""
-        return HEADER.pack(MAGIC, self.n, self.dim)
-
-
-# -- building --------------------------------------------------------------------------------
-
-
-def write_pruned(
-    path: Path, blocks: Iterable[FloatArray], n: int, xt: FloatArray, queries: FloatArray | None = None
-) -> None:
-    """Write the index of all rows to a new file; a block at a time is held in memory.
-
-    Args:
-        path: of the file.
-        blocks: the stored vectors in order, float32 [rows, D].
-        n: rows in all blocks, ≥ 1.
-        xt: float32 [nt, D], a sample of them, nt ≥ 1, for axes and scales.
-        queries: float32 [m, D], a sample of queries that are not like the rows (texts, say), to serve them too.
-    """
-    layout = Layout(n, xt.shape[1])
-    with path.open("wb") as out:
-        out.write(layout.header)
-        out.flush()
-        # Not only made longer: on a full disk, writing to a mapping of what is not there kills the process.
-        os.posix_fallocate(out.fileno(), 0, layout.size)
-    arrays = {name: np.memmap(path, part.dtype, "r+", part.offset, part.shape) for name, part in layout.parts.items()}
-    mean = xt.mean(axis=0)
-    axes = _axes(xt, mean, queries)
-    scales = _scales(_segmented((xt - mean) @ axes, layout))
-    arrays["mean"][:], arrays["axes"][:], arrays["scales"][:] = mean, axes, scales
-    start = 0
-    for block in blocks:
-        for at in range(0, len(block), ROWS_AT_ONCE):
-            part = block[at : at + ROWS_AT_ONCE]
-            codes, norms = _encode(_segmented((part - mean) @ axes, layout), scales)
-            arrays["codes"][:, start : start + len(part)] = codes.transpose(1, 0, 2)
-            arrays["norms"][:, start : start + len(part)] = norms.T
-            start += len(part)
-    for array in arrays.values():
-        array.flush()
-
-
-def _axes(xt: FloatArray, mean: FloatArray, queries: FloatArray | None) -> FloatArray:
-    """Return orthonormal axes [D, D]: where rows vary and queries point comes first.
-
-    A bound is a product of what is left of the row and what is left of the query, so both should be little. Queries
-    are not centred: on text queries beside pictures, the one direction that separates the two kinds is most of a
-    query, and no row varies along it. (On vectors made to be like CLIP's, 60,000 × 768, a text query read 2.1 of 12
-    segments a row with the axes of the rows alone, 1.8 with the rows as queries too, 1.1 with texts.)
-    """
-    asked = [xt] if queries is None or not len(queries) else [xt, queries]
-    wanted = 2 * moments(xt, mean)
-    for one in asked:
-        wanted += moments(one) / len(asked)
-    # Turned at random inside each segment, so that no number of it needs more range than another.
-    axes = turned_within(principal_axes(wanted), WIDTH, SEED)
-    return np.ascontiguousarray(axes, dtype=np.float32)
-
-
-def _segmented(y: FloatArray, layout: Layout) -> FloatArray:
-    """Return rows [n, D] as [n, S, 64], padded with zeros."""
-    if layout.dim == layout.segments * WIDTH:
-        return y.reshape(len(y), layout.segments, WIDTH)
-    padded = np.zeros((len(y), layout.segments * WIDTH), dtype=np.float32)
-    padded[:, : layout.dim] = y
-    return padded.reshape(len(y), layout.segments, WIDTH)
-
-
-def _squares(y: FloatArray) -> FloatArray:
-    """Return the squared length of each segment, [n, S]."""
-    squares: FloatArray = np.einsum("nsw,nsw->ns", y, y)
-    return squares
-
-
-def _rest(y: FloatArray) -> FloatArray:
-    """Return the length of what follows each segment, [n, S]; 0 after the last."""
-    rest = np.zeros(y.shape[:2], dtype=np.float32)
-    rest[:, :-1] = np.sqrt(_squares(y)[:, :0:-1].cumsum(axis=1))[:, ::-1]
-    return rest
-
-
-def _rounded(y: FloatArray, steps: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return codes as float32 [n, S, 64], and the length of their error in the segments up to each, [n, S]."""
-    codes = y / steps[:, None]
-    np.rint(codes, out=codes)
-    np.clip(codes, -127, 127, out=codes)
-    errors = codes * steps[:, None]
-    np.subtract(y, errors, out=errors)
-    return codes, np.sqrt(_squares(errors).cumsum(axis=1))
-
-
-def _scales(y: FloatArray) -> FloatArray:
-    """Return what the codes and lengths of a sample [nt, S, 64] are measured in, [S, 4]."""
-    steps = np.maximum(np.abs(y).max(axis=(0, 2)) / 127, np.finfo(np.float32).tiny)
-    errors = np.max([_rounded(part, steps)[1].max(axis=0) for part in _pieces(y)], axis=0) * ROUNDING
-    rest = _rest(y)
-    low = rest.min(axis=0)
-    unit = (rest.max(axis=0) * ROUNDING - low) / (UNKNOWN - 1)
-    return np.stack([steps, errors, low, unit], axis=1).astype(np.float32)
-
-
-def _pieces(y: FloatArray) -> Iterator[FloatArray]:
-    for start in range(0, len(y), ROWS_AT_ONCE):
-        yield y[start : start + ROWS_AT_ONCE]
-
-
-def _encode(y: FloatArray, scales: FloatArray) -> tuple[NDArray[np.int8], NDArray[np.uint8]]:
-    """Return codes [n, S, 64] and norm codes [n, S]; 255 for a row unlike the sample."""
-    steps, most, low, unit = scales.T
-    codes, errors = _rounded(y, steps)
-    over = _rest(y) * np.float32(ROUNDING) - low
-    with np.errstate(divide="ignore", invalid="ignore"):
-        norms = np.where(over > 0, np.ceil(over / unit), 0)
-    norms[~(norms < UNKNOWN) | (errors * np.float32(1 + 1e-6) > most)] = UNKNOWN
-    return codes.astype(np.int8), norms.astype(np.uint8)
-
-
-# -- searching -------------------------------------------------------------------------------
 
 
 class Found(NamedTuple):
@@ -270,15 +83,14 @@ class PrunedIndex:
             file.seek(0)
             if size != self.layout.size or file.read(HEADER.size) != self.layout.header:
                 raise CorruptCollection(f"{path} is not the pruned index of {n} rows × {dim}; rebuild it")
+            (self._margin,) = MARGIN.unpack(file.read(MARGIN.size))
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         arrays = {
             name: np.frombuffer(mapped, part.dtype, int(np.prod(part.shape)), part.offset).reshape(part.shape)
             for name, part in self.layout.parts.items()
         }
-        self._mean, self._axes, self._scales = (np.array(arrays[name]) for name in ("mean", "axes", "scales"))
+        self._mean, self._turn, self._scales = (np.array(arrays[name]) for name in ("mean", "turn", "scales"))
         self._norms, self._codes = arrays["norms"], arrays["codes"]
-        # Three products of D terms are rounded on the way: base, query and score.
-        self._margin = CENTRED * 3 * dim * 2.0**-24
 
     def search(
         self,
@@ -320,24 +132,39 @@ class PrunedIndex:
         self, xq: FloatArray, k: int, floors: FloatArray, allowed: NDArray[np.uint8] | None
     ) -> list[tuple[IdArray, int]]:
         """Return, for each query, every row that can be among its k best, and the segments that were looked at."""
-        z = _segmented(xq @ self._axes, self.layout)
+        z = self.layout.segmented(xq @ self._turn)
         queries, terms = self._bounds(z)
         known = np.asarray(floors - xq @ self._mean - 2 * self._margin, dtype=np.float32)
-        n, bitmap = self.layout.n, b"" if allowed is None else allowed
-        found = prune(self._codes, self._norms, n, queries, terms, known, min(k, n), bitmap, self._level)
+        n, whole, bitmap = self.layout.n, self.layout.whole, b"" if allowed is None else allowed
+        found = prune(self._codes, self._norms, n, whole, queries, terms, known, min(k, n), bitmap, self._level)
         return [(np.frombuffer(rows, np.int64), scanned) for rows, scanned in found]
 
-    def _bounds(self, z: FloatArray) -> tuple[NDArray[np.int16], FloatArray]:
-        """Return queries as int16 [nq, S, 64], and what their dot products mean, float32 [nq, S, 3]; see `_prune.c`."""
-        steps, errors, low, unit = self._scales.T
-        each = np.maximum(np.abs(z).max(axis=2), np.finfo(np.float32).tiny) / 32_767
-        queries = np.rint(z / each[:, :, None]).astype(np.int16)
-        upto = np.sqrt(_squares(z).cumsum(axis=1)) * ROUNDING
-        rest = _rest(z) * ROUNDING
-        # A query's own rounding moves each number by half a step at most.
-        own = np.sqrt(WIDTH * np.square(each / 2, dtype=np.float64).cumsum(axis=1)) * CENTRED
-        slack = rest * low + upto * errors + own + self._margin
-        return queries, np.stack([each * steps, rest * unit, slack], axis=2).astype(np.float32)
+    def _bounds(self, z: FloatArray) -> tuple[NDArray[np.uint8], FloatArray]:
+        """Return queries as bytes [nq, S − G, 128], and terms, float32 [nq, S, 4]; `_prune.c` says what they are."""
+        whole, pairs, known = self.layout.whole, self.layout.pairs, self.layout.known
+        steps, low, unit, fine, coarse, longest = self._scales.T
+        each = np.maximum(self.layout.shared(np.abs(z).max(axis=2)), np.finfo(np.float32).tiny)
+        each[:, :whole] /= MOST
+        each[:, whole:] /= MOST_HALVES
+        rounded = np.rint(z / each[:, :, None])
+        queries = np.concatenate(
+            [
+                rounded[:, :whole].astype("<i2").view(np.uint8),
+                rounded[:, whole:].astype(np.int8).view(np.uint8).reshape(len(z), pairs, 2 * WIDTH),
+            ],
+            axis=1,
+        )
+        scale = each * steps
+        firsts = slice(whole, None, 2)
+        # A code is its halves: 16 · upper + lower − 128. Lines of halves are of whole pairs.
+        sums = scale[:, firsts] * rounded[:, whole:].reshape(len(z), pairs, 2 * WIDTH).sum(axis=2)
+        a = np.concatenate([scale[:, :whole], 16 * scale[:, firsts], scale[:, firsts]], axis=1)
+        d = np.concatenate([np.zeros((len(z), whole), np.float32), -UPPER * sums, -LOWER * sums], axis=1)
+        length, off = squares(z), squares(z - rounded * each[:, :, None])
+        rest, at_fine, at_coarse = (np.sqrt(length @ one.T) for one in (known.unseen, known.fine, known.coarse))
+        own = np.sqrt(off @ (1 - known.unseen).T) * longest
+        c = (rest * low + at_fine * fine + at_coarse * coarse + own) * ROUNDING + self._margin
+        return queries, np.stack([a, rest * ROUNDING * unit, c, d], axis=2).astype(np.float32)
 
 
 def _best(store: VectorStore, q: FloatArray, rows: IdArray, k: int) -> tuple[FloatArray, IdArray]:

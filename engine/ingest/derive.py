@@ -29,7 +29,8 @@ from indexers.build import BuildDevice, build, training_sample
 from indexers.errors import CommitConflict, CorruptCollection
 from indexers.files import write_index
 from indexers.memory import index_bytes, memory_left, pruned_build_bytes, require_memory, shown_bytes
-from indexers.pruned import MOST_DIMENSIONS, is_available, pruned_bytes, write_pruned
+from indexers.pruned import is_available
+from indexers.pruned_file import MOST_DIMENSIONS, pruned_bytes, write_pruned
 from indexers.registry import default_specs, resolve, resolve_all
 from indexers.store import Blocks, VectorStore, check_dtype
 from indexers.vectors import FloatArray

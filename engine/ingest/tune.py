@@ -96,7 +96,8 @@ def tune_space(
                 f"{root} has {searcher.live} items: below {FEWEST_ROWS} an exact scan is fast, and nothing is tuned"
             )
         texts = _texts(snapshot, space, load)
-        chosen, fresh = _split(_sets(searcher, texts, own))
+        sets = _sets(searcher, texts, own)
+        chosen, fresh = _split(sets)
         judge, validated = (make_judge(part, options.k, _exactly(searcher)) for part in (chosen, fresh))
         listener.say("queries: " + ", ".join(f"{len(one.xq)} {name}" for name, one in chosen.items()))
         # What is validated with must not have shaped the index either.
@@ -104,7 +105,7 @@ def tune_space(
         shifted = np.concatenate(seen) if seen else None
         found = tune(searcher, wish, judge, validated, shifted, listener.say)
         with writing(root):
-            pruned = _pruned_for(snapshot, space, searcher, shifted, chosen, listener)
+            pruned = _pruned_for(snapshot, space, searcher, sets, listener)
             change, tuning = _stored(snapshot, space, searcher, options, found, validated, pruned)
             return commit(root, change, operation="tune"), tuning
 
@@ -182,19 +183,18 @@ def _split(sets: Mapping[str, Queries]) -> tuple[dict[str, Queries], dict[str, Q
 
 
 def _pruned_for(
-    snapshot: Snapshot,
-    space: str,
-    searcher: Searcher,
-    shifted: FloatArray | None,
-    chosen: Mapping[str, Queries],
-    listener: Listener,
+    snapshot: Snapshot, space: str, searcher: Searcher, sets: Mapping[str, Queries], listener: Listener
 ) -> Covering | None:
-    """Write the index for exact search anew where somebody said what is searched for; its axes serve that then."""
+    """Write the index for exact search anew where somebody said what is searched for; it serves that faster then.
+
+    Its answers are exact whatever it is made for: all queries that are not items shape it, the fresh ones too.
+    """
     pruned = snapshot.manifest.space(space).pruned
-    if pruned is None or searcher.pruned is None or OWN not in chosen:
+    if pruned is None or searcher.pruned is None or OWN not in sets:
         return pruned
     listener.say("building the index for exact search for these queries")
-    file = save_pruned(snapshot, space, searcher.store, shifted)
+    asked = np.concatenate([one.xq for name, one in sets.items() if name != ITEMS])
+    file = save_pruned(snapshot, space, searcher.store, asked)
     return changes.cover(snapshot.manifest, file, searcher.indexed_shards)
 
 

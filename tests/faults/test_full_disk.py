@@ -124,7 +124,7 @@ from pathlib import Path
 
 import numpy as np
 
-from indexers.pruned import pruned_bytes, write_pruned
+from indexers.pruned_file import pruned_bytes, write_pruned
 
 folder = Path(sys.argv[1])
 xb = np.eye(64, dtype=np.float32)[np.arange(20_000) % 64]

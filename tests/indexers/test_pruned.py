@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from indexers.base import MISSING, Neighbors, positions_mask
 from indexers.errors import CorruptCollection
 from indexers.exact import exact_search
-from indexers.pruned import WIDTH, Found, Layout, PrunedIndex, is_available, write_pruned
+from indexers.pruned import Found, PrunedIndex, is_available
+from indexers.pruned_file import WIDTH, Layout, write_pruned
 from indexers.store import Blocks, VectorStore
 from indexers.vectors import FloatArray
 from tests.conftest import structured, unit
@@ -21,14 +22,14 @@ from tests.conftest import structured, unit
 pytestmark = pytest.mark.skipif(not is_available(), reason="nestvec was installed without a C compiler")
 prune = pytest.importorskip("indexers._prune").prune
 
-S, N = 2, 10
+S, WHOLE, N = 6, 2, 10
 
 
 def arguments(level: int = 0) -> list[object]:
     """Arguments of the compiled scan that fit together."""
-    codes, norms = np.zeros((S, N, WIDTH), np.int8), np.zeros((S, N), np.uint8)
-    queries, terms = np.zeros((1, S, WIDTH), np.int16), np.zeros((1, S, 3), np.float32)
-    return [codes, norms, N, queries, terms, np.zeros(1, np.float32), 3, b"", level]
+    codes, norms = np.zeros((S, N, WIDTH), np.int8), np.zeros((S - (S - WHOLE) // 2, N), np.uint8)
+    queries, terms = np.zeros((1, (S + WHOLE) // 2, 2 * WIDTH), np.uint8), np.zeros((1, S, 4), np.float32)
+    return [codes, norms, N, WHOLE, queries, terms, np.zeros(1, np.float32), 3, b"", level]
 
 
 def has(level: int) -> bool:
@@ -81,7 +82,7 @@ def test_answers_are_those_of_a_scan(tmp_path: Path, dim: int, dtype: type) -> N
 
 
 @pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("n", [1, 15, 33, 2049, 4999])
+@pytest.mark.parametrize("n", [1, 15, 33, 4097, 5999])
 def test_all_instructions_find_the_answers(tmp_path: Path, n: int, level: int) -> None:
     """Whole groups of rows and single ones; blocks that are read whole, and those that are not."""
     data = structured(max(n, 20), 200, seed=7)
@@ -114,7 +115,7 @@ def test_unknown_instructions_are_refused() -> None:
         prune(*arguments(3))
 
 
-@pytest.mark.parametrize("n", [1, 2, 7, 2047, 2048, 2049, 5000])
+@pytest.mark.parametrize("n", [1, 2, 7, 2048, 4095, 4096, 4097, 5000])
 def test_any_number_of_rows(tmp_path: Path, n: int) -> None:
     data = structured(max(n, 20), 40, seed=n)
     xb = data.xb[:n]
@@ -209,21 +210,69 @@ def test_structure_saves_bytes_and_the_rest_is_never_more_than_the_codes(tmp_pat
     assert (found.bytes_read <= 2500 * (6 * (WIDTH + 1) + 4 * 384)).all()
 
 
+def test_what_is_asked_decides_what_is_read_first(tmp_path: Path) -> None:
+    """Queries beside the rows read less from an index that knows some like them; no answer changes."""
+    data = structured(20_000, 384, seed=6, nq=1020)
+    known, asked = data.xt[:1000], data.xt[1000:]
+    floors = exact_search(data.xb, asked, 10).scores[:, -1] - np.float32(1e-3)
+    read = []
+    for queries in (None, known):
+        index, store = opened(tmp_path, data.xb, queries=queries)
+        found = index.search(store, asked, 10, floors=floors)
+        assert_exact(found, data.xb, asked, 10)
+        read.append(found.bytes_read.mean())
+    assert read[1] < 0.9 * read[0]
+
+
 # -- the file ----------------------------------------------------------------------------------
 
 
 def test_the_layout_of_the_file(tmp_path: Path) -> None:
     """What a later version must still find where it is."""
-    parts = Layout(1000, 100).parts
-    assert {name: part.offset for name, part in parts.items()} == {
+    one = Layout(1000, 300)
+    assert (one.whole, one.pairs, one.segments, one.groups) == (2, 2, 6, (0, 64, 128, 256))
+    assert {name: part.offset for name, part in one.parts.items()} == {
         "mean": 64,
-        "axes": 512,
-        "scales": 40_512,
-        "norms": 40_576,
-        "codes": 42_624,
+        "turn": 1_280,
+        "scales": 361_280,
+        "norms": 361_472,
+        "codes": 365_504,
     }
-    assert Layout(1000, 100).size == 42_624 + 2 * 1000 * 64
-    assert Layout(1000, 100).header == b"nestprn\x01" + struct.pack("<QQ", 1000, 100)
+    assert one.size == 365_504 + 6 * 1000 * 64
+    assert one.header == b"nestprn\x02" + struct.pack("<QQ", 1000, 300)
+
+
+@pytest.mark.parametrize(
+    ("dim", "whole", "pairs"), [(1, 1, 0), (64, 1, 0), (65, 2, 0), (128, 2, 0), (129, 2, 1), (768, 2, 5)]
+)
+def test_no_line_has_nothing_in_it(dim: int, whole: int, pairs: int) -> None:
+    one = Layout(10, dim)
+    assert (one.whole, one.pairs) == (whole, pairs)
+    known = one.known
+    np.testing.assert_array_equal(known.fine + known.coarse + known.unseen, 1)
+    assert known.fine[-1].all()
+    assert one.groups[-1] < dim <= one.segments * WIDTH
+
+
+def test_halves_lie_where_the_format_says(tmp_path: Path) -> None:
+    """Every code of a row, put together from its lines, is what the row is when it is turned."""
+    data = structured(300, 300, seed=9)
+    index, _ = opened(tmp_path, data.xb)
+    parts = Layout(300, 300).parts
+    raw = (tmp_path / "x.pruned").read_bytes()
+    found = {
+        name: np.frombuffer(raw, part.dtype, int(np.prod(part.shape)), part.offset).reshape(part.shape)
+        for name, part in parts.items()
+    }
+    lines = found["codes"][2:].view(np.uint8).astype(int)  # upper halves of two pairs, then lower ones
+    upper, lower = (np.concatenate([one & 15, one >> 4], axis=2) for one in (lines[:2], lines[2:]))
+    halves = (16 * upper + lower - 128).transpose(1, 0, 2).reshape(300, 256)
+    codes = np.concatenate([found["codes"][0], found["codes"][1], halves], axis=1)
+    steps = np.repeat(found["scales"][:, 0], WIDTH)
+    turned = (data.xb - found["mean"]) @ np.linalg.inv(found["turn"].astype(np.float64)).T
+    assert np.abs((codes * steps)[:, :300] - turned).max() < 0.51 * steps.max()
+    assert not codes[:, 300:].any()
+    assert index.layout.known.unseen[3].sum() == 0
 
 
 def test_two_builds_give_the_same_bytes(tmp_path: Path) -> None:
@@ -261,17 +310,20 @@ def test_the_scan_lists_rows_in_order() -> None:
     assert scanned == S * N
 
 
-@pytest.mark.parametrize("at", [0, 1, 3, 4, 5, 7])
+@pytest.mark.parametrize("at", [0, 1, 4, 5, 6, 8])
 @pytest.mark.parametrize("by", [-1, 1])
 def test_the_scan_refuses_sizes_that_do_not_fit(at: int, by: int) -> None:
     wrong = arguments()
-    raw = np.frombuffer(np.asarray(wrong[at]).tobytes() if at != 7 else b"\0\0", np.uint8)
+    raw = np.frombuffer(np.asarray(wrong[at]).tobytes() if at != 8 else b"\0\0", np.uint8)
     wrong[at] = raw[:by].tobytes() if by < 0 else raw.tobytes() + b"\0"
     with pytest.raises(ValueError, match="do not fit together"):
         prune(*wrong)
 
 
-@pytest.mark.parametrize(("at", "value"), [(2, 0), (2, -1), (2, 2**62), (6, 0), (6, -5), (6, N + 1), (6, 2**62)])
+@pytest.mark.parametrize(
+    ("at", "value"),
+    [(2, 0), (2, -1), (2, 2**62), (3, 0), (3, -2), (3, 3), (3, 8), (7, 0), (7, -5), (7, N + 1), (7, 2**62)],
+)
 def test_the_scan_refuses_numbers_that_cannot_be(at: int, value: int) -> None:
     wrong = arguments()
     wrong[at] = value
