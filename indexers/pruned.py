@@ -91,6 +91,8 @@ class PrunedIndex:
         }
         self._mean, self._turn, self._scales = (np.array(arrays[name]) for name in ("mean", "turn", "scales"))
         self._norms, self._codes = arrays["norms"], arrays["codes"]
+        if not all(np.isfinite(one).all() for one in (self._mean, self._turn, self._scales, self._margin)):
+            raise CorruptCollection(f"{path} has numbers that are not finite; rebuild it")
 
     def search(
         self,
@@ -131,7 +133,7 @@ class PrunedIndex:
     def _candidates(
         self, xq: FloatArray, k: int, floors: FloatArray, allowed: NDArray[np.uint8] | None
     ) -> list[tuple[IdArray, int]]:
-        """Return, for each query, every row that can be among its k best, and the segments that were looked at."""
+        """Return, for each query, every row that can be among its k best, and the lines that were looked at."""
         z = self.layout.segmented(xq @ self._turn)
         queries, terms = self._bounds(z)
         known = np.asarray(floors - xq @ self._mean - 2 * self._margin, dtype=np.float32)
@@ -162,7 +164,8 @@ class PrunedIndex:
         d = np.concatenate([np.zeros((len(z), whole), np.float32), -UPPER * sums, -LOWER * sums], axis=1)
         length, off = squares(z), squares(z - rounded * each[:, :, None])
         rest, at_fine, at_coarse = (np.sqrt(length @ one.T) for one in (known.unseen, known.fine, known.coarse))
-        own = np.sqrt(off @ (1 - known.unseen).T) * longest
+        # q·x − q'·x' = q·(x − x') + (q − q')·x' where ' is rounded; and x' is no longer than x and its error.
+        own = np.sqrt(off @ (1 - known.unseen).T) * (longest + fine + coarse)
         c = (rest * low + at_fine * fine + at_coarse * coarse + own) * ROUNDING + self._margin
         return queries, np.stack([a, rest * ROUNDING * unit, c, d], axis=2).astype(np.float32)
 

@@ -265,6 +265,7 @@ def _coded(y: FloatArray, steps: FloatArray, layout: Layout) -> Codes:
     np.clip(codes, -127, 127, out=codes)
     off = squares(y - codes * steps[:, None]) @ known.fine.T
     upper: FloatArray = np.float32(16) * np.floor((codes + 128) / 16) - np.float32(UPPER)
+    upper.reshape(len(y), -1)[:, layout.dim :] = 0  # no query has numbers there
     off_halves = squares(y - upper * steps[:, None]) @ known.coarse.T
     own = squares(y)
     seen = np.stack([off, off_halves, own @ (1 - known.unseen).T], axis=2)
@@ -274,12 +275,13 @@ def _coded(y: FloatArray, steps: FloatArray, layout: Layout) -> Codes:
 def _scales(y: FloatArray, layout: Layout) -> FloatArray:
     """Return what the codes and lengths of a sample [nt, S, 64] are measured in, [S, 6]."""
     steps = np.maximum(layout.shared(np.abs(y).max(axis=(0, 2))) / 127, LEAST_STEP)
-    parts = [_coded(part, steps, layout) for part in _pieces(y)]
-    most = np.max([part.seen.max(axis=0) for part in parts], axis=0) * ROUNDING
-    low = np.min([part.rest.min(axis=0) for part in parts], axis=0)
-    high = np.max([part.rest.max(axis=0) for part in parts], axis=0)
-    unit = (high * ROUNDING - low) / (UNKNOWN - 1)
-    return np.column_stack([steps, low, unit, most]).astype(np.float32)
+    coded = (_coded(part, steps, layout) for part in _pieces(y))
+    low, high, most = zip(
+        *((one.rest.min(axis=0), one.rest.max(axis=0), one.seen.max(axis=0)) for one in coded), strict=True
+    )
+    least = np.min(low, axis=0)
+    unit = (np.max(high, axis=0) * ROUNDING - least) / (UNKNOWN - 1)
+    return np.column_stack([steps, least, unit, np.max(most, axis=0) * ROUNDING]).astype(np.float32)
 
 
 def _pieces(y: FloatArray) -> Iterator[FloatArray]:
