@@ -99,7 +99,8 @@ typedef struct {
 
 static int can_win(const Line *line, float score, uint8_t norm)
 {
-    return (score + line->terms.b * (float)norm >= line->needed) | (norm == UNKNOWN);
+    /* What is no number drops no row. */
+    return !(score + line->terms.b * (float)norm < line->needed) | (norm == UNKNOWN);
 }
 
 typedef int32_t (*Dot)(const int8_t *codes, const int8_t *q, int halves);
@@ -151,7 +152,7 @@ static ALWAYS_INLINE __m256i products_256(const int8_t *codes, const int8_t *q, 
 {
     __m256i sum = _mm256_setzero_si256();
     if (halves) {
-        /* Four products of at most 15 * 127 are added in 16 bits. */
+        /* Eight products of at most 15 * 127 are added in 16 bits. */
         for (int j = 0; j < WIDTH; j += 32) {
             const __m256i four_bits = _mm256_set1_epi8(15);
             __m256i x = _mm256_loadu_si256((const __m256i *)(codes + j));
@@ -201,7 +202,7 @@ static ALWAYS_INLINE void pass_all_256_of(const Line *line, int64_t groups, floa
         __m256i norm = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(line->norms + at)));
         __m256 most = _mm256_add_ps(score, _mm256_mul_ps(b, _mm256_cvtepi32_ps(norm)));
         __m256 unknown = _mm256_castsi256_ps(_mm256_cmpeq_epi32(norm, _mm256_set1_epi32(UNKNOWN)));
-        int kept = _mm256_movemask_ps(_mm256_or_ps(_mm256_cmp_ps(most, needed, _CMP_GE_OQ), unknown));
+        int kept = _mm256_movemask_ps(_mm256_or_ps(_mm256_cmp_ps(most, needed, _CMP_NLT_UQ), unknown));
         alive[at / GROUP] &= (uint16_t)(at % GROUP ? kept << 8 | 0xff : kept | 0xff00);
     }
 }
@@ -279,7 +280,7 @@ static ALWAYS_INLINE void pass_all_512_of(const Line *line, int64_t groups, floa
         _mm512_storeu_ps(scores + at, score);
         __m512i norm = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(line->norms + at)));
         __m512 most = _mm512_add_ps(score, _mm512_mul_ps(b, _mm512_cvtepi32_ps(norm)));
-        alive[group] &= _mm512_cmp_ps_mask(most, needed, _CMP_GE_OQ) |
+        alive[group] &= _mm512_cmp_ps_mask(most, needed, _CMP_NLT_UQ) |
                         _mm512_cmpeq_epi32_mask(norm, _mm512_set1_epi32(UNKNOWN));
     }
 }
@@ -397,6 +398,8 @@ static void raise_threshold(Search *one, float lower, int64_t k)
 {
     float *heap = one->heap;
     int64_t at;
+    if (isnan(lower))
+        return;
     if (one->filled < k) {
         at = one->filled++;
         while (at > 0 && heap[(at - 1) / 2] > lower) {
@@ -428,7 +431,7 @@ static int tidy(Search *one, int64_t wanted)
 {
     int64_t count = 0;
     for (int64_t i = 0; i < one->count; i++) {
-        if (one->upper[i] >= one->threshold) {
+        if (!(one->upper[i] < one->threshold)) {
             one->rows[count] = one->rows[i];
             one->upper[count++] = one->upper[i];
         }

@@ -48,8 +48,8 @@ def balanced(
     left, right = np.linalg.cholesky(queries), np.linalg.cholesky(rows)
     middle = left.T @ right
     values, vectors = np.linalg.eigh(middle @ middle.T)
-    values, vectors = values[::-1], vectors[:, ::-1]
-    # middle = U S Vᵀ has these U and S; B = right V S^(-1/2), and right V = right middleᵀ U S⁻¹.
+    values, vectors = np.maximum(values[::-1], np.finfo(np.float64).tiny), vectors[:, ::-1]
+    # middle = U S Vᵀ, these are S² and U; B = right V S^(-1/2), and right V = right middleᵀ U S⁻¹.
     return left @ vectors / values**0.25, right @ (middle.T @ vectors) / values**0.75
 
 

@@ -1,8 +1,8 @@
 """`pruned@D`: an index that is exact, and reads only what can still win.
 
 Every vector is centred, turned so that its leading numbers say most, and kept as 8-bit codes. They lie in lines, one
-line of the cache a row: the first two have 64 numbers each, all others the upper halves of 128 codes, and after those
-come the lower halves. A query scans the first line of every row. What the rest can add to a score is bounded by the
+line of the cache a row: the first two have 64 numbers each, then come the upper halves of 128 codes a line, and after
+those the lower halves. A query scans the first line of every row. What the rest can add to a score is bounded by the
 product of two lengths (Cauchy–Schwarz), what rounding can add by others; rows whose bound falls short of the k-th best
 so far are dropped, and their later lines are never read. What is left is scored from the stored vectors. So the answer
 is that of a scan of everything, at a fraction of its bytes, whatever the data: only the speed depends on them.
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from indexers.base import MISSING, Neighbors
 from indexers.errors import CorruptCollection
-from indexers.pruned_file import HEADER, LOWER, MARGIN, ROUNDING, UPPER, WIDTH, Layout, squares
+from indexers.pruned_file import HEADER, LEAST_STEP, LOWER, MARGIN, ROUNDING, UPPER, WIDTH, Layout, squares
 from indexers.store import VectorStore
 from indexers.threads import in_parts
 from indexers.vectors import FloatArray, IdArray
@@ -145,13 +145,13 @@ class PrunedIndex:
         """Return queries as bytes [nq, S − G, 128], and terms, float32 [nq, S, 4]; `_prune.c` says what they are."""
         whole, pairs, known = self.layout.whole, self.layout.pairs, self.layout.known
         steps, low, unit, fine, coarse, longest = self._scales.T
-        each = np.maximum(self.layout.shared(np.abs(z).max(axis=2)), np.finfo(np.float32).tiny)
+        each = np.maximum(self.layout.shared(np.abs(z).max(axis=2)), LEAST_STEP)
         each[:, :whole] /= MOST
         each[:, whole:] /= MOST_HALVES
         rounded = np.rint(z / each[:, :, None])
         queries = np.concatenate(
             [
-                rounded[:, :whole].astype("<i2").view(np.uint8),
+                rounded[:, :whole].astype(np.int16).view(np.uint8),
                 rounded[:, whole:].astype(np.int8).view(np.uint8).reshape(len(z), pairs, 2 * WIDTH),
             ],
             axis=1,

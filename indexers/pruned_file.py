@@ -8,7 +8,7 @@
            scales     float32 [S, 6]              step of a segment's codes; of a line, least length of what follows and
                                                   its unit; the most of three lengths in what is seen after it: rounding
                                                   errors of whole codes, and of upper halves alone, and the row itself
-           norms      uint8 [S − G, n]            length of what follows a line, rounded up; after lower halves nothing
+           norms      uint8 [S − G, n]            length of what follows a line, 255 if unknown, as after lower halves
            codes      int8 [S, n, 64]             S segments of 64 numbers, padded with zeros, and as many lines: of
                                                   whole codes, of G pairs of segments upper halves, then lower halves
 
@@ -200,6 +200,8 @@ def write_pruned(
             arrays["codes"][:, start : start + len(part)] = codes.transpose(1, 0, 2)
             arrays["norms"][:, start : start + len(part)] = norms.T
             start += len(part)
+    if start != n:
+        raise ValueError(f"expected {n} rows, found {start}")
     for array in arrays.values():
         array.flush()
 
@@ -235,9 +237,9 @@ def _turn(xt: FloatArray, mean: FloatArray, queries: FloatArray | None, layout: 
         turned_within(one, layout.groups, SEED).astype(np.float32)
         for one in balanced(moments(xt, mean) + little, asked + little)
     )
-    # Base, query, score and the lines of halves are sums of some D products each; and the two maps are rounded.
+    # Rows, queries, what was taken off both, scores and lines are sums of some D products each; the maps are rounded.
     stretch = float(np.linalg.norm(a, 2)) * float(np.linalg.norm(b, 2))
-    rounded = 4 * min(dim, ROUNDINGS * dim**0.5) * 2.0**-24 * stretch
+    rounded = 5 * min(dim, ROUNDINGS * dim**0.5) * 2.0**-24 * stretch
     unequal = float(np.linalg.norm(b.astype(np.float64) @ a.T.astype(np.float64) - np.eye(dim)))
     return Turn(np.ascontiguousarray(a), np.ascontiguousarray(b), CENTRED * (rounded + unequal))
 

@@ -133,7 +133,7 @@ def derived(
         file = _write_index(snapshot, space, spec, store, options)
         indexes.append(IndexEntry(changes.cover(manifest, file, shards), str(spec)))
     pruned = None
-    if options.prune_from <= len(store) and store.dim <= MOST_DIMENSIONS and _has_room(store, listener):
+    if options.prune_from <= len(store) and store.dim <= MOST_DIMENSIONS and has_room(store, listener):
         listener.say("building the index for exact search")
         pruned = changes.cover(manifest, save_pruned(snapshot, space, store, options.texts), shards)
     made = partial(
@@ -278,8 +278,8 @@ def _sampled(store: VectorStore) -> int:
     return min(len(store), PRUNED_SAMPLE, PRUNED_SAMPLE_BYTES // (4 * store.dim))
 
 
-def _has_room(store: VectorStore, listener: Listener) -> bool:
-    """Whether the index for exact search can be built here; searches are exact without it, and slower."""
+def has_room(store: VectorStore, listener: Listener) -> bool:
+    """Whether the index for exact search can be built here; searches are exact without it. Tells why not."""
     left, needed = memory_left(), pruned_build_bytes(_sampled(store), store.dim)
     if left is not None and needed > left.bytes:
         told = f"it needs {shown_bytes(needed)} of memory, and {shown_bytes(left.bytes)} are left ({left.why})"

@@ -18,7 +18,7 @@ from engine.collection.snapshot import Snapshot
 from engine.collection.tuned import BATCH, LATENCIES, CurvePoint, PlanEntry, Tuning
 from engine.encoders.base import Encoder
 from engine.ingest import run
-from engine.ingest.derive import save_index, save_pruned, tail_rows
+from engine.ingest.derive import has_room, save_index, save_pruned, tail_rows
 from engine.ingest.prompts import text_sample
 from engine.ingest.report import Listener
 from engine.retrieval.calibrate import ITEMS
@@ -190,7 +190,7 @@ def _pruned_for(
     Its answers are exact whatever it is made for: all queries that are not items shape it, the fresh ones too.
     """
     pruned = snapshot.manifest.space(space).pruned
-    if pruned is None or searcher.pruned is None or OWN not in sets:
+    if pruned is None or searcher.pruned is None or OWN not in sets or not has_room(searcher.store, listener):
         return pruned
     listener.say("building the index for exact search for these queries")
     asked = np.concatenate([one.xq for name, one in sets.items() if name != ITEMS])
