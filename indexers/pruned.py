@@ -165,7 +165,7 @@ class PrunedIndex:
         length, off = squares(z), squares(z - rounded * each[:, :, None])
         rest, at_fine, at_coarse = (np.sqrt(length @ one.T) for one in (known.unseen, known.fine, known.coarse))
         # q·x − q'·x' = q·(x − x') + (q − q')·x' where ' is rounded; and x' is no longer than x and its error.
-        own = np.sqrt(off @ (1 - known.unseen).T) * (longest + fine + coarse)
+        own = np.sqrt(off @ known.seen.T) * (longest + fine + coarse)
         c = (rest * low + at_fine * fine + at_coarse * coarse + own) * ROUNDING + self._margin
         return queries, np.stack([a, rest * ROUNDING * unit, c, d], axis=2).astype(np.float32)
 

@@ -74,11 +74,13 @@ class Known(NamedTuple):
     Attributes:
         fine: whole codes.
         coarse: upper halves alone.
+        seen: either.
         unseen: nothing.
     """
 
     fine: FloatArray
     coarse: FloatArray
+    seen: FloatArray
     unseen: FloatArray
 
 
@@ -117,7 +119,7 @@ class Layout:
         is_whole, pair = segment < self.whole, (segment - self.whole) // 2
         seen = np.where(is_whole, line >= segment, line - self.whole >= pair)
         fine = np.where(is_whole, seen, line - self.whole - self.pairs >= pair)
-        return Known(*(np.asarray(one, dtype=np.float32) for one in (fine, seen & ~fine, ~seen)))
+        return Known(*(np.asarray(one, dtype=np.float32) for one in (fine, seen & ~fine, seen, ~seen)))
 
     @property
     def parts(self) -> dict[str, Part]:
@@ -270,7 +272,7 @@ def _coded(y: FloatArray, steps: FloatArray, layout: Layout) -> Codes:
     upper.reshape(len(y), -1)[:, layout.dim :] = 0  # no query has numbers there
     off_halves = squares(y - upper * steps[:, None]) @ known.coarse.T
     own = squares(y)
-    seen = np.stack([off, off_halves, own @ (1 - known.unseen).T], axis=2)
+    seen = np.stack([off, off_halves, own @ known.seen.T], axis=2)
     return Codes(codes, np.sqrt(own @ known.unseen.T), np.sqrt(seen))
 
 

@@ -101,9 +101,7 @@ def tune_space(
         judge, validated = (make_judge(part, options.k, _exactly(searcher)) for part in (chosen, fresh))
         listener.say("queries: " + ", ".join(f"{len(one.xq)} {name}" for name, one in chosen.items()))
         # What is validated with must not have shaped the index either.
-        seen = [one.xq for name, one in chosen.items() if name != ITEMS]
-        shifted = np.concatenate(seen) if seen else None
-        found = tune(searcher, wish, judge, validated, shifted, listener.say)
+        found = tune(searcher, wish, judge, validated, _shifted(chosen), listener.say)
         with writing(root):
             pruned = _pruned_for(snapshot, space, searcher, sets, listener)
             change, tuning = _stored(snapshot, space, searcher, options, found, validated, pruned)
@@ -179,6 +177,12 @@ def _split(sets: Mapping[str, Queries]) -> tuple[dict[str, Queries], dict[str, Q
     return chosen, fresh
 
 
+def _shifted(sets: Mapping[str, Queries]) -> FloatArray | None:
+    """Return all queries that are not items, float32 [m, D]; None where there are none."""
+    found = [one.xq for name, one in sets.items() if name != ITEMS]
+    return np.concatenate(found) if found else None
+
+
 # -- storing ---------------------------------------------------------------------------------
 
 
@@ -193,8 +197,7 @@ def _pruned_for(
     if pruned is None or searcher.pruned is None or OWN not in sets or not has_room(searcher.store, listener):
         return pruned
     listener.say("building the index for exact search for these queries")
-    asked = np.concatenate([one.xq for name, one in sets.items() if name != ITEMS])
-    file = save_pruned(snapshot, space, searcher.store, asked)
+    file = save_pruned(snapshot, space, searcher.store, _shifted(sets))
     return changes.cover(snapshot.manifest, file, searcher.indexed_shards)
 
 
