@@ -1,11 +1,11 @@
-"""Turns records into figures: medians over rounds, of each system's winner for each target."""
+"""Turns records into figures: medians over rounds, of each system's winner for each target; reads and writes them."""
 
 from __future__ import annotations
 
 import json
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -46,36 +46,12 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """All that is known of one data set.
+class Figures:
+    """The figures of one data set."""
 
-    Attributes:
-        machine: what machine.json says: data, rows, dim, kinds, threads, cpu.
-    """
-
-    machine: Mapping[str, object]
-    book: Book
+    name: str
+    rows: int
     figures: tuple[Figure, ...]
-
-    @property
-    def name(self) -> str:
-        """The data."""
-        return str(self.machine["data"])
-
-    @property
-    def rows(self) -> int:
-        """Vectors."""
-        return int(str(self.machine["rows"]))
-
-    @property
-    def kinds(self) -> list[str]:
-        """Kinds of query."""
-        return list(self.machine["kinds"])  # type: ignore[call-overload]
-
-    @property
-    def systems(self) -> list[str]:
-        """Systems that were tried, in the order they were."""
-        return list(dict.fromkeys(one.system for one in self.book.all(Trial)))
 
     def value(
         self, system: str, target: float, mode: str, metric: str, *, kind: str = ALL, mapped: bool = False
@@ -95,16 +71,59 @@ class Measured:
         return None
 
 
+@dataclass(frozen=True)
+class Measured(Figures):
+    """A data set with the records its figures come from.
+
+    Attributes:
+        machine: what machine.json says: data, rows, dim, kinds, threads, cpu.
+    """
+
+    machine: Mapping[str, object]
+    book: Book
+
+    @property
+    def kinds(self) -> list[str]:
+        """Kinds of query."""
+        return list(self.machine["kinds"])  # type: ignore[call-overload]
+
+    @property
+    def systems(self) -> list[str]:
+        """Systems that were tried, in the order they were."""
+        return list(dict.fromkeys(one.system for one in self.book.all(Trial)))
+
+
 def read_all(folder: Path) -> list[Measured]:
     """Read the results of every data set below a folder, by name and rows."""
     found = [_read(path.parent) for path in sorted(folder.glob("*/machine.json"))]
     return sorted(found, key=lambda one: (one.name, one.rows))
 
 
+def read_figures(path: Path) -> list[Figures]:
+    """Read what `write_figures` wrote, by name and rows; nothing where there is no file."""
+    import pyarrow.parquet as pq
+
+    rows = [Figure(**row) for row in pq.read_table(path).to_pylist()] if path.exists() else []
+    keys = sorted({(one.data, one.rows) for one in rows})
+    return [Figures(*key, tuple(one for one in rows if (one.data, one.rows) == key)) for key in keys]
+
+
+def write_figures(path: Path, everything: Sequence[Figures]) -> None:
+    """Write figures as a Parquet file, a row each."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kinds = {"str": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
+    schema = pa.schema([(one.name, kinds[str(one.type)]) for one in fields(Figure)])
+    rows = [asdict(figure) for one in everything for figure in one.figures]
+    pq.write_table(pa.Table.from_pylist(rows, schema), path)
+
+
 def _read(folder: Path) -> Measured:
     machine = json.loads((folder / "machine.json").read_text())
     book = Book(folder / "records.jsonl")
-    return Measured(machine, book, tuple(_figures(machine, book)))
+    figures = tuple(_figures(machine, book))
+    return Measured(str(machine["data"]), int(str(machine["rows"])), figures, machine, book)
 
 
 def _figures(machine: Mapping[str, object], book: Book) -> Iterator[Figure]:

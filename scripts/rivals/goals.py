@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rivals.choice import TARGETS, choose, cost, of_winners, winners
-from rivals.figures import Measured
+from rivals.figures import Figure, Figures, Measured
 from rivals.records import BATCH, SINGLE, Built, Floor, Trial, key_of
 from rivals.systems import OURS, SYSTEMS
 
 GRAPHS = ("faiss-hnsw", "hnswlib", "usearch-f32", "usearch-f16", "usearch-i8")
 FULL_GRAPHS = ("faiss-hnsw", "hnswlib")
 STRINGS = ("faiss-factory",)
+METRIC = "times better"  # what ratios are called among the figures; their kind is the title of a goal
 BYTES = 1.02  # so many times our bytes are equal bytes
 
 
@@ -120,21 +121,38 @@ that is not the fastest of all); where none of them finds enough, it says so.
 """
 
 
-def glance(everything: Sequence[Measured], table: Callable[..., list[str]]) -> list[str]:
+def reached(measured: Measured) -> list[Figure]:
+    """Return the ratios of a data set as figures, to be kept beside the others."""
+    own = {one.target: one for one in measured.figures if one.system == OURS and one.mode == BATCH}
+    found = []
+    for target, like in own.items():
+        for goal in GOALS:
+            value = goal.ratio(measured, target)
+            if value is not None:
+                found.append(replace(like, kind=goal.title, metric=METRIC, value=value))
+    return found
+
+
+def glance(everything: Sequence[Figures], table: Callable[..., list[str]]) -> list[str]:
     """Return the lines of the table that begins the page.
 
     Args:
-        everything: the data sets.
+        everything: the data sets, with what is `reached`.
         table: writes a Markdown table of a header and rows.
     """
     header = ["data", "recall@10", *(f"{one.title} (≥ {one.least:g})" for one in GOALS)]
     rows = []
-    for measured in everything:
+    for one in everything:
         for target in TARGETS:
-            cells = [_cell(one, one.ratio(measured, target)) for one in GOALS]
+            cells = [_cell(goal, one.value(OURS, target, BATCH, METRIC, kind=goal.title)) for goal in GOALS]
             if any(cells):
-                rows.append([f"{measured.name}, {measured.rows:,}", f"≥ {target}", *cells])
+                rows.append([f"[{one.name}, {one.rows:,}]({page_of(one)})", f"≥ {target}", *cells])
     return [INTRODUCTION, *table(header, rows)] if rows else []
+
+
+def page_of(one: Figures) -> str:
+    """Return the name of the page of a data set."""
+    return f"rivals-{one.name}-{one.rows}.md"
 
 
 def _cell(goal: Goal, ratio: float | None) -> str:

@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 from rivals import hdf5, report  # noqa: E402
 from rivals.choice import Contender, choose, contenders, front, graded, line_ends, winners  # noqa: E402
-from rivals.figures import read_all  # noqa: E402
+from rivals.figures import read_all, read_figures  # noqa: E402
 from rivals.inputs import FRESH, TUNE, Asked, Inputs, make_inputs  # noqa: E402
 from rivals.measuring import Bench, Options, contender_of  # noqa: E402
 from rivals.memory import Memory, descendants, parse_rollup, resident  # noqa: E402
@@ -233,13 +233,33 @@ def test_a_comparison_from_tuning_to_the_page(measured: Bench, tmp_path: Path) -
     modes = {(run.round, run.mode, run.mapped) for run in runs}
     assert modes == {(n, *how) for n in (0, 1) for how in ((BATCH, False), (SINGLE, False), (SINGLE, True))}
     assert all(run.recall == {"items": 1.0, "texts": 1.0} for run in runs)
-    page, parquet, *plots = report.write(measured.inputs.folder.parent, tmp_path / "docs")
+    _, parquet, page, *plots = report.write(measured.inputs.folder.parent, tmp_path / "docs")
     assert "| faiss-flat |" in page.read_text() and "faiss-flat (mapped)" in page.read_text()
     assert parquet.stat().st_size > 0 and {path.suffix for path in plots} == {".png", ".svg"}
     [found] = read_all(measured.inputs.folder.parent)
     assert found.value(FLAT.name, 0.99, BATCH, "recall") == 1.0
     qps = found.value(FLAT.name, 0.99, BATCH, "qps")
     assert qps is not None and qps > 0
+
+
+def test_a_report_keeps_what_the_folder_does_not_hold(measured: Bench, tmp_path: Path) -> None:
+    docs, empty = tmp_path / "docs", tmp_path / "empty"
+    before = {path: path.read_bytes() for path in report.write(measured.inputs.folder.parent, docs)}
+    empty.mkdir()
+    written = report.write(empty, docs)
+    assert {path.name for path in written} == {"rivals.md", "rivals.parquet"}
+    assert {path: path.read_bytes() for path in before} == before
+
+    other = tmp_path / "other" / "toy"
+    other.mkdir(parents=True)
+    for name in ("machine.json", "records.jsonl"):
+        text = (measured.inputs.folder / name).read_text()
+        (other / name).write_text(text.replace('"rows": 1000', '"rows": 500'))
+    report.write(other.parent, docs)
+    assert {path.stem for path in docs.glob("rivals-*.md")} == {"rivals-toy-1000", "rivals-toy-500"}
+    assert [(one.name, one.rows) for one in read_figures(docs / "rivals.parquet")] == [("toy", 500), ("toy", 1000)]
+    page = (docs / "rivals.md").read_text()
+    assert "## toy: from 500 to 1,000 rows" in page and "| faiss-flat | " in page and "| 1.0× |" in page
 
 
 def test_a_run_that_goes_on_does_nothing_twice(measured: Bench, tmp_path: Path) -> None:

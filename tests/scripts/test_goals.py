@@ -12,10 +12,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from rivals.figures import Measured, read_all  # noqa: E402
-from rivals.goals import GOALS, at_equal_bytes, glance  # noqa: E402
+from rivals.figures import Figures, Measured, read_all  # noqa: E402
+from rivals.goals import GOALS, at_equal_bytes, glance, reached  # noqa: E402
+from rivals.page import table  # noqa: E402
 from rivals.records import BATCH, SINGLE, Book, Built, Floor, Params, Run, Trial  # noqa: E402
-from rivals.report import table  # noqa: E402
 
 KINDS = ("items", "texts")
 ROWS = 1000
@@ -57,6 +57,11 @@ def ratios(found: Measured) -> dict[str, float | None]:
     return {one.title: one.ratio(found, 0.95) for one in GOALS}
 
 
+def glanced(found: Measured) -> list[str]:
+    """Return the table of what is kept of a data set."""
+    return glance([Figures(found.name, found.rows, (*found.figures, *reached(found)))], table)
+
+
 def test_each_goal_is_a_ratio_to_the_best_of_its_rivals(tmp_path: Path) -> None:
     found = measured(
         tmp_path,
@@ -77,8 +82,8 @@ def test_each_goal_is_a_ratio_to_the_best_of_its_rivals(tmp_path: Path) -> None:
         "build, HNSW": pytest.approx(10.0),
         "memory, HNSW": pytest.approx(9.0),
     }
-    page = "\n".join(glance([found], table))
-    assert "| toy, 1,000 | ≥ 0.95 | 1.25 | 3.00 | 1.50 | **1.25** |" in page
+    page = "\n".join(glanced(found))
+    assert "| [toy, 1,000](rivals-toy-1000.md) | ≥ 0.95 | 1.25 | 3.00 | 1.50 | **1.25** |" in page
     assert "0.99" not in page.split("|---")[1]
 
 
@@ -91,7 +96,7 @@ def test_equal_bytes_leave_larger_files_out(tmp_path: Path) -> None:
     poor = records("faiss-factory", small, 1.75, 40, recall=0.5)
     found = measured(tmp_path / "c", OWN, fast, poor)
     assert at_equal_bytes(found, 0.95) == math.inf
-    assert "none does" in "\n".join(glance([found], table))
+    assert "none does" in "\n".join(glanced(found))
 
 
 def test_equal_bytes_are_compared_in_the_rounds_where_the_fastest_of_all_has_no_more(tmp_path: Path) -> None:
@@ -111,4 +116,4 @@ def test_the_worst_kind_of_query_counts(tmp_path: Path) -> None:
 
 
 def test_without_nestvec_there_is_nothing_to_compare(tmp_path: Path) -> None:
-    assert glance([measured(tmp_path, records("hnswlib", {"M": 16}, 4.0, 90))], table) == []
+    assert glanced(measured(tmp_path, records("hnswlib", {"M": 16}, 4.0, 90))) == []
