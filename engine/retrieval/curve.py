@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from indexers.vectors import FloatArray
 NPROBES = tuple(round(2 ** (step / 2)) for step in range(4, 21))  # 4, 6, 8, 11, 16, … 1024
 MOST_OF_THE_CELLS = 0.5
 MARGINS = (5, 10, 20, 40, 60, 80, 100, 120, 140, 160, 180, 200, 225, 250, 280, 320)
+WIDE = 200  # margins from here on are tried on all cells as well
 NEAR = 0.1
 # What finds so many finds all, but for a tie.
 ALL = 0.9995
@@ -55,7 +57,8 @@ class Point:
 def efforts(coarse: Coarse) -> Sequence[tuple[int, int]]:
     """Return (probe, margin) worth trying on an index; (0, 0) alone where there is nothing to set.
 
-    Margins serve best where one kind of query needs more than another, a number of probes where queries of a kind do.
+    A margin gives each query what it needs, a number of probes gives all the same; with both, the few hardest
+    queries do not take much longer than the others.
     """
     name = family(coarse.spec.family).probe_name
     if name == "efSearch":
@@ -64,7 +67,9 @@ def efforts(coarse: Coarse) -> Sequence[tuple[int, int]]:
         return [(0, 0)]
     most = max(1, round(dict(coarse.spec.params)["nlist"] * MOST_OF_THE_CELLS))
     probes = [(nprobe, 0) for nprobe in NPROBES if nprobe <= most]
-    return probes if coarse.probed is None else [*probes, *((0, margin) for margin in MARGINS)]
+    if coarse.probed is None:
+        return probes
+    return [*probes, *((most, margin) for margin in MARGINS), *((0, margin) for margin in MARGINS if margin >= WIDE)]
 
 
 def plans(coarse: Coarse, shortlists: Sequence[int], k: int, last: Sequence[int] = ()) -> Iterator[SearchPlan]:
@@ -146,7 +151,7 @@ def recalls_of(coarse: Coarse, every: Sequence[SearchPlan], judge: Judge) -> dic
 
 def _no_cheaper(plan: SearchPlan, other: SearchPlan) -> bool:
     alike = bool(plan.margin) == bool(other.margin)
-    more = plan.probe >= other.probe and plan.margin >= other.margin
+    more = (plan.probe or math.inf) >= (other.probe or math.inf) and plan.margin >= other.margin
     longer = all(one.shortlist >= two.shortlist for one, two in zip(plan.stages, other.stages, strict=True))
     return alike and more and longer
 

@@ -19,6 +19,7 @@ from indexers.vectors import FloatArray, IdArray
 
 REPEATS = 3
 TIMED_ONE_BY_ONE = 100
+ENOUGH_SECONDS = 1.0  # after which queries are not asked again
 # Half of a 95 % interval of a mean, in standard errors.
 INTERVAL = 1.96
 
@@ -104,8 +105,8 @@ def microseconds(searches: Mapping[str, Search], sets: Mapping[str, Queries], la
     Args:
         searches: a search for each kind of query.
         sets: the queries.
-        latency: "single", the median over queries asked one by one on one thread, or "batch", the median over
-            whole batches on all threads.
+        latency: "single", the mean over queries asked one by one on one thread, of the best of some passes: hard
+            queries count for what they take; or "batch", the median over whole batches on all threads.
     """
     if latency == SINGLE:
         taken = [_one_by_one(searches[name], one.xq[:TIMED_ONE_BY_ONE]) for name, one in sets.items()]
@@ -115,14 +116,17 @@ def microseconds(searches: Mapping[str, Search], sets: Mapping[str, Queries], la
 
 
 def _one_by_one(search: Search, xq: FloatArray) -> float:
-    taken = []
+    best = [math.inf] * len(xq)
+    started = time.perf_counter()
     with on_one_thread():
-        search(xq[:1])
-        for i in range(len(xq)):
-            started = time.perf_counter()
-            search(xq[i : i + 1])
-            taken.append(time.perf_counter() - started)
-    return statistics.median(taken) * 1e6
+        for _ in range(REPEATS):
+            for i in range(len(xq)):
+                asked = time.perf_counter()
+                search(xq[i : i + 1])
+                best[i] = min(best[i], time.perf_counter() - asked)
+            if time.perf_counter() - started > ENOUGH_SECONDS:
+                break
+    return statistics.fmean(best) * 1e6
 
 
 def _at_once(search: Search, xq: FloatArray) -> float:

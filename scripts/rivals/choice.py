@@ -50,13 +50,13 @@ def reaches(trial: Trial, target: float) -> bool:
 
 def cost(trial: Trial, mode: str) -> float:
     """Return seconds a query, the mean over the kinds."""
-    values = [1 / qps for qps in trial.qps.values()] if mode == BATCH else list(trial.p50.values())
+    values = [1 / qps for qps in trial.qps.values()] if mode == BATCH else list(trial.single.values())
     return sum(values) / len(values)
 
 
 def choose(trials: Iterable[Trial], target: float, mode: str) -> Trial | None:
     """Return the fastest setting that reaches the target on every kind of query, or None."""
-    able = [one for one in trials if reaches(one, target) and (mode == BATCH or one.p50)]
+    able = [one for one in trials if reaches(one, target) and (mode == BATCH or one.single)]
     return min(able, key=lambda one: cost(one, mode), default=None)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -152,13 +153,13 @@ class Bench:
         return Trial(session.system.name, build, search, recalls, qps)
 
     def try_single(self, session: Session, trial: Trial) -> Trial:
-        """Add the latency of single queries."""
+        """Add the time of single queries: the mean, since it tells of hard queries too, of the better of two passes."""
         asked = {"most": TUNING_QUERIES, "budget": TUNING_BUDGET}
-        p50 = {}
+        single = {}
         for kind, part in self.inputs.half(TUNE).items():
-            found = self.ask(session, part, trial.search, SINGLE, asked)
-            p50[kind] = float(np.median(found["seconds"]))
-        return replace(trial, p50=p50)
+            passes = [self.ask(session, part, trial.search, SINGLE, asked)["seconds"] for _ in range(2)]
+            single[kind] = statistics.fmean(map(min, *passes))
+        return replace(trial, single=single)
 
     def prune(self, system: System) -> None:
         """Delete the builds of a system that hold none of its winners."""

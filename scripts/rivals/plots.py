@@ -64,5 +64,5 @@ def _points(trials: list[Trial], mode: str) -> Iterator[tuple[float, float]]:
     """Yield (recall, queries a second) of the settings somebody might want."""
     for one in trials:
         recall = min(one.recall.values())
-        if recall >= FROM and (mode == BATCH or one.p50):
+        if recall >= FROM and (mode == BATCH or one.single):
             yield recall, 1 / cost(one, mode)

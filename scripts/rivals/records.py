@@ -48,7 +48,7 @@ class Trial:
     Attributes:
         recall: recall@10 by kind of query.
         qps: queries a second in a batch, by kind.
-        p50: median seconds of a single query, by kind; empty where it was not worth measuring.
+        single: mean seconds of a query alone, by kind; empty where it was not worth measuring.
     """
 
     system: str
@@ -56,7 +56,7 @@ class Trial:
     search: Params
     recall: Mapping[str, float]
     qps: Mapping[str, float]
-    p50: Mapping[str, float] = field(default_factory=dict)
+    single: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

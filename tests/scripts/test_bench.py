@@ -47,7 +47,7 @@ def inputs(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     return make_inputs("toy", folder / "out", folder / "all.npy", 1000, kinds)
 
 
-def trial(system: str, ef: int, recalls: tuple[float, float], qps: float, p50: float | None = None) -> Trial:
+def trial(system: str, ef: int, recalls: tuple[float, float], qps: float, single: float | None = None) -> Trial:
     kinds = ("items", "texts")
     return Trial(
         system,
@@ -55,7 +55,7 @@ def trial(system: str, ef: int, recalls: tuple[float, float], qps: float, p50: f
         {"ef": ef},
         dict(zip(kinds, recalls, strict=True)),
         dict.fromkeys(kinds, qps),
-        {} if p50 is None else dict.fromkeys(kinds, p50),
+        {} if single is None else dict.fromkeys(kinds, single),
     )
 
 
