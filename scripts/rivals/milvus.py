@@ -17,6 +17,7 @@ from rivals.base import Build, Floats, Ids, Params, all_bytes, filled
 
 FILE, COLLECTION = "milvus.db", "vectors"
 INSERT = 2_000
+MESSAGE = 1 << 27  # bytes of vectors an answer may hold: half of what its server can send
 LIMITS = (20, 50, 100, 200, 400, 800)
 EF = (32, 64, 128, 256, 512, 1024)
 
@@ -75,12 +76,18 @@ class Milvus:
 
     def search(self, xq: Floats, k: int) -> Ids:
         """See `Adapter.search`: the head finds, whole vectors decide."""
+        limit = int(self._params["limit"])
+        together = max(1, MESSAGE // (limit * 4 * xq.shape[1]))
+        return np.concatenate([self._some(xq[i : i + together], k, limit) for i in range(0, len(xq), together)])
+
+    def _some(self, xq: Floats, k: int, limit: int) -> Ids:
+        assert self._client is not None
         heads = xq[:, : self._head]
         found = self._client.search(
             COLLECTION,
             data=list(heads / np.linalg.norm(heads, axis=1, keepdims=True)),
             anns_field="head",
-            limit=int(self._params["limit"]),
+            limit=limit,
             search_params={"metric_type": "COSINE", "params": {"ef": int(self._params["ef"])}},
             output_fields=["head", "norm", "tail"],
         )
