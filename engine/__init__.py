@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from engine.answers import Answers
+    from engine.answers import AnswerList, Answers
     from engine.api import Collection
     from engine.evaluation.evaluate import evaluate
     from engine.evaluation.options import EvaluateOptions
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # Where each public name lies: it is imported when it is first used, and `nestvec --help` needs none of them.
 _HOME = {
+    "AnswerList": "engine.answers",
     "Answers": "engine.answers",
     "Collection": "engine.api",
     "EvaluateOptions": "engine.evaluation.options",
@@ -40,6 +41,7 @@ _HOME = {
 }
 
 __all__ = [
+    "AnswerList",
     "Answers",
     "Collection",
     "EvaluateOptions",

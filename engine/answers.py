@@ -5,17 +5,17 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
 from engine.collection.snapshot import Item, Snapshot
 from engine.retrieval.searcher import Searcher
-from indexers.base import check_k
+from indexers.base import MISSING, Neighbors, check_k
 from indexers.errors import CollectionError, CorruptCollection
 from indexers.plan import SearchPlan
 from indexers.vectors import FloatArray, IdArray
@@ -59,10 +59,47 @@ class Answers:
         return [item.caption for item in self.items]
 
 
-def _without(row: int | None, one: Answers, k: int) -> Answers:
-    """Return k answers, without a row if it is named."""
-    keep = np.flatnonzero(one._positions != row)[:k] if row is not None else slice(k)
-    return replace(one, scores=one.scores[keep], ids=one.ids[keep], _positions=one._positions[keep])
+@dataclass(frozen=True, eq=False)
+class AnswerList(Sequence[Answers]):
+    """The answers to several queries, in their order; each is made when it is looked at.
+
+    Attributes:
+        scores: float32 [nq, k], cosine similarities, best first.
+        ids: int64 [nq, k]; −1 at the end of a row, and a score of −∞, where an item has fewer others beside it.
+    """
+
+    scores: FloatArray
+    ids: IdArray
+    _names: Sequence[str | int | None]
+    _snapshot: Snapshot
+    _positions: IdArray
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @overload
+    def __getitem__(self, at: int) -> Answers: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> list[Answers]: ...
+
+    def __getitem__(self, at: int | slice) -> Answers | list[Answers]:
+        if isinstance(at, slice):
+            return [self[i] for i in range(*at.indices(len(self)))]
+        scores, ids, positions = self.scores[at], self.ids[at], self._positions[at]
+        if len(ids) and ids.item(-1) == MISSING:
+            there = ids != MISSING
+            scores, ids, positions = scores[there], ids[there], positions[there]
+        return Answers(self._names[at], scores, ids, self._snapshot, positions)
+
+
+def _without(rows: Sequence[int | None], found: Neighbors, k: int) -> Neighbors:
+    """Return k answers a query, without the row that is named for it, if any."""
+    others = found.ids != np.array([[MISSING if row is None else row] for row in rows])
+    kept = np.argsort(~others, axis=1, kind="stable")[:, :k]
+    there = np.take_along_axis(others, kept, axis=1)
+    scores, ids = np.take_along_axis(found.scores, kept, axis=1), np.take_along_axis(found.ids, kept, axis=1)
+    return Neighbors(np.where(there, scores, -np.inf).astype(np.float32), np.where(there, ids, MISSING))
 
 
 def answer_all(
@@ -74,7 +111,7 @@ def answer_all(
     plan: SearchPlan | None,
     dim: int | None,
     leave_out: Sequence[int | None] = (),
-) -> list[Answers]:
+) -> AnswerList:
     """Search, and name what was found.
 
     Args:
@@ -93,11 +130,12 @@ def answer_all(
     # Stored values that are infinite come first, and unit vectors have no such cosines.
     if found.scores.size and not math.isfinite(found.scores[:, 0].max() if len(queries) > 1 else found.scores.item(0)):
         raise CorruptCollection(f"{snapshot.root} holds vectors that are not finite; see `nestvec verify`")
-    columns = zip(names, found.scores, snapshot.ids[found.ids], found.ids, strict=True)
-    answers = [Answers(name, scores, ids, snapshot, rows) for name, scores, ids, rows in columns]
-    if not more:
-        return answers
-    return [_without(row, one, k) for row, one in zip(leave_out, answers, strict=True)]
+    if more:
+        found = _without(leave_out, found, k)
+        ids = np.where(found.ids == MISSING, MISSING, snapshot.ids[found.ids])
+    else:
+        ids = snapshot.ids[found.ids]
+    return AnswerList(found.scores, ids, names, snapshot, found.ids)
 
 
 def find(snapshot: Snapshot, item: str | Path | int) -> int | None:

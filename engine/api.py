@@ -284,7 +284,7 @@ class Collection(Opened):
             recall: search by the fastest plan of the tuned curve that keeps this recall.
 
         Returns:
-            Answers for one text or a 1-D vector, a list of Answers for several.
+            Answers for one text or a 1-D vector; for several an AnswerList, whose `ids` and `scores` are [nq, k].
 
         Raises:
             ModalityError: a text, and the encoder has no text tower.
@@ -292,11 +292,12 @@ class Collection(Opened):
         """
         if isinstance(query, str):
             return self.search([query], k, plan=plan, dim=dim, exact=exact, recall=recall)[0]
-        if isinstance(query, list | tuple) and not query:
-            return []
         pair = self._pair()
-        texts = isinstance(query, list | tuple) and bool(query) and all(isinstance(one, str) for one in query)
-        if texts:
+        names: list[str | int | None]
+        texts = isinstance(query, list | tuple) and all(isinstance(one, str) for one in query)
+        if texts and not query:
+            xq, names = np.empty((0, pair[1].dim), np.float32), []
+        elif texts:
             xq, names = text_queries(self._encoder_for(pair[0], pair[1].space), query), list(query)
         else:
             xq = as_asked(query)
@@ -336,7 +337,7 @@ class Collection(Opened):
             include_self: whether an indexed item is among its own answers.
 
         Returns:
-            Answers for one item, a list for several.
+            Answers for one item, an AnswerList for several.
 
         Raises:
             ItemNotFound: no item has that id, or the path is neither indexed nor a file.

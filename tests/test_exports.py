@@ -15,7 +15,8 @@ from engine.api import Collection
 
 def test_the_package_offers_these_names() -> None:
     assert engine.__all__ == [
-        *("Answers", "Collection", "EvaluateOptions", "ExampleOptions", "Head", "TrainOptions", "TuneOptions"),
+        *("AnswerList", "Answers", "Collection", "EvaluateOptions", "ExampleOptions", "Head", "TrainOptions"),
+        "TuneOptions",
         *("evaluate", "load_head", "train_head"),
     ]
     for name in engine.__all__:

@@ -12,7 +12,7 @@ from engine.retrieval import curve
 from indexers.base import IndexSpec
 from indexers.ivf import refine_bytes
 from indexers.registry import resolve
-from rivals.base import Build, Floats, Ids, Lines, Params, filled, rising
+from rivals.base import Build, Floats, Ids, Lines, Params, rising
 
 ROOT = "vectors.nest"
 DEFAULT = "default"
@@ -70,7 +70,8 @@ class Nestvec:
     def search(self, xq: Floats, k: int) -> Ids:
         """See `Adapter.search`; the ids of a collection that was made of one file are its row numbers."""
         assert self._collection is not None
-        return filled([answers.ids for answers in self._collection.search(xq, k, plan=self._plan)], k)
+        ids: Ids = self._collection.search(xq, k, plan=self._plan).ids
+        return ids
 
     def used_bytes(self, folder: Path) -> int:
         """See `Adapter.used_bytes`: stored vectors and indexes; shards and metadata lie beside them."""

@@ -108,9 +108,8 @@ def test_what_is_no_number_of_answers_is_refused(opened: Collection, k: Any) -> 
 
 
 def test_of_no_queries_there_are_no_answers(opened: Collection) -> None:
-    assert opened.search(np.empty((0, DIM), np.float32)) == []
-    assert opened.search([]) == []
-    assert opened.similar([]) == []
+    for answers in (opened.search(np.empty((0, DIM), np.float32)), opened.search([]), opened.similar([])):
+        assert len(answers) == 0 and list(answers) == []
 
 
 def test_an_empty_collection_answers_nothing(tmp_path: Path) -> None:
