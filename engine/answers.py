@@ -99,7 +99,7 @@ def _without(rows: Sequence[int | None], found: Neighbors, k: int) -> Neighbors:
     kept = np.argsort(~others, axis=1, kind="stable")[:, :k]
     there = np.take_along_axis(others, kept, axis=1)
     scores, ids = np.take_along_axis(found.scores, kept, axis=1), np.take_along_axis(found.ids, kept, axis=1)
-    return Neighbors(np.where(there, scores, -np.inf).astype(np.float32), np.where(there, ids, MISSING))
+    return Neighbors(np.where(there, scores, np.float32(-np.inf)), np.where(there, ids, MISSING))
 
 
 def answer_all(
