@@ -74,7 +74,7 @@ class ProbedIndex:
     Args:
         index: as `build` makes it, over full vectors [n, D].
         store: the vectors it was made of.
-        level: which instructions: 0 for the best there are, 2 for AVX2, 4 for AVX-512.
+        level: which instructions: 0 for the best there are, 2 for AVX2, 4 for AVX-512, 5 for AVX-512 with GFNI.
 
     Raises:
         NotImplementedError: this processor does not have them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -54,10 +55,18 @@ def cost(trial: Trial, mode: str) -> float:
     return sum(values) / len(values)
 
 
+def weight(trial: Trial, mode: str) -> float:
+    """Return what settings are chosen by: for single queries what is typical and what is rare count alike."""
+    if mode == BATCH:
+        return cost(trial, mode)
+    tail = trial.tail or trial.single
+    return sum(math.sqrt(trial.single[kind] * tail[kind]) for kind in trial.single)
+
+
 def choose(trials: Iterable[Trial], target: float, mode: str) -> Trial | None:
-    """Return the fastest setting that reaches the target on every kind of query, or None."""
+    """Return the fastest setting, by `weight`, that reaches the target on every kind of query, or None."""
     able = [one for one in trials if reaches(one, target) and (mode == BATCH or one.single)]
-    return min(able, key=lambda one: cost(one, mode), default=None)
+    return min(able, key=lambda one: weight(one, mode), default=None)
 
 
 def winners(trials: Sequence[Trial], system: str) -> dict[tuple[float, str], Trial]:

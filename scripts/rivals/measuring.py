@@ -21,6 +21,7 @@ from rivals.systems import SYSTEMS, System
 K = 10
 WORTH = 0.85  # below this recall nobody waits for latencies
 TUNING_QUERIES = 150
+SINGLE_QUERIES = 400
 SLOW_QUERIES = 500
 TUNING_BUDGET = 5.0
 COLD_QUERIES = 50
@@ -153,13 +154,14 @@ class Bench:
         return Trial(session.system.name, build, search, recalls, qps)
 
     def try_single(self, session: Session, trial: Trial) -> Trial:
-        """Add the time of single queries: the mean, since it tells of hard queries too, of the better of two passes."""
-        asked = {"most": TUNING_QUERIES, "budget": TUNING_BUDGET}
-        single = {}
+        """Add the time of single queries: mean and 99th percentile of the better of two passes."""
+        asked = {"most": SINGLE_QUERIES, "budget": TUNING_BUDGET}
+        single, tail = {}, {}
         for kind, part in self.inputs.half(TUNE).items():
             passes = [self.ask(session, part, trial.search, SINGLE, asked)["seconds"] for _ in range(2)]
-            single[kind] = statistics.fmean(map(min, *passes))
-        return replace(trial, single=single)
+            best = [min(pair) for pair in zip(*passes, strict=False)]
+            single[kind], tail[kind] = statistics.fmean(best), float(np.percentile(best, 99))
+        return replace(trial, single=single, tail=tail)
 
     def prune(self, system: System) -> None:
         """Delete the builds of a system that hold none of its winners."""

@@ -16,11 +16,10 @@ from rivals.base import Build, Floats, Ids, Lines, Params, rising
 
 ROOT = "vectors.nest"
 DEFAULT = "default"
-SHORTLISTS = (30, 50, 60, 75, 100, 150, 200, 400, 800)
+SHORTLISTS = (20, 30, 40, 50, 60, 75, 100, 150, 200, 400, 800)
 EF_SEARCH = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 CELLS = 1024  # visited at most
 MARGINS = (*curve.MARGINS, 360, 400)
-CAPPED = curve.MOST_OF_THE_CELLS
 # Prefix of the principal axes, since the data come in no order, and numbers a code.
 PREFIXES = ((192, 2), (256, 4), (256, 2), (384, 4), (128, 2), (96, 2), (64, 2))
 GRAPH_PREFIXES = (128, 192)
@@ -84,7 +83,7 @@ def plans(spec: IndexSpec, rows: int, dim: int) -> Lines:
     if spec.family == "hnsw":
         efforts = [[f"efSearch={ef}" for ef in EF_SEARCH]]
     else:
-        most = round(CAPPED * dict(resolve(spec, rows, dim).params)["nlist"])
+        most = round(curve.CAP * dict(resolve(spec, rows, dim).params)["nlist"])
         efforts = [[f"nprobe={n}" for n in rising(4, CELLS)]]
         efforts += [[f"{cap}margin={n}" for n in MARGINS] for cap in ("", f"nprobe={most},")]
     first: list[Params] = [{"plan": DEFAULT}]

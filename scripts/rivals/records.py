@@ -49,6 +49,7 @@ class Trial:
         recall: recall@10 by kind of query.
         qps: queries a second in a batch, by kind.
         single: mean seconds of a query alone, by kind; empty where it was not worth measuring.
+        tail: their 99th percentile, by kind; empty in older records.
     """
 
     system: str
@@ -57,6 +58,7 @@ class Trial:
     recall: Mapping[str, float]
     qps: Mapping[str, float]
     single: Mapping[str, float] = field(default_factory=dict)
+    tail: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

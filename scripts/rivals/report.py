@@ -87,7 +87,8 @@ queries, threads and cores, runs in a process of its own, and is tuned over its 
 Cosine is the inner product of unit vectors.
 
 Settings are chosen on one half of the queries: for each target the fastest that finds it, and {MARGIN} more, on
-*every* kind of query, once for batches and once for single queries, by their mean time. The winners of all systems
+*every* kind of query, once for batches and once for single queries: there by mean and 99th percentile alike, by the
+root of their product. The winners of all systems
 are then measured on the other half in alternating rounds, each in a fresh process, after one pass over the queries
 that is not measured; figures are medians over the rounds.{MISSED} marks a winner that fell short of its target there.
 Where a cell has several numbers they are of the kinds of query, in the order that is named.

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,14 @@ def test_batches_and_single_queries_have_winners_of_their_own() -> None:
     found = winners([fast_batch, fast_single, unmeasured, trial("b", 1, (1, 1), 9999, 1e-9)], "a")
     assert found[0.95, BATCH] == found[0.99, BATCH] == fast_batch
     assert found[0.95, SINGLE] == found[0.99, SINGLE] == fast_single
+
+
+def test_a_single_setting_wins_by_what_is_typical_and_what_is_rare() -> None:
+    steady = replace(trial("a", 1, (1, 1), 900, 1.1e-4), tail={"items": 2e-4, "texts": 2e-4})
+    fast_mostly = replace(trial("a", 2, (1, 1), 900, 1e-4), tail={"items": 4e-4, "texts": 4e-4})
+    assert choose([fast_mostly, steady], 0.95, SINGLE) == steady
+    older = [replace(one, tail={}) for one in (steady, fast_mostly)]
+    assert choose(older, 0.95, SINGLE) == older[1]
 
 
 def test_each_winner_contends_once_and_mapped_where_that_is_possible() -> None:
