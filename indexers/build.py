@@ -10,7 +10,7 @@ from typing import Literal
 import faiss
 import numpy as np
 
-from indexers import gpu
+from indexers import codebooks, gpu
 from indexers.base import AXES, FaissIndex, IndexSpec
 from indexers.errors import InvalidSpec, InvalidVectors
 from indexers.ivf import parts_of
@@ -26,7 +26,6 @@ BuildDevice = Literal["auto", "cpu", "cuda"]
 # FAISS samples no more than 256 rows a cell for k-means; more would be read for nothing.
 ROWS_PER_CELL = 256
 MAX_TRAINING_BYTES = 1 << 30
-CODE_CENTROIDS = 16
 # Nothing about these is learned, unless they are of principal axes.
 UNTRAINED = ("flat", "hnsw")
 # Links of a row above the ground floor of a graph, by how many more there may be than expected.
@@ -138,12 +137,15 @@ def _trained(front: Front, xt: FloatArray, *, on_gpu: bool) -> FaissIndex:
     nlist = dict(spec.params).get("nlist", 1)
     if len(xt) < nlist:
         raise InvalidVectors(f"{spec}: {nlist} cells need at least as many training rows, found {len(xt)}")
-    _allow_small_clusters(inner)
+    cells = _allow_small_clusters(inner)
     prefixes = front(xt)
-    if 0 < len(xt) < CODE_CENTROIDS:
+    if 0 < len(xt) < codebooks.CENTROIDS:
         # A product code refuses to learn its 16 values from fewer rows; repeated ones add nothing.
-        prefixes = np.resize(prefixes, (CODE_CENTROIDS, spec.dim))
+        prefixes = np.resize(prefixes, (codebooks.CENTROIDS, spec.dim))
     with gpu.clustering(inner) if on_gpu else nullcontext():
+        if isinstance(cells, faiss.IndexIVFPQFastScan):
+            cells.train_q1(len(prefixes), faiss.swig_ptr(prefixes), False, cells.metric_type)
+            codebooks.begin(cells, prefixes)
         inner.train(prefixes)
     return inner
 
@@ -161,14 +163,14 @@ def _reserve(inner: FaissIndex, spec: IndexSpec, rows: int) -> None:
         array.resize(0)
 
 
-def _allow_small_clusters(inner: FaissIndex) -> None:
-    """Stop FAISS from warning on stderr about small collections: `default_nlist` already saw to it."""
-    ivf = faiss.try_extract_index_ivf(inner)
-    if ivf is not None:
-        ivf.cp.min_points_per_centroid = 1
+def _allow_small_clusters(inner: FaissIndex) -> FaissIndex:
+    """Stop FAISS from warning on stderr about small collections: `default_nlist` already saw to it. Returns the cells."""
     cells = parts_of(inner).cells
+    if isinstance(cells, faiss.IndexIVF):
+        cells.cp.min_points_per_centroid = 1
     if isinstance(cells, faiss.IndexIVFPQFastScan):
         cells.pq.cp.min_points_per_centroid = 1
+    return cells
 
 
 def add(inner: FaissIndex, front: Front, blocks: Iterable[FloatArray]) -> None:
