@@ -119,6 +119,7 @@ typedef struct {
 
 /* What one call works with. */
 typedef struct {
+    char *block; /* all that follows lies in it */
     float *y, *centroid_scores;
     uint32_t *ranks; /* of the centroids' scores */
     uint64_t *heap;  /* of cells to visit */
@@ -1049,9 +1050,40 @@ static int search_all(const Cells *cells, const Order *order, Scratch *s)
 
 static void *aligned(int64_t bytes) { return aligned_alloc(ALIGNED, (size_t)up(bytes > 0 ? bytes : 1, ALIGNED)); }
 
+/* The next part of a block, or nowhere while it is only measured. */
+static void *piece(char *block, int64_t *at, int64_t count, size_t size)
+{
+    void *found = block == NULL ? NULL : block + *at;
+    *at += up(count * (int64_t)size, ALIGNED);
+    return found;
+}
+
+/* Give everything its place in a block; returns how long it is. */
+static int64_t lay_out(const Cells *cells, const Order *order, Scratch *s, char *block)
+{
+    int64_t at = 0, nlist = cells->nlist, m = cells->m, part = s->part, pooled = part * s->wanted;
+    s->y = piece(block, &at, GROUP * up(cells->dim, LANES), sizeof *s->y);
+    s->centroid_scores = piece(block, &at, GROUP * up(nlist, LANES), sizeof *s->centroid_scores);
+    s->ranks = piece(block, &at, nlist, sizeof *s->ranks);
+    s->heap = piece(block, &at, nlist, sizeof *s->heap);
+    s->tables = piece(block, &at, part * table_bytes(cells), 1);
+    s->exact = piece(block, &at, m * 16, sizeof *s->exact);
+    s->ranges = piece(block, &at, m, sizeof *s->ranges);
+    s->asked = piece(block, &at, part, sizeof *s->asked);
+    s->turns = piece(block, &at, s->turn_room, sizeof *s->turns);
+    s->sorted = piece(block, &at, s->turn_room, sizeof *s->sorted);
+    s->places = piece(block, &at, nlist + 1, sizeof *s->places);
+    s->weights = piece(block, &at, order->middle ? part * cells->dim : 0, sizeof *s->weights);
+    s->bases = piece(block, &at, part, sizeof *s->bases);
+    s->pool = piece(block, &at, part * s->room, sizeof *s->pool);
+    s->starts = piece(block, &at, part + 1, sizeof *s->starts);
+    s->keys = piece(block, &at, pooled, sizeof *s->keys);
+    s->spare = piece(block, &at, pooled, sizeof *s->spare);
+    return at;
+}
+
 static int make_scratch(const Cells *cells, const Order *order, Scratch *s)
 {
-    int64_t table = table_bytes(cells);
     s->wanted = order->middle ? order->middle : order->shortlist ? order->shortlist : order->k;
     s->room = 2 * s->wanted + 256;
     s->part = order->nq < PART ? order->nq : PART;
@@ -1061,52 +1093,13 @@ static int make_scratch(const Cells *cells, const Order *order, Scratch *s)
         int64_t least = GROUP * order->nprobe, all = up(s->part, GROUP) * order->nprobe;
         s->turn_room = all < TURNS ? all : least > TURNS ? least : TURNS;
     }
-    int64_t pooled = s->part * s->wanted;
-    s->y = aligned(GROUP * up(cells->dim, LANES) * (int64_t)sizeof(float));
-    s->centroid_scores = aligned(GROUP * up(cells->nlist, LANES) * (int64_t)sizeof(float));
-    s->ranks = aligned(cells->nlist * (int64_t)sizeof *s->ranks);
-    s->heap = aligned(cells->nlist * (int64_t)sizeof *s->heap);
-    s->tables = aligned(s->part * table);
-    s->exact = aligned(cells->m * 16 * (int64_t)sizeof *s->exact);
-    s->ranges = aligned(cells->m * (int64_t)sizeof *s->ranges);
-    s->asked = aligned(s->part * (int64_t)sizeof *s->asked);
-    s->turns = aligned(s->turn_room * (int64_t)sizeof *s->turns);
-    s->sorted = aligned(s->turn_room * (int64_t)sizeof *s->sorted);
-    s->places = aligned((cells->nlist + 1) * (int64_t)sizeof *s->places);
-    s->weights = aligned((order->middle ? s->part * cells->dim : 0) * (int64_t)sizeof *s->weights);
-    s->bases = aligned(s->part * (int64_t)sizeof *s->bases);
-    s->pool = aligned(s->part * s->room * (int64_t)sizeof *s->pool);
-    s->starts = aligned((s->part + 1) * (int64_t)sizeof *s->starts);
-    s->keys = aligned(pooled * (int64_t)sizeof *s->keys);
-    s->spare = aligned(pooled * (int64_t)sizeof *s->spare);
-    if (s->y == NULL || s->centroid_scores == NULL || s->ranks == NULL || s->heap == NULL || s->tables == NULL ||
-        s->exact == NULL || s->ranges == NULL || s->asked == NULL || s->turns == NULL || s->sorted == NULL ||
-        s->places == NULL || s->weights == NULL || s->bases == NULL || s->pool == NULL || s->starts == NULL ||
-        s->keys == NULL || s->spare == NULL)
+    /* One block: of many, and small answers that are kept between them, the heap grew by kilobytes a query. */
+    s->block = aligned(lay_out(cells, order, s, NULL));
+    if (s->block == NULL)
         return 0;
-    memset(s->tables, 0, (size_t)(s->part * table)); /* where m is odd, half a pair is empty */
+    lay_out(cells, order, s, s->block);
+    memset(s->tables, 0, (size_t)(s->part * table_bytes(cells))); /* where m is odd, half a pair is empty */
     return 1;
-}
-
-static void free_scratch(Scratch *s)
-{
-    free(s->y);
-    free(s->centroid_scores);
-    free(s->ranks);
-    free(s->heap);
-    free(s->tables);
-    free(s->exact);
-    free(s->ranges);
-    free(s->asked);
-    free(s->turns);
-    free(s->sorted);
-    free(s->places);
-    free(s->weights);
-    free(s->bases);
-    free(s->pool);
-    free(s->starts);
-    free(s->keys);
-    free(s->spare);
 }
 
 /* Whether a buffer is a matrix of numbers of some size, in its place. */
@@ -1141,7 +1134,7 @@ static PyObject *Cells_search(PyObject *self, PyObject *args)
         Py_BEGIN_ALLOW_THREADS
         ready = make_scratch(cells, &order, &scratch);
         whole = ready && search_all(cells, &order, &scratch);
-        free_scratch(&scratch);
+        free(scratch.block);
         Py_END_ALLOW_THREADS
     }
     for (int i = 0; i < 2; i++)

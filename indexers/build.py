@@ -164,7 +164,11 @@ def _reserve(inner: FaissIndex, spec: IndexSpec, rows: int) -> None:
 
 
 def _allow_small_clusters(inner: FaissIndex) -> FaissIndex:
-    """Stop FAISS from warning on stderr about small collections: `default_nlist` already saw to it. Returns the cells."""
+    """Stop FAISS from warning on stderr about small collections: `default_nlist` already saw to it.
+
+    Returns:
+        the part of the index that has cells, if any has.
+    """
     cells = parts_of(inner).cells
     if isinstance(cells, faiss.IndexIVF):
         cells.cp.min_points_per_centroid = 1

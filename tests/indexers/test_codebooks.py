@@ -60,7 +60,7 @@ def test_they_follow_mean_and_spread_and_how_numbers_of_a_part_go_together() -> 
      "ivf-pq@32:m=16", "ivf-pq@32:axes=1,m=16,rotate=0", "ivf-pq@32:axes=1,m=16,refine=8,residual=1"],
 )  # fmt: skip
 def test_an_index_codes_as_finely_as_after_long_training(text: str) -> None:
-    """FAISS' own 25 rounds from random centroids, on the same rows and cells, are at most 5 % better on rows of so few clusters."""
+    """FAISS' 25 rounds from random centroids, on the same cells, are at most 5 % better on rows of so few clusters."""
     xb = structured(12_000, 64, seed=3).xb
     spec = resolve(IndexSpec.parse(text), *xb.shape)
     index = build(spec, [xb], xb[:6000], device="cpu")
