@@ -29,6 +29,8 @@ from numpy.typing import NDArray
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
+from markdown_table import table  # noqa: E402
+
 from engine.encoders.bundled import BundledEncoder  # noqa: E402
 from indexers.base import Neighbors  # noqa: E402
 from indexers.vectors import FloatArray, IdArray, normalize  # noqa: E402
@@ -366,12 +368,6 @@ def frozen_line(dataset: Dataset) -> list[str]:
     return [dataset.name, str(SHAPES[dataset.name].seed), f"`{found}`", same]
 
 
-def table(header: str, rows: list[list[str]]) -> str:
-    """Return a Markdown table, all columns but the first to the right."""
-    columns = header.count("|") - 1
-    return "\n".join([header, "|---|" + "---:|" * (columns - 1), *(f"| {' | '.join(row)} |" for row in rows)])
-
-
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--wordnet", type=click.Path(path_type=Path), default=WORDNET, show_default=True)
@@ -380,19 +376,21 @@ def main(folder: Path, wordnet: Path, pictures: Path | None) -> None:
     """Make every data set under FOLDER and fill in the tables of docs/benchmarks/data.md."""
     sets = [load(name, folder, wordnet=wordnet, pictures=pictures) for name in (*NAMES, POOLED)]
     asked = [(dataset, kind) for dataset in sets for kind in dataset.queries]
-    near = "1st | 10th | 100th neighbour | local dimension | same cluster |"
+    near = ("1st", "10th", "100th neighbour", "local dimension", "same cluster")
+    shares = ("50 %", "80 %", "90 %", "95 %", "99 %")
+    frozen = [frozen_line(one) for one in sets if one.name in SHAPES]
     tables = {
-        "spectrum": table("| | n | D | 50 % | 80 % | 90 % | 95 % | 99 % |", [spectrum(one) for one in sets]),
-        "base": table(f"| | mean | deviation | least | {near} 256 means | hubs |", [base_line(one) for one in sets]),
-        "queries": table(f"| | n | with base | among themselves | gap | {near}", [query_line(*one) for one in asked]),
-        "frozen": table("| | seed | SHA-256 | as frozen |", [frozen_line(one) for one in sets if one.name in SHAPES]),
+        "spectrum": table(["", "n", "D", *shares], map(spectrum, sets)),
+        "base": table(["", "mean", "deviation", "least", *near, "256 means", "hubs"], map(base_line, sets)),
+        "queries": table(["", "n", "with base", "among themselves", "gap", *near], (query_line(*one) for one in asked)),
+        "frozen": table(["", "seed", "SHA-256", "as frozen"], frozen),
     }
     text = PAGE.read_text()
     for name, lines in tables.items():
         before, _, rest = text.partition(f"<!-- {name} -->\n")
-        text = f"{before}<!-- {name} -->\n\n{lines}\n\n<!-- end -->{rest.partition('<!-- end -->')[2]}"
+        text = "\n".join([f"{before}<!-- {name} -->", "", *lines, f"<!-- end -->{rest.partition('<!-- end -->')[2]}"])
     PAGE.write_text(text)
-    click.echo("\n\n".join(tables.values()))
+    click.echo("\n".join(line for lines in tables.values() for line in lines))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from markdown_table import table
+
 from rivals.choice import TARGETS, choose, cost, of_winners, winners
 from rivals.figures import Figure, Figures, Measured
 from rivals.records import BATCH, SINGLE, Built, Floor, Trial, key_of
@@ -133,13 +135,8 @@ def reached(measured: Measured) -> list[Figure]:
     return found
 
 
-def glance(everything: Sequence[Figures], table: Callable[..., list[str]]) -> list[str]:
-    """Return the lines of the table that begins the page.
-
-    Args:
-        everything: the data sets, with what is `reached`.
-        table: writes a Markdown table of a header and rows.
-    """
+def glance(everything: Sequence[Figures]) -> list[str]:
+    """Return the lines of the table that begins the page, of data sets with what is `reached`."""
     header = ["data", "recall@10", *(f"{one.title} (≥ {one.least:g})" for one in GOALS)]
     rows = []
     for one in everything:

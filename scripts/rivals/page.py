@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
+from markdown_table import table
 
 from rivals.choice import TARGETS, of_winners
 from rivals.figures import Measured
@@ -47,12 +49,6 @@ WHY = {
     "index_bytes": "The stored vectors are of float16, for exact scores.",
     "anonymous": "Mapped, they keep codes or vectors in pages of files, as nestvec does; what is left is libraries.",
 }
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return a Markdown table, all columns but the first to the right."""
-    lines = [f"| {' | '.join(header)} |", "|---|" + "---:|" * (len(header) - 1)]
-    return [*lines, *(f"| {' | '.join(row)} |" for row in rows), ""]
 
 
 def page(measured: Measured, plot: str) -> Iterator[str]:

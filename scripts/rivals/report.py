@@ -8,11 +8,13 @@ import platform
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from markdown_table import table
+
 from rivals.choice import MARGIN, TARGETS
 from rivals.figures import Figures, read_all, read_figures, write_figures
 from rivals.goals import glance, page_of, reached
 from rivals.inputs import TUNE, Inputs
-from rivals.page import MISSED, page, table
+from rivals.page import MISSED, page
 from rivals.plots import draw
 from rivals.records import BATCH, SINGLE
 
@@ -71,7 +73,7 @@ def write(folder: Path, docs: Path) -> list[Path]:
         known[measured.name, measured.rows] = Figures(measured.name, measured.rows, figures)
     together = [known[key] for key in sorted(known)]
     write_figures(paths[1], together)
-    paths[0].write_text(_text([HEAD, *glance(together, table), *_growth(together)]), encoding="utf-8")
+    paths[0].write_text(_text([HEAD, *glance(together), *_growth(together)]), encoding="utf-8")
     return paths
 
 

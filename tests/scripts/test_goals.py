@@ -14,7 +14,6 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 from rivals.figures import Figures, Measured, read_all  # noqa: E402
 from rivals.goals import GOALS, at_equal_bytes, glance, reached  # noqa: E402
-from rivals.page import table  # noqa: E402
 from rivals.records import BATCH, SINGLE, Book, Built, Floor, Params, Run, Trial  # noqa: E402
 
 KINDS = ("items", "texts")
@@ -59,7 +58,7 @@ def ratios(found: Measured) -> dict[str, float | None]:
 
 def glanced(found: Measured) -> list[str]:
     """Return the table of what is kept of a data set."""
-    return glance([Figures(found.name, found.rows, (*found.figures, *reached(found)))], table)
+    return glance([Figures(found.name, found.rows, (*found.figures, *reached(found)))])
 
 
 def test_each_goal_is_a_ratio_to_the_best_of_its_rivals(tmp_path: Path) -> None:
