@@ -18,8 +18,9 @@ from rivals.base import Build, Floats, Ids, Params, all_bytes, filled
 FILE, COLLECTION = "milvus.db", "vectors"
 INSERT = 2_000
 MESSAGE = 1 << 27  # bytes of vectors an answer may hold: half of what its server can send
-LIMITS = (20, 50, 100, 200, 400, 800)
-EF = (32, 64, 128, 256, 512, 1024)
+# Few: what comes back with each candidate makes a setting take the better part of a minute.
+LIMITS = (25, 50, 100, 200, 400)
+EFFORTS = (1, 2, 4)  # ef, in candidates
 
 
 class Milvus:
@@ -35,7 +36,7 @@ class Milvus:
 
     def grid(self, rows: int, dim: int) -> list[Build]:
         """See `Adapter.grid`."""
-        line = [[{"ef": max(ef, limit), "limit": limit} for ef in EF if 2 * ef > limit] for limit in LIMITS]
+        line = [[{"ef": effort * limit, "limit": limit} for effort in EFFORTS] for limit in LIMITS]
         heads = dict.fromkeys(max(8, dim // part) for part in (4, 2, 6))
         return [Build({"head": head, "M": 16, "efConstruction": 200}, line) for head in heads]
 
