@@ -70,7 +70,9 @@ def training_sample(
     # Filled in place: parts that are put together exist twice, and this is up to a gigabyte.
     sample = np.empty((size + more, store.dim), dtype=np.float32)
     for start in range(0, size, BLOCK_ROWS):
-        sample[start : min(start + BLOCK_ROWS, size)] = store.gather(rows[start : start + BLOCK_ROWS])
+        part = slice(start, min(start + BLOCK_ROWS, size))
+        # All of them are not gathered first, and then copied.
+        sample[part] = store.rows[part] if size == len(store) else store.gather(rows[part])
     if more:
         sample[size:] = queries
     return sample
