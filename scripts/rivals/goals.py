@@ -28,11 +28,13 @@ class Goal:
         title: of its column.
         least: what is wanted.
         ratio: of one data set and target; None where there is nothing to compare.
+        free: data sets for which it was not set.
     """
 
     title: str
     least: float
     ratio: Callable[[Measured, float], float | None]
+    free: tuple[str, ...] = ()
 
 
 def others(measured: Measured) -> list[str]:
@@ -105,8 +107,8 @@ GOALS = (
     Goal("batch, any", 1, speed("qps", BATCH)),
     Goal("batch, graphs", 2, speed("qps", BATCH, GRAPHS)),
     Goal("batch, ScaNN", 1.5, speed("qps", BATCH, ("scann",))),
-    Goal("batch, FAISS strings", 1.5, speed("qps", BATCH, STRINGS)),
-    Goal("the same at equal bytes", 1.5, at_equal_bytes),
+    Goal("batch, FAISS strings", 1.5, speed("qps", BATCH, STRINGS), free=("glosses-384", "bundled-384")),
+    Goal("the same at equal bytes", 1.5, at_equal_bytes, free=("bundled-384",)),
     Goal("p50, any", 1, speed("p50", SINGLE)),
     Goal("p99, any", 1, speed("p99", SINGLE)),
     Goal("build, HNSW", 5, build),
@@ -119,7 +121,8 @@ How many times better nestvec is than the best of the rivals that a column names
 least so; in brackets what it set out to reach, and in bold what it missed. Batches are queries a second, builds the
 time of rotation, training and adding, memory is anonymous. *Equal bytes* compares with the fastest FAISS string whose
 files have at most {BYTES:.2f} times the bytes of ours (on the half of the queries that settings were chosen by, where
-that is not the fastest of all); where none of them finds enough, it says so.
+that is not the fastest of all); where none of them finds enough, it says so. FAISS strings of any size were to be
+beaten that clearly at 768 and 2,048 dimensions, at equal bytes wherever rows are many.
 """
 
 
@@ -141,7 +144,7 @@ def glance(everything: Sequence[Figures]) -> list[str]:
     rows = []
     for one in everything:
         for target in TARGETS:
-            cells = [_cell(goal, one.value(OURS, target, BATCH, METRIC, kind=goal.title)) for goal in GOALS]
+            cells = [_cell(goal, one.name, one.value(OURS, target, BATCH, METRIC, kind=goal.title)) for goal in GOALS]
             if any(cells):
                 rows.append([f"[{one.name}, {one.rows:,}]({page_of(one)})", f"≥ {target}", *cells])
     return [INTRODUCTION, *table(header, rows)] if rows else []
@@ -152,10 +155,10 @@ def page_of(one: Figures) -> str:
     return f"rivals-{one.name}-{one.rows}.md"
 
 
-def _cell(goal: Goal, ratio: float | None) -> str:
+def _cell(goal: Goal, data: str, ratio: float | None) -> str:
     if ratio is None:
         return ""
     if ratio == math.inf:
         return "none does"
     text = f"{ratio:.2f}" if ratio < 10 else f"{ratio:.0f}"
-    return text if ratio >= goal.least else f"**{text}**"
+    return text if ratio >= goal.least or data in goal.free else f"**{text}**"

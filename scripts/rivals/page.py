@@ -147,7 +147,8 @@ def _trained(measured: Measured, known: Sequence[Floor]) -> Iterator[str]:
     if rows:
         yield "What of a build is the index, from vectors in memory: rotation, training and adding, in seconds (the"
         yield f"median of {BUILDS}), and how many times as long a graph over whole vectors takes. First with the"
-        yield f"principal axes, then with a rotation that `train --objective rotation` learns from {LEARNED_ROWS:,} rows, once."
+        yield "principal axes, then with a rotation that `train --objective rotation` learns from"
+        yield f"{LEARNED_ROWS:,} rows, once."
         yield ""
         times = [f"{name} ÷ that" for name in graphs]
         yield from table(["index", "principal axes, s", *times, "learned rotation, s", *times], rows)

@@ -86,6 +86,14 @@ def test_each_goal_is_a_ratio_to_the_best_of_its_rivals(tmp_path: Path) -> None:
     assert "0.99" not in page.split("|---")[1]
 
 
+def test_what_was_no_goal_for_some_data_is_not_in_bold_there(tmp_path: Path) -> None:
+    found = measured(tmp_path, OWN, records("faiss-factory", {"factory": "IVF9"}, 1.25, 60))
+    figures = (*found.figures, *reached(found))
+    bold = "**1.25**"
+    assert bold in "\n".join(glance([Figures("clip-768", ROWS, figures)]))
+    assert bold not in "\n".join(glance([Figures("glosses-384", ROWS, figures)]))
+
+
 def test_equal_bytes_leave_larger_files_out(tmp_path: Path) -> None:
     large, small = {"factory": "IVF9,Flat"}, {"factory": "PCA4,IVF9"}
     fast = records("faiss-factory", large, 1.25, 41)
