@@ -66,6 +66,7 @@ def page(measured: Measured, plot: str) -> Iterator[str]:
     if funnels:
         yield from ("## A database and a recipe for prefixes", "")
         yield "Milvus Lite with the two-step prefix search of its documents: heads are searched, whole vectors decide."
+        yield f"Rounds: {_rounds(measured, funnels=True)}."
         yield ""
         for target in TARGETS:
             yield f"Recall@10 of at least {target}:"
@@ -80,13 +81,18 @@ def page(measured: Measured, plot: str) -> Iterator[str]:
 
 
 def _machine(measured: Measured) -> Iterator[str]:
-    runs = [figure.rounds for figure in measured.figures if figure.metric == "recall"]
     builds = [figure.rounds for figure in measured.figures if figure.metric == "build"]
     yield f"{measured.machine['cpu']}, threads for builds and batches: {measured.machine['threads']}."
-    yield f"Rounds: {min(runs, default=0)}; builds of each winner: {min(builds, default=0)}."
+    yield f"Rounds: {_rounds(measured, funnels=False)}; builds of each winner: {min(builds, default=0)}."
     yield ""
     versions = {built.system: built.version for built in measured.book.all(Built)}
     yield from table(["system", "version"], [[name, text] for name, text in versions.items()])
+
+
+def _rounds(measured: Measured, *, funnels: bool) -> int:
+    """Return how often winners were measured at least, of systems with a table of their own or of the others."""
+    asked = (one for one in measured.figures if one.metric == "recall" and SYSTEMS[one.system].funnel == funnels)
+    return min((one.rounds for one in asked), default=0)
 
 
 def _tables(measured: Measured, systems: Sequence[str], target: float) -> Iterator[str]:
