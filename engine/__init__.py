@@ -14,6 +14,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import indexers  # noqa: F401 - before NumPy is: it says how long NumPy's threads wait for work
+
 if TYPE_CHECKING:
     from engine.answers import AnswerList, Answers
     from engine.api import Collection

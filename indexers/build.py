@@ -1,11 +1,11 @@
-"""Train an index on a sample and stream rows into it, block by block."""
+"""Train an index on a sample of a store's rows and stream them into it, block by block."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
-from typing import Literal
+from functools import partial
+from typing import Literal, NamedTuple
 
 import faiss
 import numpy as np
@@ -14,7 +14,7 @@ from indexers import codebooks, gpu
 from indexers.base import AXES, FaissIndex, IndexSpec
 from indexers.errors import InvalidSpec, InvalidVectors
 from indexers.ivf import parts_of
-from indexers.prefix import Front, codes_of, trained_front, wrap
+from indexers.prefix import codes_of, trained_front, wrap
 from indexers.registry import family
 from indexers.store import BLOCK_ROWS, Blocks, VectorStore
 from indexers.vectors import FloatArray, IdArray
@@ -28,6 +28,8 @@ ROWS_PER_CELL = 256
 MAX_TRAINING_BYTES = 1 << 30
 # Nothing about these is learned, unless they are of principal axes.
 UNTRAINED = ("flat", "hnsw")
+# No row is dead.
+NOBODY = np.empty(0, np.int64)
 # Links of a row above the ground floor of a graph, by how many more there may be than expected.
 MORE_LINKS = 1.05
 
@@ -41,22 +43,81 @@ def training_rows(spec: IndexSpec, n: int, full_dim: int) -> int:
     return min(n, wanted, MAX_TRAINING_BYTES // (4 * full_dim))
 
 
-def training_sample(
-    spec: IndexSpec, store: VectorStore, dead: IdArray, queries: FloatArray | None = None, seed: int = 0
-) -> FloatArray:
-    """Draw rows to train an index on.
+def build(
+    spec: IndexSpec,
+    store: VectorStore,
+    *,
+    dead: IdArray = NOBODY,
+    queries: FloatArray | None = None,
+    seed: int = 0,
+    device: BuildDevice = "auto",
+) -> FaissIndex:
+    """Build one prefix index of a store's rows.
 
     Args:
-        spec: resolved.
-        store: the rows [n, D].
-        dead: int64 [m], rows that nobody will find. They serve too where there are fewer live ones than cells: they lie
-            in the index until the next compaction.
-        queries: unit float32 [nt, D], some that are not like the rows, so that there are cells for them too.
-        seed: of the draw.
+        spec: a resolved spec.
+        store: the rows, unit [n, D]; read in blocks, and never all held but as prefixes of a sample that is all rows.
+        dead: int64 [m], rows that nobody will find; they are added like others. They serve to train too where there are
+            fewer live ones than cells: they lie in the index until the next compaction.
+        queries: unit float32 [m, D], some of the kind that will be asked. Where they are not like the rows (text
+            embeddings, say), training on them too makes cells that serve them.
+        seed: of the draw of rows to train on.
+        device: where to build. "auto" takes a GPU when FAISS has one, and the CPU when its memory runs out.
 
     Returns:
-        float32 [at most `training_rows` and the queries, D].
+        a trained FAISS index over full vectors [n, D], in host memory.
+
+    Raises:
+        InvalidSpec: "cuda" was asked for and there is none.
+        InvalidVectors: too few training rows for the spec.
     """
+    run = partial(_build, spec, store, dead, queries, seed)
+    if _use_gpu(device):
+        try:
+            return run(on_gpu=True)
+        except RuntimeError as error:
+            if not gpu.is_out_of_memory(error):
+                raise
+            _log.warning("the GPU's memory does not hold %s; building it on the CPU", spec)
+    return run(on_gpu=False)
+
+
+def _build(
+    spec: IndexSpec, store: VectorStore, dead: IdArray, queries: FloatArray | None, seed: int, *, on_gpu: bool
+) -> FaissIndex:
+    sample = _training_sample(spec, store, dead, queries, seed)
+    front = trained_front(spec, sample.x)
+    prefixes = front(sample.x)
+    inner = _trained(spec, prefixes, on_gpu=on_gpu)
+    # Rows are not turned again, nor is what nobody looks at again held while the index grows.
+    blocks = iter(Blocks(prefixes[: len(store)])) if sample.whole else map(front, Blocks(store.rows))
+    del sample, prefixes
+    filled = inner
+    if on_gpu and spec.family in gpu.ON_DEVICE:
+        filled = gpu.to_gpu(inner)
+    else:
+        _reserve(inner, spec, len(store))
+    for block in blocks:
+        filled.add(block)
+    return wrap(gpu.to_cpu(filled) if filled is not inner else inner, front)
+
+
+class _Sample(NamedTuple):
+    """What an index learns from.
+
+    Attributes:
+        x: unit float32 [nt, D]; read-only where it is the store's own memory.
+        whole: whether it begins with every row of the store, in order.
+    """
+
+    x: FloatArray
+    whole: bool
+
+
+def _training_sample(
+    spec: IndexSpec, store: VectorStore, dead: IdArray, queries: FloatArray | None, seed: int
+) -> _Sample:
+    """Draw rows to train an index on: at most `training_rows`, and the queries after them. See `build`."""
     living = len(store) - len(dead)
     # A number for the pool, where it is everything: the draw is the same, and no row numbers are written down.
     pool: int | IdArray = len(store)
@@ -65,63 +126,20 @@ def training_sample(
         mask[dead] = False
         pool = np.flatnonzero(mask)
     size = training_rows(spec, pool if isinstance(pool, int) else len(pool), store.dim)
-    rows = np.sort(np.random.default_rng(seed).choice(pool, size, replace=False))
     more = 0 if queries is None or not size else len(queries)
+    whole = size == len(store)
+    if whole and not more and store.rows.dtype == np.float32:
+        return _Sample(store.rows, whole)
+    rows = np.sort(np.random.default_rng(seed).choice(pool, size, replace=False))
     # Filled in place: parts that are put together exist twice, and this is up to a gigabyte.
-    sample = np.empty((size + more, store.dim), dtype=np.float32)
+    x = np.empty((size + more, store.dim), dtype=np.float32)
     for start in range(0, size, BLOCK_ROWS):
         part = slice(start, min(start + BLOCK_ROWS, size))
         # All of them are not gathered first, and then copied.
-        sample[part] = store.rows[part] if size == len(store) else store.gather(rows[part])
+        x[part] = store.rows[part] if whole else store.gather(rows[part])
     if more:
-        sample[size:] = queries
-    return sample
-
-
-def build(
-    spec: IndexSpec,
-    blocks: Iterable[FloatArray],
-    xt: FloatArray,
-    *,
-    device: BuildDevice = "auto",
-) -> FaissIndex:
-    """Build one prefix index.
-
-    Args:
-        spec: a resolved spec.
-        blocks: the base vectors in order, each unit float32 [rows, D]; never all held. Read once, and once
-            more on the CPU when a GPU's memory runs out, if they can be (an iterator cannot).
-        xt: training sample, unit float32 [nt, D]. Mixing in queries of the kind that will be
-            asked (text embeddings, say) makes cells that serve them too.
-        device: where to build. "auto" takes a GPU when FAISS has one.
-
-    Returns:
-        a trained FAISS index over full vectors [n, D], in host memory.
-
-    Raises:
-        InvalidSpec: "cuda" was asked for and there is none.
-        InvalidVectors: too few training rows for the spec, or blocks of another dimension.
-    """
-    if _use_gpu(device):
-        try:
-            return _build(spec, blocks, xt, on_gpu=True)
-        except RuntimeError as error:
-            if not gpu.is_out_of_memory(error) or iter(blocks) is blocks:
-                raise
-            _log.warning("the GPU's memory does not hold %s; building it on the CPU", spec)
-    return _build(spec, blocks, xt, on_gpu=False)
-
-
-def _build(spec: IndexSpec, blocks: Iterable[FloatArray], xt: FloatArray, *, on_gpu: bool) -> FaissIndex:
-    front = trained_front(spec, xt)
-    inner = _trained(front, xt, on_gpu=on_gpu)
-    filled = inner
-    if on_gpu and spec.family in gpu.ON_DEVICE:
-        filled = gpu.to_gpu(inner)
-    elif isinstance(blocks, Blocks):
-        _reserve(inner, spec, len(blocks.rows))
-    add(filled, front, blocks)
-    return wrap(gpu.to_cpu(filled) if filled is not inner else inner, front)
+        x[size:] = queries
+    return _Sample(x, whole)
 
 
 def _use_gpu(device: BuildDevice) -> bool:
@@ -130,18 +148,16 @@ def _use_gpu(device: BuildDevice) -> bool:
     return device != "cpu" and gpu.gpu_count() > 0
 
 
-def _trained(front: Front, xt: FloatArray, *, on_gpu: bool) -> FaissIndex:
-    """Make the inner d-dimensional index and train it on prefixes of `xt`."""
-    spec = front.spec
+def _trained(spec: IndexSpec, prefixes: FloatArray, *, on_gpu: bool) -> FaissIndex:
+    """Make the inner d-dimensional index and train it on prefixes [nt, d]."""
     inner = family(spec.family).create(spec)
     if inner.is_trained:
         return inner
     nlist = dict(spec.params).get("nlist", 1)
-    if len(xt) < nlist:
-        raise InvalidVectors(f"{spec}: {nlist} cells need at least as many training rows, found {len(xt)}")
+    if len(prefixes) < nlist:
+        raise InvalidVectors(f"{spec}: {nlist} cells need at least as many training rows, found {len(prefixes)}")
     cells = _allow_small_clusters(inner)
-    prefixes = front(xt)
-    if 0 < len(xt) < codebooks.CENTROIDS:
+    if 0 < len(prefixes) < codebooks.CENTROIDS:
         # A product code refuses to learn its 16 values from fewer rows; repeated ones add nothing.
         prefixes = np.resize(prefixes, (codebooks.CENTROIDS, spec.dim))
     with gpu.clustering(inner) if on_gpu else nullcontext():
@@ -177,45 +193,3 @@ def _allow_small_clusters(inner: FaissIndex) -> FaissIndex:
     if isinstance(cells, faiss.IndexIVFPQFastScan):
         cells.pq.cp.min_points_per_centroid = 1
     return cells
-
-
-def add(inner: FaissIndex, front: Front, blocks: Iterable[FloatArray]) -> None:
-    """Add full vectors [rows, D] to an unwrapped index as prefixes.
-
-    Raises:
-        InvalidVectors: a block of other dimensions than the front takes.
-    """
-    for block in blocks:
-        if block.shape[1] != front.full_dim:
-            raise InvalidVectors(
-                f"{front.spec}: expected blocks of {front.full_dim} dimensions, found {block.shape[1]}"
-            )
-        if len(block):
-            inner.add(front(block))
-
-
-def sample_blocks(blocks: Iterable[FloatArray], n: int, size: int, seed: int) -> FloatArray:
-    """Draw `size` of `n` rows without replacement while streaming over them.
-
-    Args:
-        blocks: float32 [rows, D] blocks, `n` rows in all.
-        n: number of rows in all blocks.
-        size: rows wanted; all of them when size ≥ n.
-        seed: of the choice.
-
-    Returns:
-        float32 [min(size, n), D] in the order of the blocks.
-    """
-    if size >= n:
-        chosen = np.arange(n)
-    else:
-        chosen = np.sort(np.random.default_rng(seed).choice(n, size, replace=False))
-    return np.concatenate(list(_pick(blocks, chosen)))
-
-
-def _pick(blocks: Iterable[FloatArray], chosen: np.ndarray) -> Iterator[FloatArray]:
-    start = 0
-    for block in blocks:
-        low, high = np.searchsorted(chosen, (start, start + len(block)))
-        yield block[chosen[low:high] - start]
-        start += len(block)

@@ -168,18 +168,19 @@ def build_bytes(spec: IndexSpec, n: int, full_dim: int, queries: int = 0) -> int
         queries: how many are mixed into the training sample.
     """
     params, d = dict(spec.params), spec.dim
-    trained = training_rows(spec, n, full_dim) + queries
-    sample = trained * full_dim * 4
-    # Stored rows, as float32, and as prefixes before and after they are scaled or turned.
-    block = min(n, BLOCK_ROWS) * (2 * full_dim + 3 * d) * 4
+    rows = training_rows(spec, n, full_dim)
+    trained = rows + queries
+    prefixes = trained * d * 4
+    # Stored rows, as float32, and as prefixes before and after they are scaled or turned; or all as prefixes already.
+    block = min(n, BLOCK_ROWS) * (2 * full_dim + 3 * d) * 4 + (prefixes if rows == n else 0)
     # The covariance of the sample in double precision, and what it is taken apart into.
     axes = 6 * full_dim**2 * 8 if params.get(AXES) else 0
-    training = trained * (2 * d * 4 + ASSIGNED) + axes if trained else axes
+    training = trained * (full_dim * 4 + ASSIGNED) + 2 * prefixes + axes
     nodes = NODE * n if spec.family == "hnsw" else 0
     # Bytes beside the codes lie in one array, for which there is room from the start.
     fixed = n * refine_bytes(spec)
     growing = int((index_bytes(spec, n) - fixed) * GROWING.get(spec.family, 1.0)) + fixed + nodes
-    return FIXED + max(DRAWN * n, sample + max(training, growing + block))
+    return FIXED + max(DRAWN * n, training, growing + block)
 
 
 def pruned_build_bytes(sampled: int, full_dim: int) -> int:

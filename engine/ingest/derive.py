@@ -25,7 +25,7 @@ from engine.ingest.report import Listener
 from engine.retrieval.calibrate import calibrate, is_for, measured_again, query_sets
 from engine.retrieval.searcher import Searcher
 from indexers.base import FaissIndex, IndexSpec
-from indexers.build import BuildDevice, build, training_sample
+from indexers.build import BuildDevice, build
 from indexers.errors import CommitConflict, CorruptCollection
 from indexers.files import write_index
 from indexers.memory import index_bytes, memory_left, pruned_build_bytes, require_memory, shown_bytes
@@ -261,8 +261,7 @@ def _require_memory(snapshot: Snapshot, space: str, spec: IndexSpec, options: Bu
 
 def _write_index(snapshot: Snapshot, space: str, spec: IndexSpec, store: VectorStore, options: BuildOptions) -> FileRef:
     _require_memory(snapshot, space, spec, options)  # again: those before it may have left less
-    sample = training_sample(spec, store, snapshot.deleted, options.texts, SEED)
-    index = build(spec, Blocks(store.rows), sample, device=options.device)
+    index = build(spec, store, dead=snapshot.deleted, queries=options.texts, seed=SEED, device=options.device)
     return save_index(snapshot.root, space, index, spec, len(store))
 
 

@@ -42,7 +42,7 @@ from engine.retrieval.judge import Judge, Queries, make_judge
 from engine.retrieval.searcher import Searcher
 from indexers.axes import moments, principal_axes
 from indexers.base import AXES, FaissIndex, IndexSpec
-from indexers.build import build, training_sample
+from indexers.build import build
 from indexers.errors import InvalidInput
 from indexers.exact import exact_search
 from indexers.ivf import REFINE, REFINE_BITS, RESIDUAL, default_nlist
@@ -52,7 +52,7 @@ from indexers.prefix import front_along
 from indexers.probing import is_available
 from indexers.registry import family, resolve
 from indexers.store import Blocks, VectorStore
-from indexers.vectors import FloatArray, normalize
+from indexers.vectors import FloatArray
 
 SEED = 0
 BOUND_QUERIES = 100
@@ -335,7 +335,7 @@ class _Tuner:
 
     def _built(self, spec: IndexSpec, store: VectorStore) -> FaissIndex:
         dead = self._searcher.deleted if store is self._searcher.store else np.empty(0, np.int64)
-        return build(spec, Blocks(store.rows), normalize(training_sample(spec, store, dead, self._texts, SEED)))
+        return build(spec, store, dead=dead, queries=self._texts, seed=SEED)
 
     def _front(self, coarse: Coarse, stages: tuple[Stage, ...], judge: Judge) -> list[Point]:
         """Measure the plans of an index that may be worth it."""

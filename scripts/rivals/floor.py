@@ -20,12 +20,12 @@ from engine.heads.train import train
 from engine.retrieval.coarse import Coarse, probing
 from engine.retrieval.cost import coarse_bytes, middle_of
 from indexers.base import AXES, IndexSpec
-from indexers.build import build, training_sample
+from indexers.build import build
 from indexers.ivf import refine_bytes
 from indexers.plan import EXACT, SearchPlan
 from indexers.prefix import matrix_of
 from indexers.registry import family
-from indexers.store import Blocks, VectorStore
+from indexers.store import VectorStore
 from indexers.vectors import FloatArray
 from rivals.choice import TARGETS, of_winners, winners
 from rivals.inputs import FRESH, Inputs
@@ -72,7 +72,7 @@ def build_seconds(spec: IndexSpec, xb: FloatArray) -> float:
     """Return how long rotation, training and adding take, given vectors."""
     store = VectorStore(np.ascontiguousarray(xb))
     started = time.perf_counter()
-    build(spec, Blocks(store.rows), training_sample(spec, store, np.empty(0, np.int64)), device="cpu")
+    build(spec, store, device="cpu")
     return time.perf_counter() - started
 
 

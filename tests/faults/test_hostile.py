@@ -23,6 +23,7 @@ from indexers.build import build
 from indexers.errors import CorruptCollection
 from indexers.files import FOOTER, MAGIC, read_index, write_index
 from indexers.registry import resolve
+from indexers.store import VectorStore
 from tests.conftest import structured
 
 ROOT = Path(__file__).parents[2]
@@ -56,7 +57,7 @@ def graph(folder: Path, change: Callable[[Any], None]) -> FaissIndex:
     """Write an HNSW index whose graph was changed, and read it."""
     spec = resolve(IndexSpec.parse("hnsw@24:m=4"), N, D)
     xb = structured(N, D, seed=0).xb
-    index = build(spec, [xb], xb, device="cpu")
+    index = build(spec, VectorStore(xb), device="cpu")
     change(index.hnsw)
     write_index(index, folder / "i.faiss")
     return read_index(folder / "i.faiss", spec=spec, full_dim=D, rows=N)
@@ -109,7 +110,7 @@ def test_graphs_that_lead_outside(tmp_path: Path, change: Callable[[Any], None])
 def test_cells_in_another_file_are_not_opened(tmp_path: Path) -> None:
     spec = resolve(IndexSpec.parse("ivf-flat@24:nlist=2"), N, D)
     xb = structured(N, D, seed=0).xb
-    data = faiss.serialize_index(build(spec, [xb], xb, device="cpu")).tobytes()
+    data = faiss.serialize_index(build(spec, VectorStore(xb), device="cpu")).tobytes()
     path = tmp_path / "i.faiss"
     body = data[: data.index(b"ilar")] + b"ilod" + bytes(200)
     path.write_bytes(body + FOOTER.pack(MAGIC, len(body)))

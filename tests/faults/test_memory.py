@@ -119,11 +119,10 @@ def test_a_run_holds_a_shard_and_the_names(tmp_path: Path) -> None:
 BUILD = """
 import os, re, sys, threading, time
 from pathlib import Path
-import numpy as np
 from indexers.base import IndexSpec
-from indexers.build import build, training_sample
+from indexers.build import build
 from indexers.registry import resolve
-from indexers.store import Blocks, VectorStore
+from indexers.store import VectorStore
 
 def anonymous():
     return int(re.search(r"RssAnon:\\s+([0-9]+) kB", Path("/proc/self/status").read_text())[1]) << 10
@@ -138,7 +137,7 @@ def measure(name, path):
             time.sleep(0.001)
     thread = threading.Thread(target=watch)
     thread.start()
-    built = build(spec, Blocks(store.rows), training_sample(spec, store, np.empty(0, np.int64)), device="cpu")
+    built = build(spec, store, device="cpu")
     peak[0] = max(peak[0], anonymous())
     stop.append(True)
     thread.join()

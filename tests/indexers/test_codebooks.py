@@ -12,6 +12,7 @@ from indexers.build import build
 from indexers.ivf import parts_of
 from indexers.prefix import trained_front
 from indexers.registry import resolve
+from indexers.store import VectorStore
 from indexers.vectors import FloatArray
 from tests.conftest import structured
 
@@ -63,7 +64,7 @@ def test_an_index_codes_as_finely_as_after_long_training(text: str) -> None:
     """FAISS' 25 rounds from random centroids, on the same cells, are at most 5 % better on rows of so few clusters."""
     xb = structured(12_000, 64, seed=3).xb
     spec = resolve(IndexSpec.parse(text), *xb.shape)
-    index = build(spec, [xb], xb[:6000], device="cpu")
+    index = build(spec, VectorStore(xb), dead=np.arange(6000, 12_000), device="cpu")
     inner = faiss.downcast_index(index.index) if isinstance(index, faiss.IndexPreTransform) else index
     cells = parts_of(inner).cells
     front = trained_front(spec, xb[:6000])
@@ -95,5 +96,5 @@ def test_few_rows_and_numbers_that_never_vary(rows: int) -> None:
 def test_the_same_rows_give_the_same_codebooks() -> None:
     xb = structured(500, 16, seed=4).xb
     spec = resolve(IndexSpec.parse("ivf-pq@16:residual=1"), *xb.shape)
-    first, again = (faiss.serialize_index(build(spec, [xb], xb, device="cpu")) for _ in range(2))
+    first, again = (faiss.serialize_index(build(spec, VectorStore(xb), device="cpu")) for _ in range(2))
     np.testing.assert_array_equal(first, again)

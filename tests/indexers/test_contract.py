@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from indexers.base import FaissIndex, IndexSpec, Neighbors, positions_mask
-from indexers.build import build, sample_blocks, training_rows
+from indexers.build import build
 from indexers.errors import InvalidSpec
 from indexers.exact import exact_search
 from indexers.files import read_index, write_index
 from indexers.prefix import Front, wrap
 from indexers.registry import FAMILIES, family, resolve
+from indexers.store import VectorStore
 from indexers.vectors import FloatArray, truncate
 from tests.conftest import Data, assert_answers, prefix_scores, recall_of, structured
 
@@ -47,16 +48,13 @@ def spec_of(text: str, d: int, D: int) -> IndexSpec:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """Build an index in three blocks, write it and read it again; once for each spec."""
+    """Build an index, write it and read it again; once for each spec."""
 
     @cache
     def make(text: str, D: int, d: int) -> tuple[IndexSpec, FaissIndex]:
         spec = spec_of(text, d, D)
-        xb = data(D).xb
-        blocks = [xb[:1], xb[1:400], xb[400:400], xb[400:]]
-        sample = sample_blocks(blocks, N, training_rows(spec, N, D), seed=0)
         path: Path = tmp_path_factory.mktemp("index") / "i.faiss"
-        write_index(build(spec, blocks, sample, device="cpu"), path)
+        write_index(build(spec, VectorStore(data(D).xb), device="cpu"), path)
         return spec, read_index(path, spec=spec, full_dim=D, rows=N)
 
     return make
@@ -205,7 +203,7 @@ def test_axes_find_what_a_prefix_of_turned_rows_misses() -> None:
     shares = {}
     for text in ("flat", "flat:axes=1"):
         spec = spec_of(text, d, D)
-        found = search(spec, build(spec, [xb], xb, device="cpu"), xq, 30)
+        found = search(spec, build(spec, VectorStore(xb), device="cpu"), xq, 30)
         shares[text] = recall_of(found.ids, prefix_scores(xb, xq, D), 10)
     assert shares["flat:axes=1"] > shares["flat"] + 0.1
 
@@ -214,7 +212,7 @@ def test_a_row_with_nothing_along_the_axes_is_kept() -> None:
     xb = np.zeros((40, 8), np.float32)
     xb[:39, 0], xb[39, 7] = 1, 1
     spec = spec_of("flat:axes=1", 2, 8)
-    _, ids = search(spec, build(spec, [xb], xb[:39], device="cpu"), xb[:1], 40)
+    _, ids = search(spec, build(spec, VectorStore(xb), dead=np.array([39]), device="cpu"), xb[:1], 40)
     assert set(ids[0].tolist()) == set(range(40))
 
 

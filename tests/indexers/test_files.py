@@ -17,6 +17,7 @@ from indexers.errors import CorruptCollection
 from indexers.files import FOOTER, MAGIC, read_index, write_index
 from indexers.prefix import Front, wrap
 from indexers.registry import FAMILIES, family, resolve
+from indexers.store import VectorStore
 from tests.conftest import structured
 
 N, D = 300, 24
@@ -39,7 +40,7 @@ def spec_of(text: str) -> IndexSpec:
 
 def built(text: str) -> FaissIndex:
     xb = structured(N, D, seed=0).xb
-    return build(spec_of(text), [xb], xb, device="cpu")
+    return build(spec_of(text), VectorStore(xb), device="cpu")
 
 
 def read(path: Path, text: str, *, full_dim: int = D, rows: int = N) -> FaissIndex:

@@ -11,6 +11,7 @@ from indexers.build import build
 from indexers.errors import DependencyMissing
 from indexers.gpu import ON_DEVICE, clustering, gpu_count, is_out_of_memory, to_cpu, to_gpu
 from indexers.registry import FAMILIES, family, resolve
+from indexers.store import VectorStore
 from indexers.vectors import FloatArray, truncate
 from tests.conftest import needs_gpu, prefix_scores, recall_of, structured
 
@@ -54,7 +55,7 @@ def test_a_family_without_cells_has_nothing_to_cluster() -> None:
 @pytest.mark.parametrize("text", ["flat@64", "flat@24", "ivf-flat@32", "ivf-flat@64"])
 def test_a_clone_on_the_device_finds_the_same(text: str) -> None:
     data, spec = structured(N, D, seed=7, nq=200), spec_of(text)
-    index = build(spec, [data.xb], data.xb, device="cpu")
+    index = build(spec, VectorStore(data.xb), device="cpu")
     here = inside(index)
     there = to_gpu(here)
     for xq in (data.xq, data.xt):
@@ -72,7 +73,7 @@ def test_an_index_built_on_the_device_is_as_good(text: str) -> None:
     """And lies in host memory: for ivf-pq only the k-means of its cells ran on the device."""
     data, spec = structured(N, D, seed=8, nq=200), spec_of(text)
     most = family(spec.family).most_probes(spec, N)
-    built = {device: build(spec, [data.xb], data.xb, device=device) for device in ("cpu", "cuda")}
+    built = {device: build(spec, VectorStore(data.xb), device=device) for device in ("cpu", "cuda")}
     assert type(inside(built["cpu"])) is type(inside(built["cuda"]))
     for xq in (data.xq, data.xt):
         truth, prefixes = prefix_scores(data.xb, xq, spec.dim), truncate(xq, spec.dim)
@@ -97,7 +98,7 @@ def _applied(index: FaissIndex, prefixes: FloatArray, xq: FloatArray) -> FloatAr
 @needs_gpu
 def test_to_the_device_and_back() -> None:
     data, spec = structured(N, D, seed=9), spec_of("ivf-flat@64")
-    index = build(spec, [data.xb], data.xb, device="cpu")
+    index = build(spec, VectorStore(data.xb), device="cpu")
     back = to_cpu(to_gpu(index))
     pair = [set_probes(one, 10).search(data.xq, 10)[1] for one in (index, back)]
     np.testing.assert_array_equal(*pair)
@@ -107,7 +108,7 @@ def test_to_the_device_and_back() -> None:
 @needs_gpu
 def test_a_build_that_may_choose_takes_the_device() -> None:
     data, spec = structured(N, D, seed=9), spec_of("ivf-flat@32")
-    auto, cuda = (build(spec, [data.xb], data.xb, device=device) for device in ("auto", "cuda"))
+    auto, cuda = (build(spec, VectorStore(data.xb), device=device) for device in ("auto", "cuda"))
     pair = [set_probes(inside(one), 10).search(truncate(data.xq, 32), 10)[1] for one in (auto, cuda)]
     np.testing.assert_array_equal(*pair)
 

@@ -18,7 +18,7 @@ from indexers.ivf import parts_of
 from indexers.prefix import unwrap
 from indexers.probing import ProbedIndex, is_available, suits
 from indexers.registry import resolve
-from indexers.store import Blocks, VectorStore
+from indexers.store import VectorStore
 from indexers.vectors import FloatArray
 from tests.conftest import structured
 
@@ -30,7 +30,7 @@ N = 3000
 
 def made(text: str, xb: FloatArray, level: int = 0, dtype: type = np.float16) -> tuple[FaissIndex, ProbedIndex]:
     """Build an index of some rows, and open it."""
-    index = build(resolve(IndexSpec.parse(text), *xb.shape), [xb], xb, device="cpu")
+    index = build(resolve(IndexSpec.parse(text), *xb.shape), VectorStore(xb), device="cpu")
     return index, ProbedIndex(index, VectorStore(xb.astype(dtype)), level)
 
 
@@ -165,7 +165,7 @@ def test_rows_that_are_all_alike_are_found_as_often_as_they_are_there() -> None:
     """Every candidate then falls into one bin, and the threshold never rises."""
     one = structured(1, 32, seed=7).xb
     xb = np.ascontiguousarray(np.repeat(one, 5000, axis=0))
-    index = build(resolve(IndexSpec.parse("ivf-pq@32:nlist=1"), *xb.shape), [xb], xb, device="cpu")
+    index = build(resolve(IndexSpec.parse("ivf-pq@32:nlist=1"), *xb.shape), VectorStore(xb), device="cpu")
     found = ProbedIndex(index, VectorStore(xb)).search(one, 10, 1, 20).neighbors
     assert len(set(found.ids[0].tolist())) == 10
     np.testing.assert_allclose(found.scores, 1.0, atol=1e-6)
@@ -264,5 +264,5 @@ def test_only_what_it_reads_suits_it() -> None:
         ("hnsw@16", False),
         ("flat@8", False),
     ):
-        index = build(resolve(IndexSpec.parse(text), 500, 16), Blocks(data.xb), data.xb, device="cpu")
+        index = build(resolve(IndexSpec.parse(text), 500, 16), VectorStore(data.xb), device="cpu")
         assert suits(index) == answer

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 
 import faiss
@@ -57,3 +59,13 @@ def alone() -> int:
     fresh.start()
     fresh.join()
     return found[0]
+
+
+@pytest.mark.parametrize(("said", "kept"), [({}, "20"), ({"OPENBLAS_THREAD_TIMEOUT": "26"}, "26")])
+def test_idle_threads_of_numpy_are_told_to_sleep_before_it_is_imported(said: dict[str, str], kept: str) -> None:
+    code = "import engine, os, sys; print(os.environ['OPENBLAS_THREAD_TIMEOUT'], 'numpy' in sys.modules)"
+    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_THREAD_TIMEOUT"}
+    told = subprocess.run(
+        [sys.executable, "-c", code], env={**environment, **said}, capture_output=True, text=True, check=True
+    )
+    assert told.stdout.split() == [kept, "False"]
