@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -20,13 +20,12 @@ from engine.heads.train import train
 from engine.retrieval.coarse import Coarse, probing
 from engine.retrieval.cost import coarse_bytes, middle_of
 from indexers.base import AXES, IndexSpec
-from indexers.build import build
 from indexers.ivf import refine_bytes
 from indexers.plan import EXACT, SearchPlan
 from indexers.prefix import matrix_of
 from indexers.registry import family
-from indexers.store import VectorStore
 from indexers.vectors import FloatArray
+from rivals.alone import alone_seconds, build_seconds
 from rivals.choice import TARGETS, of_winners, winners
 from rivals.inputs import FRESH, Inputs
 from rivals.nestvec_ import DEFAULT, ROOT
@@ -37,7 +36,7 @@ QUERIES = 200
 BYTES = 1 << 30
 ROUNDS = 5
 HALF = 2
-BUILDS = 3
+BUILDS = 5
 LEARNED_ROWS = 100_000
 
 
@@ -68,14 +67,6 @@ def read_bytes(coarse: Coarse, plan: SearchPlan, xq: np.ndarray, k: int) -> floa
     return front + cells + visited * scanned + stored
 
 
-def build_seconds(spec: IndexSpec, xb: FloatArray) -> float:
-    """Return how long rotation, training and adding take, given vectors."""
-    store = VectorStore(np.ascontiguousarray(xb))
-    started = time.perf_counter()
-    build(spec, store, device="cpu")
-    return time.perf_counter() - started
-
-
 def learned_seconds(spec: IndexSpec, xb: FloatArray) -> float:
     """Return how long it takes with the rotation that `train --objective rotation` learns for this prefix.
 
@@ -91,7 +82,9 @@ def learned_seconds(spec: IndexSpec, xb: FloatArray) -> float:
     return taken + build_seconds(plain, turned)
 
 
-def floors(inputs: Inputs, book: Book, folder: Path, threads: int, k: int) -> Iterator[Floor]:
+def floors(
+    inputs: Inputs, book: Book, folder: Path, threads: int, k: int, before_building: Callable[[], object]
+) -> Iterator[Floor]:
     """Yield what each of nestvec's winners reads, for those that are not in the book yet.
 
     Args:
@@ -100,6 +93,8 @@ def floors(inputs: Inputs, book: Book, folder: Path, threads: int, k: int) -> It
         folder: where nestvec's builds lie.
         threads: of a batch.
         k: answers a query.
+        before_building: called before each time the index alone is built; others may be built there, so that a ratio
+            is of the same minutes.
     """
     known = {(one.target, one.mode) for one in of_winners(book.all(Floor), book.all(Trial), OURS)}
     speeds: dict[int, float] = {}
@@ -118,13 +113,18 @@ def floors(inputs: Inputs, book: Book, folder: Path, threads: int, k: int) -> It
             if plan.index == EXACT:
                 continue
             spec = searcher.specs[plan.index]
-            if str(spec) not in built:
-                built[str(spec)] = statistics.median(build_seconds(spec, inputs.xb) for _ in range(BUILDS))
-            # Minutes: for one winner of each data set.
-            learns = (target, mode) == (TARGETS[0], BATCH) and spec.dim < inputs.xb.shape[1]
-            learned = learned_seconds(spec, inputs.xb) if learns else 0.0
             read = {
                 kind: read_bytes(searcher.coarse(plan.index), plan, part.queries[:QUERIES], k)
                 for kind, part in inputs.half(FRESH).items()
             }
+        # Closed: its folder may be made anew.
+        if str(spec) not in built:
+            taken = []
+            for _ in range(BUILDS):
+                before_building()
+                taken.append(alone_seconds(spec, inputs.source, threads))
+            built[str(spec)] = statistics.median(taken)
+        # Minutes: for one winner of each data set.
+        learns = (target, mode) == (TARGETS[0], BATCH) and spec.dim < inputs.xb.shape[1]
+        learned = learned_seconds(spec, inputs.xb) if learns else 0.0
         yield Floor(OURS, trial.build, trial.search, target, mode, read, speeds[used], built[str(spec)], learned)

@@ -36,7 +36,7 @@ class Options:
     Attributes:
         threads: for builds and batches; a single query has one.
         repeats: rounds.
-        build_rounds: in how many of them the winners are built again.
+        build_rounds: how many times each winner is built.
         most_builds: of each system's grid, the first so many; all if None.
         budget: seconds after which a measurement of one kind of query stops.
         limit: seconds an order to a worker may take.
@@ -178,8 +178,6 @@ class Bench:
         mappers = [name for name in names if self.can_map(SYSTEMS[name])]
         final = contenders(trials, mappers)
         for number in range(self.options.repeats):
-            if number < self.options.build_rounds - 1:
-                self.rebuild(final)
             # Who begins rotates, so that none always follows the same other.
             first = number * max(1, len(final) // self.options.repeats)
             for one in (*final[first:], *final[:first]):
@@ -202,8 +200,9 @@ class Bench:
         """Say whether a round of this contender is in the book."""
         return any(number == run.round and one == contender_of(run) for run in self.book.all(Run, one.system))
 
-    def rebuild(self, final: Sequence[Contender]) -> None:
-        """Build every winner once more, for the median of build times."""
+    def rebuild(self, names: Sequence[str]) -> None:
+        """Build the winners of systems once more, for the median of build times, until there are enough."""
+        final = contenders([one for name in names for one in self.book.all(Trial, name)], ())
         for system, build in {(one.system, key_of(one.build)): (one.system, one.build) for one in final}.values():
             made = [one for one in self.book.all(Built, system) if one.params == build]
             if len(made) < self.options.build_rounds:

@@ -120,7 +120,7 @@ def _one_by_one(adapter: Adapter, xq: Floats, order: Order) -> tuple[Ids, list[f
     return np.concatenate(found), seconds
 
 
-def _own_cores(threads: int) -> None:
+def own_cores(threads: int) -> None:
     """Stay on as many cores as there are threads, the last of those that are allowed."""
     if hasattr(os, "sched_setaffinity"):
         allowed = sorted(os.sched_getaffinity(0))
@@ -133,7 +133,7 @@ def main() -> None:
     # Libraries print; the real stdout is kept for answers.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    _own_cores(threads)
+    own_cores(threads)
     system = SYSTEMS[name]
     worker = Worker(importlib.import_module(f"rivals.{system.module}").make(system.variant), threads)
     for line in sys.stdin:
