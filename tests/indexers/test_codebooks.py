@@ -35,7 +35,7 @@ def quantizer(dim: int, m: int, books: FloatArray) -> FaissIndex:
 def test_of_normal_numbers_they_are_the_best_there_are() -> None:
     rng = np.random.default_rng(0)
     x = rng.standard_normal((40_000, 6), dtype=np.float32) * np.float32([1, 9, 0.01, 3, 1, 1])
-    assert left_over(quantizer(6, 6, codebooks.normal_codebooks(x, 6)), x) == pytest.approx(MAX_1960, rel=0.03)
+    assert left_over(quantizer(6, 6, codebooks.normal_codebooks(x, 6)), x) == pytest.approx(MAX_1960, rel=0.05)
 
 
 def test_they_follow_mean_and_spread_and_how_numbers_of_a_part_go_together() -> None:
