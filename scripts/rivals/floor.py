@@ -25,7 +25,7 @@ from indexers.plan import EXACT, SearchPlan
 from indexers.prefix import matrix_of
 from indexers.registry import family
 from indexers.vectors import FloatArray
-from rivals.alone import alone_seconds, build_seconds
+from rivals.alone import build_seconds
 from rivals.choice import TARGETS, of_winners, winners
 from rivals.inputs import FRESH, Inputs
 from rivals.nestvec_ import DEFAULT, ROOT
@@ -36,7 +36,6 @@ QUERIES = 200
 BYTES = 1 << 30
 ROUNDS = 5
 HALF = 2
-BUILDS = 5
 LEARNED_ROWS = 100_000
 
 
@@ -83,7 +82,7 @@ def learned_seconds(spec: IndexSpec, xb: FloatArray) -> float:
 
 
 def floors(
-    inputs: Inputs, book: Book, folder: Path, threads: int, k: int, before_building: Callable[[], object]
+    inputs: Inputs, book: Book, folder: Path, threads: int, k: int, alone: Callable[[IndexSpec], float]
 ) -> Iterator[Floor]:
     """Yield what each of nestvec's winners reads, for those that are not in the book yet.
 
@@ -93,8 +92,7 @@ def floors(
         folder: where nestvec's builds lie.
         threads: of a batch.
         k: answers a query.
-        before_building: called before each time the index alone is built; others may be built there, so that a ratio
-            is of the same minutes.
+        alone: returns how many seconds a resolved spec takes to build alone; others may be built there as well.
     """
     known = {(one.target, one.mode) for one in of_winners(book.all(Floor), book.all(Trial), OURS)}
     speeds: dict[int, float] = {}
@@ -119,11 +117,7 @@ def floors(
             }
         # Closed: its folder may be made anew.
         if str(spec) not in built:
-            taken = []
-            for _ in range(BUILDS):
-                before_building()
-                taken.append(alone_seconds(spec, inputs.source, threads))
-            built[str(spec)] = statistics.median(taken)
+            built[str(spec)] = alone(spec)
         # Minutes: for one winner of each data set.
         learns = (target, mode) == (TARGETS[0], BATCH) and spec.dim < inputs.xb.shape[1]
         learned = learned_seconds(spec, inputs.xb) if learns else 0.0

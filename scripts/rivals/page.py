@@ -9,7 +9,7 @@ from markdown_table import table
 
 from rivals.choice import TARGETS, of_winners
 from rivals.figures import Measured
-from rivals.floor import BUILDS, LEARNED_ROWS
+from rivals.floor import LEARNED_ROWS
 from rivals.goals import FULL_GRAPHS
 from rivals.records import BATCH, MODES, SINGLE, Built, Floor, Trial, Tuned, shown
 from rivals.systems import OURS, SYSTEMS
@@ -151,10 +151,10 @@ def _trained(measured: Measured, known: Sequence[Floor]) -> Iterator[str]:
             row += [f"{seconds:.1f}" if seconds else "", *beside]
         rows.append(row)
     if rows:
-        yield "What of a build is the index, from vectors in memory: rotation, training and adding, in seconds (the"
-        yield f"median of {BUILDS}), and how many times as long a graph over whole vectors takes. First with the"
-        yield "principal axes, then with a rotation that `train --objective rotation` learns from"
-        yield f"{LEARNED_ROWS:,} rows, once."
+        yield "What of a build is the index, from vectors in memory: rotation, training and adding, in seconds (a median,"
+        yield "each in a process of its own, in turn with the graphs), and how many times as long a graph over whole"
+        yield "vectors takes. First with the principal axes, then with a rotation that `train --objective rotation` learns"
+        yield f"from {LEARNED_ROWS:,} rows, once."
         yield ""
         times = [f"{name} ÷ that" for name in graphs]
         yield from table(["index", "principal axes, s", *times, "learned rotation, s", *times], rows)

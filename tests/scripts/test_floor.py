@@ -13,8 +13,9 @@ from tests.conftest import structured
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
+from rivals.alone import in_turn  # noqa: E402
 from rivals.choice import TARGETS  # noqa: E402
-from rivals.floor import BUILDS, floors  # noqa: E402
+from rivals.floor import floors  # noqa: E402
 from rivals.inputs import Asked, make_inputs  # noqa: E402
 from rivals.measuring import Bench, Options  # noqa: E402
 from rivals.records import BATCH, SINGLE, Book, Built, Trial  # noqa: E402
@@ -35,18 +36,12 @@ def test_an_index_is_timed_alone_in_turn_with_other_builds(tmp_path: Path) -> No
     book.add([Trial(OURS, params, plan, all_well, all_well, all_well, all_well)])
     folder = bench.built_folder(SYSTEMS[OURS], params)
     bench.build(SYSTEMS[OURS], params, folder, "1")
-    called: list[int] = []
-
-    def before() -> None:
-        called.append(len(called))
-        bench.rebuild([OURS])
-
-    found = partial(floors, inputs, book, folder.parent, 1, K, before)
+    found = partial(floors, inputs, book, folder.parent, 1, K, partial(in_turn, bench, [OURS]))
     told = list(found())
     assert {(one.target, one.mode) for one in told} == {
         (target, mode) for target in TARGETS for mode in (BATCH, SINGLE)
     }
-    assert (len(called), len(book.all(Built))) == (BUILDS, 2)
+    assert len(book.all(Built)) == 2
     for one in told:
         assert one.trained > 0 and one.bandwidth > 1e8
         # At least the shortlist, at most all codes and ids, the centroids and a matrix as well.
