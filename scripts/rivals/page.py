@@ -83,16 +83,21 @@ def page(measured: Measured, plot: str) -> Iterator[str]:
 def _machine(measured: Measured) -> Iterator[str]:
     builds = [figure.rounds for figure in measured.figures if figure.metric == "build"]
     yield f"{measured.machine['cpu']}, threads for builds and batches: {measured.machine['threads']}."
-    yield f"Rounds: {_rounds(measured, funnels=False)}; builds of each winner: {min(builds, default=0)}."
+    yield f"Rounds: {_rounds(measured, funnels=False)}; builds of each winner: {_from_to(builds)}."
     yield ""
     versions = {built.system: built.version for built in measured.book.all(Built)}
     yield from table(["system", "version"], [[name, text] for name, text in versions.items()])
 
 
-def _rounds(measured: Measured, *, funnels: bool) -> int:
-    """Return how often winners were measured at least, of systems with a table of their own or of the others."""
+def _rounds(measured: Measured, *, funnels: bool) -> str:
+    """Say how often winners were measured, of systems with a table of their own or of the others."""
     asked = (one for one in measured.figures if one.metric == "recall" and SYSTEMS[one.system].funnel == funnels)
-    return min((one.rounds for one in asked), default=0)
+    return _from_to([one.rounds for one in asked])
+
+
+def _from_to(counts: Sequence[int]) -> str:
+    least, most = min(counts, default=0), max(counts, default=0)
+    return str(least) if least == most else f"{least} to {most}"
 
 
 def _tables(measured: Measured, systems: Sequence[str], target: float) -> Iterator[str]:
@@ -151,10 +156,10 @@ def _trained(measured: Measured, known: Sequence[Floor]) -> Iterator[str]:
             row += [f"{seconds:.1f}" if seconds else "", *beside]
         rows.append(row)
     if rows:
-        yield "What of a build is the index, from vectors in memory: rotation, training and adding, in seconds (a median,"
-        yield "each in a process of its own, in turn with the graphs), and how many times as long a graph over whole"
-        yield "vectors takes. First with the principal axes, then with a rotation that `train --objective rotation` learns"
-        yield f"from {LEARNED_ROWS:,} rows, once."
+        yield "What of a build is the index, from vectors in memory: rotation, training and adding, in seconds (a"
+        yield "median, each in a process of its own, in turn with the graphs), and how many times as long a graph over"
+        yield "whole vectors takes. First with the principal axes, then with a rotation that"
+        yield f"`train --objective rotation` learns from {LEARNED_ROWS:,} rows, once."
         yield ""
         times = [f"{name} ÷ that" for name in graphs]
         yield from table(["index", "principal axes, s", *times, "learned rotation, s", *times], rows)
