@@ -146,7 +146,7 @@ def _of_one(
     for metric, values in _by_kind(runs).items():
         of_kind = {kind: statistics.median(rounds) for kind, rounds in values.items()}
         made += [(kind, metric, value, len(runs)) for kind, value in of_kind.items()]
-        made.append((ALL, metric, TOGETHER[metric](of_kind.values()), len(runs)))
+        made.append((ALL, metric, TOGETHER[metric](list(of_kind.values())), len(runs)))
     once: dict[str, list[float]] = {
         "load": [run.load for run in runs],
         "anonymous": [run.anonymous for run in runs],

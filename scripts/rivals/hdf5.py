@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import h5py
 import numpy as np
 
 from indexers.base import MISSING, Neighbors
@@ -26,7 +26,7 @@ TEST = "test.npy"
 
 
 class NotAngular(Exception):
-    """The file is not one of angular distances, or h5py is missing."""
+    """The file is not one of ann-benchmarks with angular distances."""
 
 
 @dataclass(frozen=True)
@@ -52,21 +52,15 @@ class Result:
     distances: FloatArray
 
 
-def _h5py() -> Any:
-    try:
-        import h5py
-    except ImportError as error:
-        raise NotAngular("--hdf5 needs h5py: pip install -r scripts/rivals/requirements/driver.txt") from error
-    return h5py
-
-
 def read(file: Path, folder: Path) -> Inputs:
     """Read train, test and neighbors, and write what workers read below `folder`.
 
     Raises:
-        NotAngular: distances of another kind, or no h5py.
+        NotAngular: distances of another kind, or another kind of file.
     """
-    with _h5py().File(file, "r") as data:
+    if not h5py.is_hdf5(file):
+        raise NotAngular(f"{file}: expected an HDF5 file of ann-benchmarks")
+    with h5py.File(file, "r") as data:
         distance = data.attrs.get("distance", "none")
         distance = distance.decode() if isinstance(distance, bytes) else distance
         if distance != ANGULAR:
@@ -98,7 +92,7 @@ def write(root: Path, result: Result, settings: Sequence[object]) -> Path:
     folder = root / result.dataset / str(k) / (result.algo + ("-batch" if result.batch_mode else ""))
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / (re.sub(r"\W+", "_", json.dumps(settings, sort_keys=True)).strip("_")[:200] + ".hdf5")
-    with _h5py().File(path, "w") as out:
+    with h5py.File(path, "w") as out:
         for key in (
             "dataset",
             "algo",

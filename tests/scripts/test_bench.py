@@ -8,9 +8,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -225,15 +227,22 @@ def test_a_rival_that_is_not_installed_says_how(monkeypatch: pytest.MonkeyPatch,
 # -- from end to end -----------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def measured(inputs: Inputs) -> Iterator[Bench]:
+@contextmanager
+def compared(inputs: Inputs, rounds: int) -> Iterator[Bench]:
+    """Measure plain FAISS, in the environment of nestvec."""
     report.write_machine(inputs, 1)
     said: list[str] = []
-    bench = Bench(inputs, Book(inputs.folder / "records.jsonl"), Options(threads=1, repeats=2), said.append)
+    bench = Bench(inputs, Book(inputs.folder / "records.jsonl"), Options(threads=1, repeats=rounds), said.append)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(SYSTEMS, FLAT.name, FLAT)
         bench.tune(FLAT)
         bench.rounds([FLAT.name])
+        yield bench
+
+
+@pytest.fixture(scope="module")
+def measured(inputs: Inputs) -> Iterator[Bench]:
+    with compared(inputs, rounds=2) as bench:
         yield bench
 
 
@@ -309,7 +318,6 @@ def test_records_come_back_as_they_were(tmp_path: Path) -> None:
 
 
 def write_ann(path: Path, data: Data, distance: str) -> None:
-    h5py = pytest.importorskip("h5py")
     truth = exact_search(data.xb, data.xq, 20)
     with h5py.File(path, "w") as out:
         out.attrs["distance"] = distance
@@ -320,7 +328,6 @@ def write_ann(path: Path, data: Data, distance: str) -> None:
 
 
 def test_files_of_ann_benchmarks_are_read_and_results_written(data: Data, tmp_path: Path) -> None:
-    h5py = pytest.importorskip("h5py")
     write_ann(tmp_path / "toy-32-angular.hdf5", data, "angular")
     inputs = hdf5.read(tmp_path / "toy-32-angular.hdf5", tmp_path / "out")
     np.testing.assert_allclose(inputs.xb, data.xb, atol=1e-6)
@@ -351,9 +358,24 @@ def test_files_of_ann_benchmarks_are_read_and_results_written(data: Data, tmp_pa
         assert stored["times"].shape == (len(ids),)
 
 
+def test_a_comparison_on_a_file_of_ann_benchmarks(data: Data, tmp_path: Path) -> None:
+    write_ann(tmp_path / "toy-32-angular.hdf5", data, "angular")
+    with compared(hdf5.read(tmp_path / "toy-32-angular.hdf5", tmp_path / "out"), rounds=1) as bench:
+        written = [path.parent.name for path in hdf5.export(bench, [FLAT.name])]
+        _, _, page, *_ = report.write(bench.inputs.folder.parent, tmp_path / "docs")
+    assert sorted(written) == ["faiss-flat", "faiss-flat-batch"]
+    assert "Kinds of query: test." in page.read_text() and "| faiss-flat |" in page.read_text()
+
+
 def test_other_distances_are_refused(data: Data, tmp_path: Path) -> None:
     write_ann(tmp_path / "toy.hdf5", data, "euclidean")
     with pytest.raises(hdf5.NotAngular, match="expected the distance 'angular', found 'euclidean'"):
+        hdf5.read(tmp_path / "toy.hdf5", tmp_path / "out")
+
+
+def test_files_of_another_kind_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "toy.hdf5").write_bytes(b"no such thing")
+    with pytest.raises(hdf5.NotAngular, match="expected an HDF5 file"):
         hdf5.read(tmp_path / "toy.hdf5", tmp_path / "out")
 
 
