@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("tests.helpers", "tests.faults")
+pytest.register_assert_rewrite("tests.helpers", "tests.faults", "tests.ingest.headed")

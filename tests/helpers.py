@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from engine.collection.manifest import FileRef
+from engine.collection.commit import current_version, read_version
+from engine.collection.manifest import FileRef, Manifest
 from engine.ingest import run
-from engine.ingest.report import Summary
+from engine.ingest.report import Advance, Summary
 from engine.ingest.run import RunOptions
 from engine.ingest.sources import TableOptions
 from indexers.base import IndexSpec
@@ -110,3 +112,25 @@ def python(code: str, *arguments: str | Path) -> Sequence[str]:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
+
+
+def newest(root: Path) -> Manifest:
+    """Read the manifest of the version that is current."""
+    return read_version(root, current_version(root))
+
+
+class Hears:
+    """A listener that does something in the middle of a run."""
+
+    def __init__(self, said: Callable[[str], Any] = lambda _: None, advanced: Callable[[], Any] = lambda: None) -> None:
+        self._said = said
+        self._advanced = advanced
+
+    def say(self, text: str) -> None:
+        self._said(text)
+
+    @contextmanager
+    def progress(self, task: str, total: int | None) -> Iterator[Advance]:
+        assert task
+        assert total
+        yield lambda _steps: self._advanced()

@@ -8,6 +8,7 @@ import platform
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from machine import cpu_name
 from markdown_table import table
 
 from rivals.choice import MARGIN, TARGETS
@@ -42,17 +43,10 @@ def write_machine(inputs: Inputs, threads: int) -> None:
         "queries": {kind: 2 * len(part.queries) for kind, part in inputs.half(TUNE).items()},
         "threads": threads,
         "cores": len(os.sched_getaffinity(0)),
-        "cpu": _cpu(),
+        "cpu": cpu_name(),
         "python": platform.python_version(),
     }
     path.write_text(json.dumps(facts, indent=1) + "\n")
-
-
-def _cpu() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
 
 
 def write(folder: Path, docs: Path) -> list[Path]:

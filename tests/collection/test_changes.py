@@ -8,7 +8,7 @@ import pytest
 
 from engine.api import Collection
 from engine.collection import changes
-from engine.collection.commit import commit, current_version, read_version
+from engine.collection.commit import commit
 from engine.collection.describe import list_failures
 from engine.collection.manifest import Manifest, Source
 from engine.collection.snapshot import Snapshot
@@ -16,16 +16,12 @@ from engine.ingest.derive import BuildOptions, derived
 from engine.ingest.maintain import compact, remove
 from engine.ingest.report import Silent
 from indexers.errors import CommitConflict
-from tests.helpers import clustered, index, save, vectors_collection
+from tests.helpers import clustered, index, newest, save, vectors_collection
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return vectors_collection(tmp_path)
-
-
-def newest(root: Path) -> Manifest:
-    return read_version(root, current_version(root))
 
 
 def add_elsewhere(root: Path, tmp_path: Path, name: str = "w.npy", seed: int = 1) -> None:

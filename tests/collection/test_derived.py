@@ -10,7 +10,7 @@ import pytest
 
 from engine.api import Collection
 from engine.collection import changes, derived
-from engine.collection.commit import commit, current_version, read_version
+from engine.collection.commit import commit
 from engine.collection.describe import describe
 from engine.collection.manifest import Manifest
 from engine.collection.snapshot import Snapshot
@@ -24,7 +24,7 @@ from engine.ingest.maintain import compact, remove
 from engine.ingest.report import Silent
 from indexers.errors import CommitConflict, CorruptCollection, HeadError, InvalidInput
 from tests.collection.test_changes import add_elsewhere, appending
-from tests.helpers import clustered, flip_bit, inside, vectors_collection
+from tests.helpers import clustered, flip_bit, inside, newest, vectors_collection
 from tests.made_heads import fingerprint_of, linear, rotation, saved, two_towers
 
 DIM = 8
@@ -45,10 +45,6 @@ def nested(root: Path, head: Head, tmp_path: Path) -> Path:
     """The collection with a derived space "nested"."""
     apply_head(root, saved(head, tmp_path / "h.safetensors"))
     return root
-
-
-def newest(root: Path) -> Manifest:
-    return read_version(root, current_version(root))
 
 
 def assert_derived(root: Path, head: Head, space: str = "nested", base: str = "main") -> None:

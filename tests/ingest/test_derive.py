@@ -8,17 +8,13 @@ import numpy as np
 import pytest
 
 from engine.api import Collection
-from engine.collection.commit import current_version, read_version
+from engine.collection.commit import current_version
 from engine.collection.manifest import Manifest
 from engine.collection.snapshot import Snapshot
 from engine.ingest.derive import chosen_specs, is_due, tail_rows
 from indexers.base import IndexSpec
 from indexers.errors import CorruptCollection
-from tests.helpers import clustered, flip_bit, index, save
-
-
-def newest(root: Path) -> Manifest:
-    return read_version(root, current_version(root))
+from tests.helpers import clustered, flip_bit, index, newest, save
 
 
 def specs(root: Path) -> list[str]:

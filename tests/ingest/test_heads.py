@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +10,14 @@ import numpy as np
 import pytest
 
 from engine.api import Collection
-from engine.collection.commit import current_version, read_version
-from engine.collection.manifest import Manifest
 from engine.collection.verify import verify
 from engine.encoders.base import Fingerprint
 from engine.heads.model import Head
 from engine.ingest import heads, run
 from engine.ingest.derive import tail_rows
 from engine.ingest.heads import HeadOptions, apply_head
-from engine.ingest.report import Advance
-from indexers.base import IndexSpec, Neighbors
+from indexers.base import IndexSpec
 from indexers.errors import (
-    CommitConflict,
     EncoderMismatch,
     HeadError,
     InvalidInput,
@@ -35,13 +26,12 @@ from indexers.errors import (
 )
 from indexers.vectors import FloatArray
 from tests.collection.test_derived import assert_derived
-from tests.conftest import assert_answers, live_scores
-from tests.helpers import COMMAND, clustered, draw, flip_bit, index, needs_bundled, save, vectors_collection
+from tests.conftest import live_scores
+from tests.helpers import Hears, clustered, draw, flip_bit, index, needs_bundled, newest, save, vectors_collection
+from tests.ingest.headed import DIM, ROWS, assert_searched, numbered
 from tests.ingest.test_canaries import Bytes
 from tests.made_heads import fingerprint_of, linear, rotation, saved, two_towers
 
-DIM = 16
-ROWS = 400
 SPECS = ("flat@4", "flat@16")
 MAKERS: dict[str, Callable[[Fingerprint], Head]] = {
     "rotation": rotation,
@@ -53,13 +43,7 @@ MAKERS: dict[str, Callable[[Fingerprint], Head]] = {
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    with Collection.create(tmp_path / "c.nest", encoder="precomputed", dim=DIM, dtype="float32") as opened:
-        opened.add_vectors(clustered(ROWS, DIM), names=[f"row-{row}" for row in range(ROWS)])
-    return tmp_path / "c.nest"
-
-
-def newest(root: Path) -> Manifest:
-    return read_version(root, current_version(root))
+    return numbered(tmp_path)
 
 
 def applied(root: Path, head: Head, name: str = "nested", **how: Any) -> Path:
@@ -67,27 +51,6 @@ def applied(root: Path, head: Head, name: str = "nested", **how: Any) -> Path:
     specs = [IndexSpec("flat", 4), IndexSpec("flat", head.dim)]
     apply_head(root, saved(head, root.parent / f"{name}.safetensors"), HeadOptions(name, specs, **how))
     return root
-
-
-def assert_searched(root: Path, head: Head, *, space: str | None = "nested", xq: FloatArray | None = None) -> None:
-    """Ids and scores are the oracle's: through an index, by a scan, and in what was added since."""
-    xq = clustered(12, DIM, 77) if xq is None else xq
-    with Collection.open(root, space=space) as opened:
-        queries = head(xq, "queries")
-        truth = live_scores(opened, queries)
-        atol = 2e-6 if opened.space.dtype == "float32" else 2e-3
-        for plan in ("exact", f"flat@{head.dim} | 60@{head.dim}"):
-            scores, rows = zip(*((one.scores, one.ids) for one in opened.search(queries, k=7, plan=plan)), strict=True)
-            positions = [[opened.snapshot.find_id(int(id)) for id in ids] for ids in rows]
-            assert_answers(_neighbors(scores, positions), truth, 7, atol)
-        prefix = opened.search(queries, k=7, dim=4)
-        truth = live_scores(opened, queries, 4)
-        np.testing.assert_allclose([one.scores for one in prefix], -np.sort(-truth, axis=1)[:, :7], atol=atol)
-    assert_derived(root, head, space or newest(root).default)
-
-
-def _neighbors(scores: Any, positions: Any) -> Neighbors:
-    return Neighbors(np.array(scores, np.float32), np.array(positions, np.int64))
 
 
 # -- what follows from a head --------------------------------------------------------------
@@ -374,146 +337,6 @@ def test_what_cannot_be_applied_leaves_the_collection_as_it_was(root: Path) -> N
             apply_head(root, path, options)
     assert newest(root) == before
     assert sorted(root.rglob("*")) == files
-
-
-# -- while others write --------------------------------------------------------------------
-
-
-class Hears:
-    """A listener that does something in the middle of a run."""
-
-    def __init__(self, said: Callable[[str], Any] = lambda _: None, advanced: Callable[[], Any] = lambda: None) -> None:
-        self._said = said
-        self._advanced = advanced
-
-    def say(self, text: str) -> None:
-        self._said(text)
-
-    @contextmanager
-    def progress(self, task: str, total: int | None) -> Iterator[Advance]:
-        assert task
-        assert total
-        yield lambda _steps: self._advanced()
-
-
-def test_rows_that_arrive_while_a_head_is_applied_are_in_the_space(root: Path) -> None:
-    head = two_towers(fingerprint_of(root), 8)
-    rounds = iter(range(100))
-
-    def add(_: Any = None) -> None:
-        with Collection.open(root) as opened:
-            opened.add_vectors(clustered(9, DIM, next(rounds)), source=f"round-{next(rounds)}")
-
-    specs = [IndexSpec("flat", 4), IndexSpec("flat", 8)]
-    apply_head(root, saved(head, root.parent / "h.safetensors"), HeadOptions(specs=specs), Hears(add, add))
-    assert newest(root).rows > ROWS
-    assert len(newest(root).items) > 2
-    assert newest(root).space("nested").vectors.shards == 1  # type: ignore[union-attr]
-    assert_searched(root, head)
-    assert list(verify(root)) == []
-
-
-def test_a_compaction_meanwhile_is_a_conflict(root: Path) -> None:
-    def compact() -> None:
-        with Collection.open(root) as opened:
-            opened.remove(ids=[3])
-            opened.compact()
-
-    path = saved(linear(fingerprint_of(root), 8), root.parent / "h.safetensors")
-    with pytest.raises(CommitConflict, match="compacted while a head was applied"):
-        apply_head(root, path, None, Hears(advanced=compact))
-    assert list(newest(root).spaces) == ["main"]
-    assert list(verify(root)) == []
-
-
-def test_an_error_or_an_interrupt_leaves_the_collection_as_it_was(root: Path) -> None:
-    def stop(_: Any = None) -> None:
-        raise KeyboardInterrupt
-
-    before = newest(root)
-    path = saved(linear(fingerprint_of(root), 8), root.parent / "h.safetensors")
-    for listener in (Hears(advanced=stop), Hears(lambda text: stop() if text.startswith("building") else None)):
-        with pytest.raises(KeyboardInterrupt):
-            apply_head(root, path, None, listener)
-        assert newest(root) == before
-    apply_head(root, path)
-    assert list(verify(root)) == []
-
-
-MANY = 200_000  # four shards
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
-def test_a_killed_apply_head_leaves_the_old_version_whole(tmp_path: Path, number: int, code: int) -> None:
-    root = tmp_path / "c.nest"
-    index(root, save(tmp_path / "v.npy", clustered(MANY, 8)), specs=["flat@8"])
-    before = newest(root)
-    path = saved(two_towers(fingerprint_of(root), 64), tmp_path / "h.safetensors")
-    arguments = [COMMAND, "apply-head", root, path, "--index", "flat@8"]
-    started = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not list(root.glob("spaces/nested/embeddings/*.parquet")):
-        assert started.poll() is None, "it ended before it could be interrupted"
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-    started.send_signal(number)
-    _, said = started.communicate(timeout=60)
-    assert started.returncode == code
-    assert "Traceback" not in said
-    assert newest(root) == before
-    assert list(verify(root)) == []
-    with Collection.open(root) as opened:
-        assert opened.search(clustered(MANY, 8)[5], k=1, exact=True).ids.tolist() == [5]
-    done = subprocess.run(arguments, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert list(newest(root).spaces) == ["main", "nested"]
-    assert list(verify(root)) == []
-
-
-def test_adding_in_one_process_and_applying_in_another(tmp_path: Path) -> None:
-    root = tmp_path / "c.nest"
-    index(root, save(tmp_path / "v.npy", clustered(70_000, 8)), specs=["flat@8"])
-    head = two_towers(fingerprint_of(root), 32)
-    path = saved(head, tmp_path / "h.safetensors")
-    started = subprocess.Popen([COMMAND, "apply-head", root, path, "--index", "flat@4"], stderr=subprocess.PIPE)
-    added = 0
-    while started.poll() is None or not added:
-        index(root, save(tmp_path / f"w{added}.npy", clustered(20, 8, added)), add=True)
-        added += 1
-    assert started.communicate(timeout=60)[1].count(b"Traceback") == 0
-    assert started.returncode == 0
-    assert newest(root).rows == 70_000 + 20 * added
-    assert_derived(root, head)
-    assert list(verify(root)) == []
-
-
-def test_searching_while_heads_come_and_go(root: Path) -> None:
-    """Every answer belongs to one version and one space of it, though the default changes all the time."""
-    head = linear(fingerprint_of(root), DIM)  # of the same dimension: only the numbers tell the spaces apart
-    path = saved(head, root.parent / "h.safetensors")
-    stop = threading.Event()
-    wrong: list[BaseException] = []
-
-    def search() -> None:
-        with Collection.open(root) as opened:
-            while not stop.is_set():
-                opened.refresh()
-                try:
-                    item = opened.similar(5, k=1, include_self=True, exact=True)
-                    assert item.ids.tolist() == [5]
-                    assert item.scores[0] == pytest.approx(1, abs=1e-5)
-                except BaseException as error:
-                    wrong.append(error)
-                    return
-
-    reader = threading.Thread(target=search)
-    reader.start()
-    for _ in range(3):
-        apply_head(root, path, HeadOptions(use=True, specs=[IndexSpec("flat", 4)]))
-        heads.remove_space(root, "nested")
-    stop.set()
-    reader.join()
-    assert not wrong
 
 
 # -- pictures ------------------------------------------------------------------------------
