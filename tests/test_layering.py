@@ -23,6 +23,7 @@ LAYERS = (
     ("engine.collection",),
     ("engine.encoders",),
     ("engine.heads",),
+    ("engine.storage",),
     ("indexers",),
 )
 HEAVY = {"torch", "open_clip", "timm", "torchvision", "matplotlib"}
