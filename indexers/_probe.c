@@ -50,7 +50,8 @@
 #define TOP 253     /* for the entries of four subspaces together, which are added in a byte; the rest is for rounding */
 #define GROUPED 16  /* subspaces whose entries are added four by four: s, s + 4, s + 8 and s + 12 */
 #define WIDE 60000  /* for the entries of all subspaces, with room for the rounding of 4096 */
-#define ROUNDING 0.0625f /* steps that the sum needed for a threshold may be off */
+#define ROUNDING 0.0625f /* steps that the sum needed for a threshold may be off, however exact the threshold is */
+#define MOST_NUMBER 0x1p60f /* in a code book: sums of products stay finite */
 #define BINS 4096   /* of scores between -2 and 2, for the threshold */
 #define PART 512    /* queries that are searched together, at most */
 #define POOLED (1 << 18) /* candidates they may have, where it is more than one query */
@@ -548,16 +549,18 @@ static int64_t bin_of(float score)
     return at > 0 ? at < BINS - 1 ? (int64_t)at : BINS - 1 : 0;
 }
 
-/* Count a candidate in, and raise the threshold to the lowest bin that is still needed for the `wanted` best. */
+/* Count a candidate in, and raise the threshold to the lowest bin that is still needed for the `wanted` best. `above` is
+   how many there are in bins from `floor` on: one that lies between the threshold and its edge is in a bin below. */
 static void count_in(Scratch *s, Query *one, int64_t bin)
 {
+    if (s->above < s->wanted)
+        s->floor = bin < s->floor ? bin : s->floor;
+    else if (bin < s->floor)
+        return;
     s->bins[bin]++;
     s->above++;
-    if (s->above <= s->wanted) {
-        s->floor = bin < s->floor ? bin : s->floor;
-        if (s->above < s->wanted)
-            return;
-    }
+    if (s->above < s->wanted)
+        return;
     while (s->above - s->bins[s->floor] >= s->wanted)
         s->above -= s->bins[s->floor++];
     /* A score just below the edge of a bin may have been rounded into it. */
@@ -733,7 +736,9 @@ static int scan_cell(const Cells *cells, const Order *order, Scratch *s, Query *
             __builtin_prefetch(ahead + line, 0, 2);
         int64_t left = rows - start;
         int64_t blocks = left < CHUNK * BLOCK ? (left + BLOCK - 1) / BLOCK : CHUNK;
-        float needed = one->step > 0 ? (one->threshold - offset) / one->step - ROUNDING : 0;
+        /* What rounding a score, and what is needed for it, can take away: many steps where codes are nearly alike. */
+        float unsure = one->threshold > -INFINITY ? 0x1p-22f * (fabsf(one->threshold) + fabsf(offset)) : 0;
+        float needed = one->step > 0 ? (one->threshold - offset - unsure) / one->step - ROUNDING : 0;
         if (needed > (float)one->most)
             return 1;
         uint16_t least = needed > 0 ? (uint16_t)ceilf(needed) : 0;
@@ -975,7 +980,7 @@ static void project(const Cells *cells, const float *xq, int64_t count, float *y
         float square = dot_single(y + i * stride, y + i * stride, cells->dim);
         float scale = square > 0 ? 1 / sqrtf(square) : 1;
         for (int64_t j = 0; j < cells->dim; j++)
-            y[i * stride + j] *= scale;
+            y[i * stride + j] = isfinite(square) ? y[i * stride + j] * scale : 0; /* a table is made of it */
     }
 }
 
@@ -1154,6 +1159,25 @@ static PyObject *Cells_search(PyObject *self, PyObject *args)
 
 /* -- opening ---------------------------------------------------------------------------------- */
 
+/* Whether there is neither NaN nor infinity among numbers of float16, or none larger than MOST_NUMBER among others. */
+static int are_halves(const Py_buffer *one)
+{
+    const uint16_t *numbers = one->buf;
+    int sound = 1;
+    for (int64_t i = 0; i < one->len / (int64_t)sizeof *numbers; i++)
+        sound &= (numbers[i] & 0x7c00) != 0x7c00;
+    return sound;
+}
+
+static int are_numbers(const Py_buffer *one)
+{
+    const float *numbers = one->buf;
+    int sound = 1;
+    for (int64_t i = 0; i < one->len / (int64_t)sizeof *numbers; i++)
+        sound &= fabsf(numbers[i]) <= MOST_NUMBER;
+    return sound;
+}
+
 /* Copy rows [rows, dim] so that 64 of them lie side by side. */
 static uint16_t *side_by_side(const uint16_t *from, int64_t rows, int64_t dim)
 {
@@ -1248,6 +1272,10 @@ static int open_cells(Cells *self, const Py_buffer *parts, PyObject *codes, PyOb
     if (!sound) {
         if (!PyErr_Occurred())
             PyErr_SetString(PyExc_ValueError, "Cells: the sizes of its parts do not fit together");
+        return 0;
+    }
+    if (!are_halves(&parts[0]) || !are_halves(&parts[1]) || !are_numbers(&parts[2]) || !are_numbers(&parts[3])) {
+        PyErr_SetString(PyExc_ValueError, "Cells: its matrix, centroids, code books or ranges hold what is no number");
         return 0;
     }
     if (!choose_level(self, level))

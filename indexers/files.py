@@ -18,6 +18,7 @@ from __future__ import annotations
 import mmap
 import struct
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -301,13 +302,13 @@ def _check_kind(index: FaissIndex, spec: IndexSpec, full_dim: int, rows: int, pa
     held = {one.ntotal for one in (inner, cells, stored)}
     if held != {rows} or (flat and stored.codes.size() != rows * stored.code_size):
         raise _unreadable(path, f"its codes are not those of {rows} rows")
+    _check_numbers([faiss.vector_to_array(matrix.A) for matrix in matrices], path)
     if isinstance(stored, faiss.IndexScalarQuantizer):
         _check_ranges(stored.sq, path)
     if isinstance(inner, faiss.IndexHNSW) and rows:
         _check_graph(inner, rows, family(spec.family).create(spec), path)
-    ivf = faiss.try_extract_index_ivf(inner)
-    if ivf is not None:
-        _check_cells(ivf, rows, path)
+    if faiss.try_extract_index_ivf(inner) is not None:
+        _check_cells(cells, rows, path)
 
 
 def _step(step: FaissIndex) -> tuple[object, ...]:
@@ -338,8 +339,15 @@ def _parts(index: FaissIndex) -> list[tuple[object, ...]]:
 def _check_ranges(sq: Any, path: Path) -> None:
     """Check that there is a range for each dimension, where the codes are in need of one."""
     wanted = 0 if sq.qtype == faiss.ScalarQuantizer.QT_fp16 else 2 * sq.d
-    if sq.trained.size() != wanted or not np.isfinite(faiss.vector_to_array(sq.trained)).all():
-        raise _unreadable(path, f"the ranges of its {sq.d} dimensions are not there, or not finite")
+    if sq.trained.size() != wanted:
+        raise _unreadable(path, f"the ranges of its {sq.d} dimensions are not there")
+    _check_numbers([faiss.vector_to_array(sq.trained)], path)
+
+
+def _check_numbers(parts: Iterable[NDArray[np.float32]], path: Path) -> None:
+    """Check what scores are computed from: rotations, centroids, code books and ranges of unit vectors are small."""
+    if not all((np.abs(part) <= np.finfo(np.float16).max).all() for part in parts):
+        raise _unreadable(path, "it holds NaN, or larger numbers than there are in unit vectors")
 
 
 def _check_cells(ivf: FaissIndex, rows: int, path: Path) -> None:
@@ -347,6 +355,8 @@ def _check_cells(ivf: FaissIndex, rows: int, path: Path) -> None:
     quantizer, lists = faiss.downcast_index(ivf.quantizer), faiss.downcast_InvertedLists(ivf.invlists)
     if not quantizer.is_trained or quantizer.codes.size() != ivf.nlist * quantizer.code_size:
         raise _unreadable(path, f"it has not the centroids of {ivf.nlist} cells")
+    books = [faiss.vector_to_array(ivf.pq.centroids)] if isinstance(ivf, faiss.IndexIVFPQFastScan) else []
+    _check_numbers([quantizer.reconstruct_n(0, ivf.nlist), *books], path)
     if not isinstance(lists, faiss.ArrayInvertedLists | faiss.BlockInvertedLists) or lists.nlist != ivf.nlist:
         raise _unreadable(path, "its cells are not in it")
     seen, count = np.zeros(rows, dtype=bool), 0

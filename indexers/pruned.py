@@ -32,7 +32,7 @@ from indexers.errors import CorruptCollection
 from indexers.pruned_file import HEADER, LEAST_STEP, LOWER, MARGIN, ROUNDING, UPPER, WIDTH, Layout, squares
 from indexers.store import VectorStore
 from indexers.threads import in_parts
-from indexers.vectors import FloatArray, IdArray
+from indexers.vectors import MAX_NORM, FloatArray, IdArray
 
 try:
     from indexers._prune import prune
@@ -91,8 +91,9 @@ class PrunedIndex:
         }
         self._mean, self._turn, self._scales = (np.array(arrays[name]) for name in ("mean", "turn", "scales"))
         self._norms, self._codes = arrays["norms"], arrays["codes"]
-        if not all(np.isfinite(one).all() for one in (self._mean, self._turn, self._scales, self._margin)):
-            raise CorruptCollection(f"{path} has numbers that are not finite; rebuild it")
+        # Within these bounds no query can come out as NaN or infinite, and as bytes it would be anything.
+        if not all((np.abs(one) < MAX_NORM).all() for one in (self._mean, self._turn, self._scales, self._margin)):
+            raise CorruptCollection(f"{path} has numbers that are NaN or larger than any of ours; rebuild it")
 
     def search(
         self,

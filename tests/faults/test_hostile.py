@@ -22,6 +22,8 @@ from indexers.base import FaissIndex, IndexSpec
 from indexers.build import build
 from indexers.errors import CorruptCollection
 from indexers.files import FOOTER, MAGIC, read_index, write_index
+from indexers.ivf import parts_of
+from indexers.prefix import unwrap
 from indexers.registry import resolve
 from indexers.store import VectorStore
 from tests.conftest import structured
@@ -133,6 +135,32 @@ def test_specs_that_would_fill_the_memory_are_refused(tmp_path: Path, text: str)
     (tmp_path / "i.faiss").write_bytes(bytes(100) + FOOTER.pack(MAGIC, 100))
     with pytest.raises(CorruptCollection, match="is not the index it should be"):
         read_index(tmp_path / "i.faiss", spec=IndexSpec.parse(text), full_dim=D, rows=N)
+
+
+def cells_of(index: FaissIndex) -> Any:
+    return parts_of(unwrap(index)[1]).cells
+
+
+ODD_PARTS: dict[str, Callable[[FaissIndex], Any]] = {
+    "a code book": lambda index: cells_of(index).pq.centroids,
+    "centroids": lambda index: faiss.downcast_index(cells_of(index).quantizer).codes,
+    "a rotation": lambda index: faiss.downcast_VectorTransform(index.chain.at(index.chain.size() - 1)).A,
+    "ranges": lambda index: parts_of(unwrap(index)[1]).refine.sq.trained,
+}
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, 1e30])
+@pytest.mark.parametrize("part", ODD_PARTS)
+def test_an_index_of_what_is_no_number_is_refused(tmp_path: Path, part: str, number: float) -> None:
+    """In steps of a table, whole numbers, NaN would become anything; and not only the first entry can be one."""
+    spec = resolve(IndexSpec.parse("ivf-pq@24:m=12,nlist=4,refine=8"), N, D)
+    index = build(spec, VectorStore(structured(N, D, seed=0).xb), device="cpu")
+    held = ODD_PARTS[part](index)
+    numbers = faiss.rev_swig_ptr(held.data(), held.size())
+    numbers.view(np.float32)[5] = number
+    write_index(index, tmp_path / "i.faiss")
+    with pytest.raises(CorruptCollection, match="holds NaN, or larger numbers"):
+        read_index(tmp_path / "i.faiss", spec=spec, full_dim=D, rows=N)
 
 
 # -- tables ------------------------------------------------------------------------------------

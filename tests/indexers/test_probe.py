@@ -65,13 +65,13 @@ def test_rows_at_the_edge_of_a_bin_are_not_lost(score: float) -> None:
     np.testing.assert_allclose(answers["scores"], score, rtol=1e-6)
 
 
-def test_cells_and_rows_that_are_no_numbers_take_no_place() -> None:
+def test_rows_that_are_no_numbers_take_no_place() -> None:
     """A file can hold anything: what has no score is not counted, and not answered."""
     n, d = 120, 8
     stored = np.ones((n, d), np.float32)
     stored[::7] = np.nan
     given = parts(n) | {
-        "centroids": np.array([[0] * 8, [np.inf, -np.inf, *[0] * 6]], np.float16),
+        "centroids": np.zeros((2, d), np.float16),
         "codes": [np.zeros(64 * 2, np.uint8)] * 2,
         "ids": [np.arange(60), np.arange(60, 120)],
         "stored": stored,
@@ -140,6 +140,33 @@ def test_arguments_that_fit_are_taken() -> None:
 def test_parts_that_do_not_fit_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises((ValueError, BufferError)):
         _probe.Cells(*(parts() | wrong).values())
+
+
+@pytest.mark.parametrize("name", ["matrix", "centroids", "books", "ranges"])
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf, 1e30])
+@pytest.mark.parametrize("at", [0, 3, -1])
+def test_parts_that_hold_no_numbers_are_refused(name: str, number: float, at: int) -> None:
+    """Steps of a table are whole numbers, which NaN has none of."""
+    wanted = {"matrix": np.zeros((8, 8), np.float16)} | parts()
+    array = np.zeros((8, 8), np.float16) if name == "matrix" else np.array(wanted[name])
+    with np.errstate(over="ignore"):
+        array.reshape(-1)[at] = number
+    with pytest.raises(ValueError, match="what is no number"):
+        _probe.Cells(*(parts() | {name: array}).values())
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, 3e38])
+@pytest.mark.parametrize("nq", [1, 30])
+def test_a_query_that_is_no_number_finds_nothing_and_hurts_nobody(number: float, nq: int) -> None:
+    xq = np.ones((nq, 8), np.float32)
+    xq[0, 3] = number
+    answers = {"scores": np.empty((nq, 2), np.float32), "ids": np.empty((nq, 2), np.int64)}
+    given = parts() | {"matrix": np.eye(8, dtype=np.float16), "books": np.ones((4, 16, 2), np.float32)}
+    for middle, shortlist in ((0, 0), (0, 4), (6, 4)):
+        how = {"middle": middle, "shortlist": shortlist, "xq": xq, "visited": np.empty(nq, np.int64)}
+        asked(_probe.Cells(*given.values()), **how, **answers)
+        assert set(answers["ids"][0].tolist()) <= {-1, *range(64)}
+        assert (answers["ids"][1:] == [0, 1]).all()
 
 
 def test_unknown_instructions_are_refused() -> None:
