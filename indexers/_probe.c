@@ -22,7 +22,7 @@
      middle     rows that are scored again from their bytes; 0: none
      shortlist  rows that are then scored from the stored vectors; 0: none, answers have the scores they have by then
      allowed    uint8 [ceil(n / 8)] bitmap of rows that may be answered, least significant bit first; empty for all
-     scores     float32 [nq, k], written; -inf where there is no answer
+     scores     float32 [nq, k], written; of stored vectors within [-1, 1]; -inf where there is no answer
      ids        int64 [nq, k], written; -1 where there is none
      visited    int64 [nq], written: codes that were looked at
 
@@ -959,7 +959,11 @@ static void write_answers(const Order *order, Scratch *s, int64_t first)
         int64_t found = s->starts[i + 1] - s->starts[i], at = (first + i) * k;
         qsort(some, (size_t)found, sizeof *some, by_rank);
         for (int64_t j = 0; j < k; j++) {
-            order->scores[at + j] = j < found ? some[j].score : -INFINITY;
+            float score = j < found ? some[j].score : -INFINITY;
+            /* Stored vectors were rounded: what they say is a cosine, and not more. */
+            if (order->shortlist && j < found)
+                score = score > 1 ? 1 : score < -1 ? -1 : score;
+            order->scores[at + j] = score;
             order->ids[at + j] = j < found ? some[j].row : -1;
         }
     }

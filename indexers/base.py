@@ -25,12 +25,27 @@ class Neighbors(NamedTuple):
     """The answers to a batch of queries, best first.
 
     Attributes:
-        scores: float32 [nq, k], cosine similarities, higher is better; −inf where missing.
+        scores: float32 [nq, k], cosine similarities in [−1, 1], higher is better; −inf where missing.
         ids: int64 [nq, k]; −1 where missing.
     """
 
     scores: FloatArray
     ids: IdArray
+
+
+def cosines(scores: FloatArray, ids: IdArray) -> Neighbors:
+    """Return answers with their scores brought within [−1, 1], in place.
+
+    A stored vector is of unit length before it is rounded: with itself it may score 1.0002. What is best was decided
+    by then, so that rows beyond 1 keep their order.
+
+    Args:
+        scores: float32 [nq, k], inner products of unit vectors, best first.
+        ids: int64 [nq, k]; −1 where missing.
+    """
+    np.minimum(scores, 1, out=scores)
+    np.maximum(scores, -1, out=scores, where=ids != MISSING)
+    return Neighbors(scores, ids)
 
 
 # Nine digits: every number that parses fits the 32 bits FAISS has for most of them.

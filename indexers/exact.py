@@ -8,18 +8,18 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from indexers.base import MISSING, Neighbors
+from indexers.base import MISSING, Neighbors, cosines
 from indexers.vectors import FloatArray, IdArray
 
 
 def exact_search(
     xb: FloatArray, xq: FloatArray, k: int, *, ids: IdArray | None = None, block: int = 65_536
 ) -> Neighbors:
-    """Return the k rows of `xb` with the highest inner product, ties by lower row first.
+    """Return the k rows of `xb` with the highest cosine, ties by lower row first.
 
     Args:
-        xb: float32 [n, D].
-        xq: float32 [nq, D].
+        xb: float32 [n, D], of unit length but for how they were rounded.
+        xq: unit float32 [nq, D].
         k: answers a query, ≥ 1.
         ids: int64 [n], what to call the rows; their numbers by default.
         block: rows multiplied at once, to bound memory.
@@ -40,7 +40,7 @@ def exact_search(
         rows = np.take_along_axis(rows, order, axis=1)
     if ids is not None and len(ids):
         rows = np.where(rows == MISSING, MISSING, ids[rows])
-    return Neighbors(scores, rows)
+    return cosines(scores, rows)
 
 
 def shares_found(

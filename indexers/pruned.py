@@ -27,7 +27,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from indexers.base import MISSING, Neighbors
+from indexers.base import MISSING, Neighbors, cosines
 from indexers.errors import CorruptCollection
 from indexers.pruned_file import HEADER, LEAST_STEP, LOWER, MARGIN, ROUNDING, UPPER, WIDTH, Layout, squares
 from indexers.store import VectorStore
@@ -129,6 +129,7 @@ class PrunedIndex:
                 found.bytes_read[i] = scanned * (WIDTH + 1) + len(candidates) * store.row_bytes
 
         in_parts(work, len(xq), QUERIES_AT_ONCE)
+        cosines(*found.neighbors)
         return found
 
     def _candidates(

@@ -15,7 +15,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from indexers.base import FaissIndex, Neighbors
+from indexers.base import FaissIndex, Neighbors, cosines
 from indexers.errors import CorruptCollection, InvalidSpec
 from indexers.vectors import FloatArray, IdArray
 
@@ -122,7 +122,7 @@ class VectorStore:
             Neighbors [nq, k] whose ids are row numbers.
         """
         scores, rows = self.index.search(xq, k, params=faiss.SearchParameters(sel=selector))
-        return Neighbors(scores, rows)
+        return cosines(scores, rows)
 
     def gather(self, rows: IdArray, dim: int | None = None) -> FloatArray:
         """Read rows as float32, or only their first `dim` numbers (not renormalised).

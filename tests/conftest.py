@@ -66,7 +66,7 @@ def prefix_scores(xb: FloatArray, xq: FloatArray, d: int) -> Scores:
     if d < xb.shape[1]:
         base = base / np.maximum(np.linalg.norm(base, axis=1, keepdims=True), 1e-300)
         queries = queries / np.maximum(np.linalg.norm(queries, axis=1, keepdims=True), 1e-300)
-    return queries @ base.T
+    return np.clip(queries @ base.T, -1, 1)
 
 
 def assert_answers(found: Neighbors, truth: Scores, k: int, atol: float = 2e-6) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.evaluation.representations import QuerySet, Representation
-from indexers.base import MISSING, Neighbors
+from indexers.base import MISSING, Neighbors, cosines
 from indexers.vectors import FloatArray, IdArray, truncate
 
 # A block of gathered vectors or of scores; bounds memory whatever the number of queries.
@@ -30,7 +30,7 @@ def nearest(representation: Representation, queries: QuerySet, dim: int, k: int)
     base = truncate(representation.base, dim)
     wanted = min(k + (queries.own is not None), len(base))
     scores, ids = faiss.knn(truncate(queries.vectors, dim), base, wanted, metric=faiss.METRIC_INNER_PRODUCT)
-    return without_own(Neighbors(scores, ids), queries.own, k)
+    return without_own(cosines(scores, ids), queries.own, k)
 
 
 def without_own(found: Neighbors, own: IdArray | None, k: int) -> Neighbors:
@@ -76,4 +76,4 @@ def scores_of(base: FloatArray, xq: FloatArray, ids: IdArray) -> FloatArray:
         rows = base[np.maximum(ids[part], 0)]
         scores[part] = np.einsum("qsd,qd->qs", rows, xq[part])
     scores[ids == MISSING] = -np.inf
-    return scores
+    return cosines(scores, ids).scores

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import faiss
 import numpy as np
 
-from indexers.base import FaissIndex, IndexSpec, Neighbors
+from indexers.base import FaissIndex, IndexSpec, Neighbors, cosines
 from indexers.errors import DependencyMissing, InvalidSpec
 from indexers.gpu import LOCK, MOST_K, ON_DEVICE, gpu_count, is_out_of_memory, to_gpu
 from indexers.plan import SearchPlan
@@ -173,14 +173,14 @@ class Accelerator:
                 held.index.nprobe = min(plan.probe or family(spec.family).default_probe(spec), MOST_K)
             ids = self._shortlist(held, queries, min(plan.stages[0].shortlist, len(self._store)), spec.dim)
             scores, ids = self._rescored(queries, ids, k)
-            return Neighbors(scores.cpu().numpy(), ids.cpu().numpy())
+            return cosines(scores.cpu().numpy(), ids.cpu().numpy())
 
     def rescore(self, xq: FloatArray, ids: IdArray, k: int) -> Neighbors:
         """Score shortlists that something else found, int64 [nq, s], −1 where there is nothing, and keep the k best."""
         with self._lock, self._torch.inference_mode():
             queries, rows = (self._torch.from_numpy(np.ascontiguousarray(x)).to(self._device) for x in (xq, ids))
             scores, found = self._rescored(queries, rows, k)
-            return Neighbors(scores.cpu().numpy(), found.cpu().numpy())
+            return cosines(scores.cpu().numpy(), found.cpu().numpy())
 
     def _shortlist(self, held: Held, queries: torch.Tensor, wanted: int, dim: int) -> torch.Tensor:
         """Return row numbers [nq, wanted]: one call into FAISS, which reads and writes the device's memory."""
@@ -245,7 +245,7 @@ class Accelerator:
                 ids = torch.cat([ids, block.indices + part.start], dim=1).gather(1, merged.indices)
                 best = merged.values
             ids.masked_fill_(torch.isneginf(best), -1)
-            return Neighbors(best.cpu().numpy(), ids.cpu().numpy())
+            return cosines(best.cpu().numpy(), ids.cpu().numpy())
 
     def _block(self, part: slice) -> torch.Tensor:
         if self._rows is not None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from engine.retrieval.cost import middle_of
 from engine.retrieval.rerank import rerank
-from indexers.base import FaissIndex, IndexSpec, Neighbors
+from indexers.base import FaissIndex, IndexSpec, Neighbors, cosines
 from indexers.ivf import refine_bytes
 from indexers.plan import SearchPlan, Stage
 from indexers.probing import NO_MARGIN, Probed, ProbedIndex, is_available, suits
@@ -100,7 +100,7 @@ def prepared(coarse: Coarse, plan: SearchPlan, k: int) -> Search:
     parameters = faiss.IndexRefineSearchParameters(
         k_factor=_factor(shortlist, k), base_index_params=_faiss_parameters(coarse, plan, _factor(first, shortlist))
     )
-    return lambda xq: Neighbors(*coarse.refined.search(xq, k, params=parameters))
+    return lambda xq: cosines(*coarse.refined.search(xq, k, params=parameters))
 
 
 def _factor(shortlist: int, k: int) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from indexers.base import MISSING, Neighbors
+from indexers.base import MISSING, Neighbors, cosines
 from indexers.store import VectorStore
 from indexers.vectors import FloatArray, IdArray, truncate
 
@@ -41,7 +41,7 @@ def rerank(
     for start in range(0, len(xq), block):
         part = slice(start, start + block)
         scores[part], rows[part] = _rerank_block(store, prefixes[part], candidates[part], dim, keep)
-    return Neighbors(scores, rows)
+    return cosines(scores, rows)
 
 
 def _rerank_block(store: VectorStore, xq: FloatArray, candidates: IdArray, dim: int, keep: int) -> Neighbors:
@@ -86,4 +86,4 @@ def scan_prefix(
         block = prefixes @ truncate(store.gather(part), dim).T
         named = np.broadcast_to(part, block.shape)
         scores, found = best(np.concatenate([scores, block], axis=1), np.concatenate([found, named], axis=1), k)
-    return Neighbors(scores, found)
+    return cosines(scores, found)

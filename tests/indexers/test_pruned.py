@@ -26,7 +26,7 @@ def assert_exact(found: Found, xb: FloatArray, xq: FloatArray, k: int, dead: np.
     truth = exact_search(np.asarray(xb, np.float32)[alive], xq, k, ids=alive)
     np.testing.assert_allclose(found.neighbors.scores, truth.scores, rtol=0, atol=2e-6)
     assert ((found.neighbors.ids == MISSING) == (truth.ids == MISSING)).all()
-    own = np.einsum("qd,qkd->qk", xq, np.asarray(xb, np.float32)[found.neighbors.ids])
+    own = np.clip(np.einsum("qd,qkd->qk", xq, np.asarray(xb, np.float32)[found.neighbors.ids]), -1, 1)
     there = truth.ids != MISSING
     np.testing.assert_allclose(own[there], truth.scores[there], rtol=0, atol=2e-6)
     for row in found.neighbors.ids.tolist():

@@ -65,12 +65,12 @@ def test_the_index_reads_the_mapping_and_holds_no_copy(tmp_path: Path) -> None:
     path = saved(tmp_path / "v.npy", 50, 16, "float32")
     store = VectorStore.open(path)
     query = np.zeros((1, 16), np.float32)
-    query[0, 0] = 1
+    query[0, 0] = query[0, 15] = 0.5
     with path.open("r+b") as file:
         file.seek(path.stat().st_size - 50 * 64 + 7 * 64)
-        file.write(np.full(16, 9, np.float32).tobytes())
+        file.write(np.full(16, 0.75, np.float32).tobytes())
     found = store.search(query, 1)
-    assert (found.ids[0, 0], found.scores[0, 0]) == (7, 9)
+    assert (found.ids[0, 0], found.scores[0, 0]) == (7, 0.75)
 
 
 def test_the_memory_outlives_names(tmp_path: Path) -> None:
