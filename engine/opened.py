@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Self
 
@@ -15,6 +14,7 @@ from engine.encoders.base import Encoder
 from engine.ingest import run
 from engine.retrieval.searcher import Searcher
 from indexers.errors import InvalidInput, NestvecError
+from indexers.threads import new_lock
 
 SEARCH_DEVICES = ("cpu", "cuda")
 
@@ -49,7 +49,7 @@ class Opened:
         self._wanted = space
         self._encoder = encoder
         self._headed: tuple[FileRef, Encoder] | None = None
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._state: tuple[Snapshot, Searcher | None] = (self._newest(), None)
 
     def close(self) -> None:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import mmap
 import struct
-import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from indexers.errors import CorruptCollection, InvalidSpec
 from indexers.ivf import parts_of
 from indexers.prefix import ROTATE, blank_front, codes_of, unwrap
 from indexers.registry import family, resolve
+from indexers.threads import new_lock
 
 LOOP_LIMIT = 100_000_000
 WRITTEN_AT_ONCE = 1 << 20
@@ -42,7 +42,7 @@ MOST_TRANSFORMS = 8
 FAMILY_KINDS = ("IxFI", "IxF2", "IxSQ", "IHNf", "IwFl", "IwPf", "IxRF")
 
 # The limits of FAISS' reader belong to the process, and are another for every file.
-_reading = threading.Lock()
+_reading = new_lock()
 
 
 def write_index(index: FaissIndex, path: Path) -> None:

@@ -8,7 +8,6 @@ of the sentences (engine/encoders/bridge.py). It is small and modest: CLIP is fa
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -22,6 +21,7 @@ from engine.encoders import efficientnet_lite, minilm
 from engine.encoders.base import Device, Fingerprint, Modality
 from engine.encoders.bridge import Bridge, asset_hash, load_bridge
 from indexers.errors import EncoderError, InvalidInput, WeightsMissing
+from indexers.threads import new_lock
 from indexers.vectors import FloatArray
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class BundledEncoder:
 
     def __init__(self, *, device: Device = "cpu") -> None:
         self._device: Device = device
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._image_tower: efficientnet_lite.EfficientNetLite0 | None = None
         self._bridge: Bridge | None = None
         self._text_tower: minilm.MiniLM | None = None

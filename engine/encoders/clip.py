@@ -17,7 +17,6 @@ Published weights are preprocessed as they were published, your own as the confi
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +37,7 @@ from engine.encoders.clip_loading import (
     read_config,
 )
 from indexers.errors import InvalidInput
+from indexers.threads import new_lock
 from indexers.vectors import FloatArray, as_matrix, normalize
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class ClipEncoder:
     def __init__(self, source: str, *, device: Device = "cpu") -> None:
         self._spec = parse_spec(source)
         self._device: Device = device
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._loaded: Loaded | None = None
         self._tokenizer: Any = None
         self._config = read_config(self._spec) if self._spec.config else known_config(self._spec)

@@ -15,7 +15,6 @@ none, they are those of the architecture's default weights, and the fingerprint 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -28,6 +27,7 @@ from engine.encoders import checkpoints
 from engine.encoders.base import Device, EncoderInfo, Fingerprint, Modality, require_modality
 from engine.encoders.resnet_spec import Recipe, ResNetSpec, parse_spec
 from indexers.errors import EncoderError, InvalidInput
+from indexers.threads import new_lock
 from indexers.vectors import FloatArray, as_matrix, normalize
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class ResNetEncoder:
         self._backend = _backend(spec)
         self._recipe: Recipe = self._backend.resolve(spec)
         self._device: Device = device
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._loaded: _Loaded | None = None
         if spec.weights:
             checkpoints.local_file(spec.weights, what=self.name)

@@ -7,7 +7,10 @@ first, and the stored vectors are held as float16, or where they do not fit fetc
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +76,7 @@ class Accelerator:
         # The one FAISS takes.
         self._device = torch.device("cuda:0" if device == "cuda" else device)
         self._store = store
+        self._process = os.getpid()
         if device == "cuda":
             torch.cuda.empty_cache()
         free = torch.cuda.mem_get_info(0)[0] if device == "cuda" else len(store) * store.row_bytes
@@ -150,6 +154,21 @@ class Accelerator:
 
     # -- searching -----------------------------------------------------------------------
 
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        """Have the device for oneself.
+
+        Raises:
+            DependencyMissing: this process was forked from the one that opened it.
+        """
+        if self._device.type == "cuda" and self._process != os.getpid():
+            raise DependencyMissing(
+                "a forked process cannot use the GPU of its parent: open the collection in the process that searches "
+                "it, and start that with multiprocessing's `spawn` or `forkserver`"
+            )
+        with self._lock, self._torch.inference_mode():
+            yield
+
     def search(self, spec: IndexSpec, index: FaissIndex, xq: FloatArray, k: int, plan: SearchPlan) -> Neighbors:
         """Carry out a plan.
 
@@ -166,7 +185,7 @@ class Accelerator:
         Raises:
             InvalidSpec: the index is larger than all that may be used.
         """
-        with self._lock, self._torch.inference_mode():
+        with self._computing():
             held = self._hold(spec, index)
             queries = self._torch.from_numpy(np.ascontiguousarray(xq)).to(self._device)
             if hasattr(held.index, "nprobe"):
@@ -177,7 +196,7 @@ class Accelerator:
 
     def rescore(self, xq: FloatArray, ids: IdArray, k: int) -> Neighbors:
         """Score shortlists that something else found, int64 [nq, s], −1 where there is nothing, and keep the k best."""
-        with self._lock, self._torch.inference_mode():
+        with self._computing():
             queries, rows = (self._torch.from_numpy(np.ascontiguousarray(x)).to(self._device) for x in (xq, ids))
             scores, found = self._rescored(queries, rows, k)
             return cosines(scores.cpu().numpy(), found.cpu().numpy())
@@ -230,7 +249,7 @@ class Accelerator:
     def scan(self, xq: FloatArray, k: int) -> Neighbors:
         """Score every live row in float32: the exact answer over the stored values, [nq, k]."""
         torch = self._torch
-        with self._lock, torch.inference_mode():
+        with self._computing():
             queries = torch.from_numpy(np.ascontiguousarray(xq)).to(self._device)
             best: Any = torch.full((len(xq), k), -torch.inf, device=self._device)
             ids = torch.full((len(xq), k), -1, dtype=torch.int64, device=self._device)

@@ -7,7 +7,6 @@ What is done around it in Python is done once per plan and kept.
 from __future__ import annotations
 
 import math
-import threading
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -29,7 +28,7 @@ from indexers.plan import EXACT, SearchPlan, Stage
 from indexers.pruned import Found, PrunedIndex, is_available
 from indexers.registry import family
 from indexers.store import VectorStore, check_dtype
-from indexers.threads import on_one_thread
+from indexers.threads import new_lock, on_one_thread
 from indexers.vectors import FloatArray, IdArray, as_queries
 
 WIDEN = 4  # times what a search looked at that came back with too few answers
@@ -95,7 +94,7 @@ class Searcher:
         self._selectors = [None if mask is None else faiss.IDSelectorBitmap(mask) for mask in self._masks]
         self._coarse: dict[str, Coarse] = {}
         self._ways: dict[tuple[SearchPlan | None, int, int | None], Way] = {}
-        self._loading = threading.Lock()
+        self._loading = new_lock()
         self.accelerator: Accelerator | None = None
         if device != "cpu" and len(self.store):
             self.accelerator = Accelerator(self.store, self.deleted, device=device, memory=gpu_memory)
