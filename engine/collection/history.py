@@ -70,7 +70,7 @@ def versions(root: Path) -> list[Version]:
         try:
             found.append(_described(read_version(root, number)))
         except CollectionError as error:
-            if (root / layout.version_file(number)).exists():  # else it was collected between the two looks
+            if os.path.lexists(root / layout.version_file(number)):  # else it was collected between the two looks
                 found.append(Version(number, "", "", 0, 0, str(error)))
     return found
 

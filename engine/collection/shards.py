@@ -18,6 +18,7 @@ from blake3 import blake3
 from engine.collection import layout
 from engine.collection.commit import new_file, written
 from engine.collection.manifest import FileRef
+from engine.collection.verified import check_size
 from indexers.errors import CorruptCollection
 from indexers.store import StoredArray, check_dtype
 from indexers.vectors import IdArray
@@ -104,10 +105,11 @@ def read_table(root: Path, ref: FileRef, columns: list[str] | None = None) -> pa
     """Read a Parquet file with its page checksums verified.
 
     Raises:
-        CorruptCollection: it cannot be read, holds another number of rows than declared or more than could be meant,
-            or lacks a column, or a value, that all such files have.
+        CorruptCollection: it cannot be read, has another size or number of rows than declared or more than could be
+            meant, or lacks a column, or a value, that all such files have.
     """
     path = root / ref.path
+    check_size(root, ref)
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             _check_room(file, ref, path)

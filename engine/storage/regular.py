@@ -49,9 +49,8 @@ def check_regular(path: Name, *, own: bool = False) -> os.stat_result:
     return status
 
 
-@contextmanager
-def opened_regular(path: Name, *, own: bool = False) -> Iterator[BinaryIO]:
-    """Open a regular file for reading, without ever waiting for one that is none.
+def open_regular(path: Name, *, own: bool = False) -> int:
+    """Open a regular file for reading, without ever waiting for one that is none; the handle is the caller's.
 
     Args:
         path: the file.
@@ -62,8 +61,18 @@ def opened_regular(path: Name, *, own: bool = False) -> Iterator[BinaryIO]:
     """
     check_regular(path, own=own)  # first: only to open a device can do something
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | (os.O_NOFOLLOW if own else 0))
-    with open(handle, "rb") as file:
+    try:
         _check(os.fstat(handle), path)
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
+@contextmanager
+def opened_regular(path: Name, *, own: bool = False) -> Iterator[BinaryIO]:
+    """Do as `open_regular`, for as long as a block takes."""
+    with open(open_regular(path, own=own), "rb") as file:
         yield file
 
 
