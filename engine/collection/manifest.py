@@ -241,7 +241,7 @@ def _manifest(body: Mapping[str, Any], name: str) -> Manifest:
 
 def _file(data: Mapping[str, Any]) -> FileRef:
     ref = FileRef(str(data["path"]), int(data["size"]), str(data["blake3"]), int(data["rows"]))
-    if not layout.is_file_of(ref.path, ref.blake3) or not 0 <= ref.size < MOST or not 0 <= ref.rows < MOST:
+    if not layout.is_file_of(ref.path, ref.blake3) or not 0 < ref.size < MOST or not 0 <= ref.rows < MOST:
         raise ValueError(f"not a file of a collection: {ref}")
     return ref
 
