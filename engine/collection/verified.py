@@ -20,6 +20,7 @@ from engine.storage.regular import check_regular, hash_regular
 from indexers.errors import CorruptCollection
 
 Stamp = list[int]
+FOLDER = "verified"
 
 
 def cache_folder() -> Path:
@@ -29,8 +30,9 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nestvec"
 
 
-def _cache_file(root: Path) -> Path:
-    return cache_folder() / "verified" / f"{blake3(os.fsencode(root.resolve())).hexdigest(length=16)}.jsonl"
+def cache_file(root: Path, kind: str) -> Path:
+    """Return the file of one kind that is kept there for a collection, by where that lies."""
+    return cache_folder() / kind / f"{blake3(os.fsencode(root.resolve())).hexdigest(length=16)}.jsonl"
 
 
 def _stamp(status: os.stat_result) -> Stamp:
@@ -40,7 +42,7 @@ def _stamp(status: os.stat_result) -> Stamp:
 def _load(root: Path) -> dict[str, Stamp]:
     known: dict[str, Stamp] = {}
     with contextlib.suppress(OSError, UnicodeDecodeError):
-        for line in _cache_file(root).read_text().splitlines():
+        for line in cache_file(root, FOLDER).read_text().splitlines():
             # A line half-written by a killed process is as good as none.
             with contextlib.suppress(ValueError, TypeError):
                 path, stamp = json.loads(line)
@@ -52,7 +54,7 @@ def _append(root: Path, lines: Iterable[tuple[str, Stamp]]) -> None:
     text = "".join(json.dumps(line) + "\n" for line in lines)
     # A read-only home is no reason to fail: the files are hashed again next time.
     with contextlib.suppress(OSError):
-        target = _cache_file(root)
+        target = cache_file(root, FOLDER)
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("a") as out:
             out.write(text)

@@ -85,7 +85,7 @@ def read_regular(path: Name, *, most: int, own: bool = False) -> bytes:
     with opened_regular(path, own=own) as file:
         size = os.fstat(file.fileno()).st_size
         # What grows while it is read, or says that it is empty and is not, is read up to the bound and one byte on.
-        pieces, left = [], most + 1
+        pieces, left = [], most + 1 if size <= most else 0
         while left and (piece := file.read(min(left, max(size + 1, 1 << 16), PIECE))):
             pieces.append(piece)
             left -= len(piece)
