@@ -126,6 +126,20 @@ def read_table(root: Path, ref: FileRef, columns: list[str] | None = None) -> pa
     return table.replace_schema_metadata(None)
 
 
+def check_rows(root: Path, ref: FileRef) -> None:
+    """Check that a Parquet file says it has as many rows as declared, and no more than could be in it; none is read.
+
+    Raises:
+        CorruptCollection: it has others, or cannot be read.
+    """
+    check_size(root, ref)
+    try:
+        with pq.ParquetFile(root / ref.path) as file:
+            _check_room(file, ref, root / ref.path)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise CorruptCollection(f"{root / ref.path} cannot be read: {error}; see `nestvec verify`") from error
+
+
 def is_plain(kind: pa.DataType) -> bool:
     """Whether a type is one that a column of ours, or of the user's, can have: number, bool, text, or nothing."""
     checks = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_string, pa.types.is_null)

@@ -20,11 +20,14 @@ from engine.collection import commit, layout, verified
 from engine.collection.lookup import Lookup
 from engine.collection.manifest import Covering, FileRef, Manifest, Source
 from engine.collection.paths import file_text, path_key, path_text
-from engine.collection.shards import META, read_embeddings, read_items, read_table
+from engine.collection.shards import META, check_rows, read_embeddings, read_items, read_table
 from engine.storage.regular import open_regular
 from indexers.errors import CorruptCollection, ItemNotFound
 from indexers.store import StoredArray
 from indexers.vectors import FloatArray, IdArray
+
+BELIEVED_ROWS = 1 << 24
+"""A version is believed that it has so many rows; of more, each shard is asked before memory is set aside for them."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,15 @@ class Snapshot:
 
     @cached_property
     def live(self) -> NDArray[np.bool_]:
-        """Which rows have no tombstone, bool [rows]."""
+        """Which rows have no tombstone, bool [rows].
+
+        Raises:
+            CorruptCollection: there are not as many rows as the version says.
+        """
+        for ref in self.manifest.items:
+            verified.check_size(self.root, ref)
+            if self.rows > BELIEVED_ROWS:
+                check_rows(self.root, ref)
         live = np.ones(self.rows, dtype=bool)
         live[self.deleted] = False
         return live

@@ -27,7 +27,8 @@ from engine.ingest.pipeline import Skipped, encode_pictures
 from engine.ingest.unit import contents_of, unit_rows
 from engine.ingest.vectors import VectorFiles, vector_files
 from engine.storage.regular import check_regular
-from indexers.errors import CollectionError, NestvecError
+from indexers.errors import CollectionError, NestvecError, NotEnoughMemory
+from indexers.memory import memory_left, shown_bytes
 from indexers.store import StoredArray, VectorStore, check_dtype
 from indexers.threads import available_cores
 from indexers.vectors import FloatArray, IdArray
@@ -188,6 +189,7 @@ def vectors_from_sources(
     """
     table = read_items(root, manifest.items[shard])
     entry = manifest.space()
+    _require_room(len(table), entry)
     names = zip(*(table.column(name).to_pylist() for name in ("source", "path", "content")), strict=True)
     wanted = [Wanted(row, *own) for row, own in enumerate(names) if row not in dead]
     found: dict[int, FloatArray] = {}
@@ -204,6 +206,20 @@ def vectors_from_sources(
     ids = table.column("id").to_numpy()
     written = write_embeddings(root, layout.DEFAULT_SPACE, ids, matrix, entry.dtype)
     return written, [one for one in wanted if one.row not in found]
+
+
+def _require_room(rows: int, entry: Space) -> None:
+    """Refuse a shard whose vectors would not fit into memory: nothing bears out any more how long they were.
+
+    Raises:
+        NotEnoughMemory: names what it takes.
+    """
+    needed, left = rows * entry.dim * (4 + check_dtype(entry.dtype).itemsize), memory_left()
+    if left is not None and needed > left.bytes:
+        raise NotEnoughMemory(
+            f"{rows:,} vectors of {entry.dim:,} dimensions take {shown_bytes(needed)} of memory, and "
+            f"{shown_bytes(left.bytes)} are left ({left.why})"
+        )
 
 
 def _pictures_again(folder: str, wanted: list[Wanted], encoder: Encoder) -> Iterator[tuple[int, FloatArray]]:
@@ -233,10 +249,14 @@ def _vectors_again(source: Source, wanted: list[Wanted], entry: Space) -> Iterat
         rows.setdefault(one.content, []).append(one.row)
     try:
         path = Path(os.fsdecode(path_bytes(source.location)))
-        listing = VectorFiles(source, vector_files(path, None) or [], name_column=None, caption=None)
+        files = vector_files(path, None) or []
+        listing = VectorFiles(source, files, name_column=None, caption=None)
+        if not files or listing.dim != entry.dim:
+            return
         for block in listing.blocks():
-            unit, _ = unit_rows(block.vectors, entry.dim)
-            for content, vector in zip(contents_of(block.vectors), unit, strict=True):
-                yield from ((row, vector) for row in rows.pop(content, ()))
+            unit, wrong = unit_rows(block.vectors, entry.dim)
+            for at, content in enumerate(contents_of(block.vectors)):
+                if at not in wrong:
+                    yield from ((row, unit[at]) for row in rows.pop(content, ()))
     except (NestvecError, OSError, ValueError):  # the last for what is no name, with a null in it
         return  # it is gone, or is something else now: what was not found is lost
