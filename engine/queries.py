@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from engine.collection.originals import MOST_FILE_BYTES
 from engine.collection.paths import shown
 from engine.encoders.base import Encoder, require_modality
 from engine.ingest.pictures import decode_picture
 from engine.retrieval.searcher import Searcher
+from engine.storage.regular import read_regular
 from indexers.errors import InvalidInput, InvalidVectors, PictureError
 from indexers.plan import EXACT, SearchPlan
 from indexers.vectors import FloatArray
@@ -53,7 +55,7 @@ def picture_query(encoder: Encoder, path: Path, *, max_pixels: int) -> FloatArra
     """
     require_modality(encoder, "image")
     try:
-        data = path.read_bytes()
+        data = read_regular(path, most=MOST_FILE_BYTES)
     except OSError as error:
         raise PictureError(f"{path} cannot be read: {error.strerror}") from error
     picture = decode_picture(data, max_pixels=max_pixels, min_side=encoder.image_size)

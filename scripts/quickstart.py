@@ -9,6 +9,7 @@ from pathlib import Path
 from engine.api import Collection
 from engine.cli.output import Terminal, print_answers, print_summary
 from engine.cli.sheet import write_sheet
+from engine.collection.originals import Originals
 from engine.ingest.run import RunOptions, index
 from engine.ingest.sources import TableOptions
 
@@ -37,7 +38,8 @@ def main() -> None:
         print(f"\n$ nestvec similar {photos} {PICTURE} -k 5")
         by_picture = collection.similar(PICTURE, k=5)
         print_answers([by_picture], as_json=False)
-        write_sheet(OUT / "answers.html", [by_text, by_picture])
+        originals = Originals(photos, collection.snapshot.manifest.sources)
+        write_sheet(OUT / "answers.html", [by_text, by_picture], originals)
     print(f"\nwrote {OUT / 'answers.html'}; all of it took {time.perf_counter() - started:.0f} s")
 
 

@@ -46,6 +46,7 @@ class Answering:
     exact: bool
     recall: float | None
     html: Path | None
+    pictures_from: tuple[Path, ...]
     space: str | None
     device: str
     as_json: bool
@@ -76,6 +77,13 @@ _ANSWERING = (
     click.option("--exact", is_flag=True, help="Find precisely the best, whatever it takes."),
     click.option("--recall", type=float, help="Search by the fastest plan that keeps this recall; see tune."),
     click.option("--html", type=FILE, help="Write a contact sheet of the answers to this file."),
+    click.option(
+        "--pictures-from",
+        type=click.Path(path_type=Path, exists=True, file_okay=False),
+        multiple=True,
+        metavar="FOLDER",
+        help="With --html: show pictures below this folder too, whoever says they are the collection's; repeatable.",
+    ),
     space,
     device,
     as_json,

@@ -47,7 +47,7 @@ def command(
     with Collection.open(collection, device=how.device, space=how.space) as opened:
         asked = load_vectors(vectors) if vectors else wanted
         answers = opened.search(asked, how.k, plan=how.plan, dim=how.dim, exact=how.exact, recall=how.recall)
-        present(answers, how)
+        present(answers, how, opened)
 
 
 def read_queries(file: TextIO) -> list[str]:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import base64
 import html
 import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.collection.paths import path_bytes
 from engine.ingest.pictures import decode_picture
 from indexers.errors import PictureError
 
 if TYPE_CHECKING:
     from engine.answers import Answers
+    from engine.collection.originals import Originals
     from engine.collection.snapshot import Item
 
 SIDE = 240
@@ -50,52 +49,60 @@ li {{ border: 1px solid #8884; border-radius: 8px; overflow: hidden; }}
 """
 
 
-def write_sheet(path: Path, answers: Sequence[Answers]) -> None:
+def write_sheet(path: Path, answers: Sequence[Answers], originals: Originals) -> None:
     """Write answers as one self-contained page.
 
     Args:
         path: the HTML file; replaced if it exists.
         answers: to one query each, in order.
+        originals: the pictures that may be in it.
     """
-    body = "\n".join(_section(one) for one in answers)
+    body = "\n".join(_section(one, originals) for one in answers)
     title = html.escape(", ".join(str(one.query) for one in answers)[:80])
     path.write_text(_PAGE.format(title=title, body=body), encoding="utf-8", errors="replace")
 
 
-def _section(answers: Answers) -> str:
+def _section(answers: Answers, originals: Originals) -> str:
     cards = "\n".join(
-        _card(rank, item, float(score))
+        _card(rank, item, float(score), originals)
         for rank, (item, score) in enumerate(zip(answers.items, answers.scores, strict=True), start=1)
     )
     return f"<section>\n<h2>{html.escape(str(answers.query))}</h2>\n<ol>\n{cards}\n</ol>\n</section>"
 
 
-def _card(rank: int, item: Item, score: float) -> str:
-    caption = html.escape(item.caption or "")
+def _card(rank: int, item: Item, score: float, originals: Originals) -> str:
+    caption, path = html.escape(item.caption or ""), html.escape(item.path)
     return (
-        f'<li><div class="picture">{_picture(item)}</div><div class="text"><span class="score">{score:.3f}</span>'
-        f'{rank}. {caption}<span class="path">{html.escape(item.path)}</span></div></li>'
+        f'<li><div class="picture">{_picture(item, originals)}</div><div class="text">'
+        f'<span class="score">{score:.3f}</span>{rank}. {caption}<span class="path">{path}</span></div></li>'
     )
 
 
-def _picture(item: Item) -> str:
+def _picture(item: Item, originals: Originals) -> str:
     """Return a thumbnail as an inline picture, or a few words where there is none to show."""
-    data = thumbnail(item)
-    if data is None:
-        return "no picture here any more" if item.width else "a vector"
+    if not item.width:
+        return "a vector"
+    try:
+        whole = originals.read(item)
+    except FileNotFoundError:
+        return "no picture here any more"
+    except (OSError, PictureError) as error:
+        return html.escape(f"not shown: {error.strerror if isinstance(error, OSError) else error}")
+    try:
+        data = thumbnail(whole)
+    except PictureError:  # why, it says with some of its bytes
+        return "not shown: it is no picture any more"
     encoded = base64.b64encode(data).decode("ascii")
     return f'<img alt="{html.escape(item.caption or item.path, quote=True)}" src="data:image/jpeg;base64,{encoded}">'
 
 
-def thumbnail(item: Item) -> bytes | None:
-    """Read an item's file and return a small JPEG; None if it is not a picture on this machine."""
-    if not item.width:
-        return None
-    try:
-        data = Path(os.fsdecode(path_bytes(item.uri))).read_bytes()
-        picture = decode_picture(data, min_side=SIDE)
-    except (OSError, ValueError, PictureError):
-        return None
+def thumbnail(data: bytes) -> bytes:
+    """Return a small JPEG of a picture file.
+
+    Raises:
+        PictureError: it cannot be decoded.
+    """
+    picture = decode_picture(data, min_side=SIDE)
     picture.thumbnail((SIDE, SIDE))
     out = io.BytesIO()
     picture.save(out, "JPEG", quality=QUALITY)

@@ -37,4 +37,4 @@ def command(collection: Path, items: tuple[str, ...], include_self: bool, how: o
             recall=how.recall,
             include_self=include_self,
         )
-        present(answers, how)
+        present(answers, how, opened)

@@ -9,16 +9,20 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from engine.collection import derived, layout
 from engine.collection.commit import Change as Change
 from engine.collection.manifest import Covering, FileRef, IndexEntry, Manifest, Source, Space
 from engine.collection.shards import FAILURE_SCHEMA, TOMBSTONE_SCHEMA, read_items, read_table, write_table
 from engine.collection.tuned import PlanEntry, Tuning
+from engine.collection.verified import check_hash
 from indexers.errors import CommitConflict, InvalidInput
 
 Tombstone = tuple[str, int]
+Keys = NDArray[np.uint64]
 Failure = tuple[str, str, str]
 
 
@@ -72,7 +76,7 @@ def append(
     def change(base: Manifest) -> Manifest:
         seen = {ref.path for ref in prepared_on.items}
         for ref in base.items:
-            if ref.path not in seen and keys & set(read_items(root, ref, ["key"]).column("key").to_pylist()):
+            if ref.path not in seen and keys & set(_keys(root, ref).tolist()):
                 raise CommitConflict(
                     f"another process is indexing the same files into {root}; wait for it, then run this again"
                 )
@@ -93,14 +97,26 @@ def _revived(root: Path, before: Manifest, now: Manifest) -> set[int]:
     for ref in now.items:
         rows = [row for shard, row in back if shard == ref.path]
         if rows:
-            found |= set(read_items(root, ref, ["key"]).column("key").to_numpy()[rows].tolist())
+            found |= set(_keys(root, ref)[rows].tolist())
     return found
 
 
+def _keys(root: Path, ref: FileRef) -> Keys:
+    """Return the keys of a shard that another writer added, uint64 [rows]."""
+    check_hash(root, ref)
+    keys: Keys = read_items(root, ref, ["key"]).column("key").to_numpy()
+    return keys
+
+
 def tombstones_of(root: Path, manifest: Manifest) -> set[Tombstone]:
-    """Return the tombstones of a version."""
+    """Return the tombstones of a version.
+
+    Raises:
+        CorruptCollection: they cannot be read, or have changed.
+    """
     if manifest.deletes is None:
         return set()
+    check_hash(root, manifest.deletes)
     table = read_table(root, manifest.deletes)
     return set(zip(table.column("shard").to_pylist(), table.column("row").to_pylist(), strict=True))
 
@@ -147,6 +163,7 @@ def record_failures(
     def change(base: Manifest) -> Manifest:
         kept: list[Failure] = []
         if base.failures is not None:
+            check_hash(root, base.failures)
             table = read_table(root, base.failures).to_pylist()
             rows = [(row["source"], row["path"], row["reason"]) for row in table]
             kept = [row for row in rows if row[0] not in sources and row[:2] not in paths]
@@ -256,6 +273,8 @@ def add_space(root: Path, name: str, entry: Space, shards: tuple[FileRef, ...]) 
         if origin is None or now[: len(shards)] != shards:
             raise CommitConflict(f"{root} was compacted while a head was applied to it; run this again")
         wanted = replace(base, spaces={**base.spaces, name: entry})
+        for shard in now[len(shards) :]:
+            check_hash(root, shard)
         more = [derived.derived_shard(root, wanted, name, shard, made) for shard in now[len(shards) :]]
         whole = replace(entry, embeddings=(*entry.embeddings, *more))
         return replace(wanted, spaces={**base.spaces, name: whole})

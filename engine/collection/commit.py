@@ -31,13 +31,17 @@ from datetime import UTC, datetime
 from importlib.metadata import version as package_version
 from pathlib import Path
 
-from blake3 import blake3
-
 from engine.collection import disk, layout, manifest, verified
 from engine.collection.manifest import FileRef, Manifest
+from engine.storage.regular import hash_regular, read_regular
 from indexers.errors import CollectionError, CommitConflict, CorruptCollection, NotACollection
 
 ATTEMPTS = 100
+MOST_VERSION_BYTES = 64 << 20
+"""Of a version file: 170,000 shards with a space beside them, which hold 700 million pictures or 11 TB of vectors.
+
+Read, one takes up many times its size.
+"""
 
 Change = Callable[[Manifest], Manifest]
 
@@ -49,11 +53,6 @@ class NewFile:
     temporary: Path
     rows: int = 0
     ref: FileRef | None = None
-
-
-def hash_file(path: Path) -> str:
-    """Return the BLAKE3 hash of a file, 64 hex digits."""
-    return blake3(max_threads=blake3.AUTO).update_mmap(str(path)).hexdigest()
 
 
 @contextmanager
@@ -79,7 +78,7 @@ def new_file(root: Path, folder: str, suffix: str, needed: int = 0) -> Iterator[
         try:
             yield new
             disk.sync(new.temporary)
-            digest = hash_file(new.temporary)
+            digest = hash_regular(new.temporary, own=True)
             final = target / f"{digest[: layout.HASH_DIGITS]}{suffix}"
             size = new.temporary.stat().st_size
             disk.rename(new.temporary, final)
@@ -102,6 +101,7 @@ def current_version(root: Path) -> int:
 
     Raises:
         NotACollection: there is no version in it.
+        CollectionError: its folder of versions is a link.
     """
     try:
         names = os.listdir(root / layout.VERSIONS)
@@ -110,6 +110,7 @@ def current_version(root: Path) -> int:
             f"{root} is not a nestvec collection (no {layout.VERSIONS} folder in it); "
             f"make one with: nestvec index PHOTOS {root}"
         ) from error
+    disk.require_own_versions(root)
     numbers = [number for name in names if (number := layout.version_number(name)) is not None]
     if not numbers:
         raise NotACollection(f"{root} holds no version; make one with: nestvec index PHOTOS {root}")
@@ -120,17 +121,25 @@ def read_version(root: Path, number: int) -> Manifest:
     """Read one version.
 
     Raises:
-        CorruptCollection: it is missing or damaged.
+        CorruptCollection: it is missing or damaged, or no file of its own.
     """
     path = root / layout.version_file(number)
     try:
-        text = path.read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_regular(path, most=MOST_VERSION_BYTES, own=True).decode("ascii")
+    except OSError as error:
+        raise unreadable(root, number, error) from error
+    except UnicodeDecodeError as error:
         raise CorruptCollection(f"version {number} of {root} cannot be read: {error}") from error
     found = manifest.from_json(text, name=str(path))
     if found.version != number:
         raise CorruptCollection(f"{path} says it is version {found.version}")
     return found
+
+
+def unreadable(root: Path, number: int, error: OSError) -> CorruptCollection:
+    """Return the error of a version file that cannot be opened."""
+    path = root / layout.version_file(number)
+    return CorruptCollection(f"version {number} of {root} cannot be read: {path}: {error.strerror}")
 
 
 def check_free(root: Path) -> None:
@@ -240,6 +249,8 @@ def _publish(root: Path, wanted: Manifest, operation: str) -> Manifest:
     temporary = folder / f"{layout.TEMPORARY}{uuid.uuid4().hex}"
     target = root / layout.version_file(final.version)
     text = final.to_json()
+    if len(text) > MOST_VERSION_BYTES:
+        raise CollectionError(f"{root} has too many shards for a version: run nestvec compact {root}, then this again")
     with disk.room_for(root, f"version {final.version}", len(text)):
         try:
             with temporary.open("x", encoding="ascii") as out:

@@ -39,7 +39,7 @@ def write_head(root: Path, space: str, head: Head) -> FileRef:
 @lru_cache(maxsize=KEPT_HEADS)
 def _load(path: Path, blake3: str) -> Head:
     del blake3  # only tells one file from another that was put in its place
-    return load_head(path)
+    return load_head(path, own=True)
 
 
 def read_head(root: Path, ref: FileRef) -> Head:

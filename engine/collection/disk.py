@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from engine.collection import layout
 from indexers.errors import CollectionError, CommitConflict, DiskFull
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+OWN_FOLDER = os.O_DIRECTORY | os.O_NOFOLLOW
 POLL_SECONDS = 0.05
 
 
@@ -27,8 +29,9 @@ POLL_SECONDS = 0.05
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    handle = os.open(path, os.O_RDONLY)
+def _opened(path: Path, flags: int = 0) -> Iterator[int]:
+    # What is no file and no folder is never waited for.
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | flags)
     try:
         yield handle
     finally:
@@ -137,10 +140,48 @@ def room_for(root: Path, what: str, needed: int = 0) -> Iterator[None]:
 # apart, and a killed process lets go.
 
 
+def require_own_folders(root: Path) -> None:
+    """Refuse a collection that has links, or something else, in the place of its folders.
+
+    Whoever follows them locks, renames and deletes what is another collection's, or nobody's.
+
+    Raises:
+        CollectionError: names the first.
+    """
+    for folder in layout.folders(root):
+        _require_own(root, folder)
+
+
+def require_own_versions(root: Path) -> None:
+    """Do as `require_own_folders` for the one folder in which readers hold locks as well."""
+    _require_own(root, layout.VERSIONS)
+
+
+def _require_own(root: Path, folder: str) -> None:
+    path = root / folder
+    try:
+        mode = path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if stat.S_ISLNK(mode):
+        raise CollectionError(
+            f"{path} is a link, and the folders of a collection must lie in it: what is written, locked or deleted "
+            f"through a link may be another's. Move the folder it leads to back into its place, or copy the collection "
+            f"with what its links lead to (cp -rL {root} COPY)"
+        )
+    if not stat.S_ISDIR(mode):
+        raise CollectionError(f"{path} is no folder, where a collection has one; move it out of the way")
+
+
 @contextmanager
 def writing(root: Path) -> Iterator[None]:
-    """Keep garbage collection off a collection while files are written that no version lists yet."""
-    with _opened(root / layout.VERSIONS) as handle:
+    """Keep garbage collection off a collection while files are written that no version lists yet.
+
+    Raises:
+        CollectionError: folders of it are links.
+    """
+    require_own_folders(root)
+    with _opened(root / layout.VERSIONS, OWN_FOLDER) as handle:
         # Some network shares have no locks; `collecting` refuses there.
         with contextlib.suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_SH)
@@ -157,10 +198,11 @@ def collecting(root: Path, *, wait: float) -> Iterator[None]:
 
     Raises:
         CommitConflict: they are still writing.
-        CollectionError: the file system has no locks, so nobody knows whether somebody writes.
+        CollectionError: the file system has no locks, so nobody knows whether somebody writes; or folders are links.
     """
+    require_own_folders(root)
     deadline = time.monotonic() + wait
-    with _opened(root / layout.VERSIONS) as handle:
+    with _opened(root / layout.VERSIONS, OWN_FOLDER) as handle:
         while not try_exclusive(handle, root):
             if time.monotonic() > deadline:
                 raise CommitConflict(f"another process is writing to {root}; run this again when it is done")

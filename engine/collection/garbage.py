@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from engine.collection import disk, layout
 from engine.collection.commit import current_version, read_version
 from engine.collection.history import numbers
 from engine.collection.manifest import Manifest
+from engine.storage.regular import opened_regular
 from indexers.errors import CollectionError
 
 KEPT = timedelta(days=7)
@@ -127,25 +129,26 @@ def _is_older(root: Path, number: int, found: Manifest | None, before: datetime 
     try:
         created = datetime.fromisoformat("" if found is None else found.created)
     except ValueError:
-        created = datetime.fromtimestamp((root / layout.version_file(number)).stat().st_mtime, UTC)
+        created = datetime.fromtimestamp((root / layout.version_file(number)).lstat().st_mtime, UTC)
     return created.replace(tzinfo=created.tzinfo or UTC) <= before
 
 
 def _release(root: Path, number: int, *, dry_run: bool) -> bool:
     """Delete a version file unless a reader holds it; say whether it went, or could."""
     path = root / layout.version_file(number)
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return False
-    try:
-        # Held until the name is gone: who waits for the lock finds that out, and opens a newer version.
-        free = disk.try_exclusive(handle, root)
+    with contextlib.ExitStack() as held:
+        try:
+            if stat.S_ISREG(path.lstat().st_mode):
+                file = held.enter_context(opened_regular(path, own=True))
+                # Held until the name is gone: who waits for the lock finds that out, and opens a newer version.
+                free = disk.try_exclusive(file.fileno(), root)
+            else:
+                free = not path.is_dir() or path.is_symlink()  # a pipe, say, or a link: nobody opens that as a version
+        except FileNotFoundError:
+            return False
         if free and not dry_run:
             disk.remove(path)
         return free
-    finally:
-        os.close(handle)
 
 
 def _delete(root: Path, files: list[str]) -> None:
@@ -161,10 +164,13 @@ def _delete(root: Path, files: list[str]) -> None:
 
 
 def _files(root: Path) -> Iterator[str]:
-    """Yield every file of a collection but its versions: what nestvec named, and what it had not named yet."""
+    """Yield every file of a collection but its versions: what nestvec named, and what it had not named yet.
+
+    A link in the place of a file, or a pipe, is one as well: only its name is deleted.
+    """
     for folder in layout.folders(root):
         with contextlib.suppress(FileNotFoundError):
             for name in os.listdir(root / folder):
                 path = f"{folder}/{name}"
-                if layout.is_own(path) and (root / path).is_file():
+                if layout.is_own(path) and not stat.S_ISDIR((root / path).lstat().st_mode):
                     yield path

@@ -70,7 +70,7 @@ def versions(root: Path) -> list[Version]:
         try:
             found.append(_described(read_version(root, number)))
         except CollectionError as error:
-            if (root / layout.version_file(number)).exists():  # else it was collected between the two looks
+            if os.path.lexists(root / layout.version_file(number)):  # else it was collected between the two looks
                 found.append(Version(number, "", "", 0, 0, str(error)))
     return found
 
@@ -160,9 +160,19 @@ def diff(root: Path, old: int, new: int | None = None) -> list[Difference]:
         CorruptCollection: one of them is not there any more, or cannot be read.
     """
     with Snapshot.open(root, old) as before, Snapshot.open(root, new) as after:
+        _check_shared(before, after)
         was, now = _own_rows(before, after), _own_rows(after, before)
     found = [*_only(ADDED, now, was), *_only(REMOVED, was, now), *_both(was, now)]
     return sorted(found, key=lambda one: (KINDS.index(one.kind), one.source, one.path))
+
+
+def _check_shared(before: Snapshot, after: Snapshot) -> None:
+    """Refuse versions that tell different things of the same shard: at most one of them is right."""
+    known = {ref.path: ref for ref in before.manifest.items}
+    for ref in after.manifest.items:
+        if known.get(ref.path, ref) != ref:
+            versions = f"versions {before.manifest.version} and {after.manifest.version}"
+            raise CorruptCollection(f"{before.root}: {versions} say different things of {ref.path}; see nestvec verify")
 
 
 def _own_rows(snapshot: Snapshot, other: Snapshot) -> pa.Table:

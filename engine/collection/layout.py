@@ -80,11 +80,12 @@ def is_own(path: str) -> bool:
 
 
 def folders(root: Path) -> Iterator[str]:
-    """Yield the folders of a collection that hold files, whether they are there or not, relative to it."""
-    yield from (VERSIONS, ITEMS, LOOKUP, DELETES, FAILURES)
+    """Yield the folders of a collection, whether they are there or not, relative to it, each before those in it."""
+    yield from (VERSIONS, ITEMS, LOOKUP, DELETES, FAILURES, SPACES)
     with contextlib.suppress(FileNotFoundError):
         for space in sorted(os.listdir(root / SPACES)):
             if is_space_name(space):
+                yield f"{SPACES}/{space}"
                 yield from (space_folder(space, kind) for kind in (EMBEDDINGS, ENCODER, VECTORS, INDEXES, HEADS))
 
 

@@ -241,7 +241,7 @@ def _manifest(body: Mapping[str, Any], name: str) -> Manifest:
 
 def _file(data: Mapping[str, Any]) -> FileRef:
     ref = FileRef(str(data["path"]), int(data["size"]), str(data["blake3"]), int(data["rows"]))
-    if not layout.is_file_of(ref.path, ref.blake3) or not 0 <= ref.size < MOST or not 0 <= ref.rows < MOST:
+    if not layout.is_file_of(ref.path, ref.blake3) or not 0 < ref.size < MOST or not 0 <= ref.rows < MOST:
         raise ValueError(f"not a file of a collection: {ref}")
     return ref
 
@@ -274,6 +274,7 @@ def _space(data: Mapping[str, Any]) -> Space:
 
 def check(manifest: Manifest, name: str) -> None:
     """Refuse a version whose parts do not fit together."""
+    _check_places(manifest, name)
     if len({ref.path for ref in manifest.items}) < len(manifest.items) or not 0 <= manifest.next_id < MOST:
         raise CorruptCollection(f"{name}: an item shard is listed twice, or the next id is none")
     # Rows decide how much memory is set aside. Each has 8 bytes of key for itself, and none is deleted twice.
@@ -306,17 +307,39 @@ def check(manifest: Manifest, name: str) -> None:
             raise CorruptCollection(f"{name}: {covering.file.path} belongs to other shards")
 
 
+def _check_places(manifest: Manifest, name: str) -> None:
+    """Refuse files that are listed as another kind than their folder's: what they must have is looked up by that."""
+    found: list[tuple[str, FileRef | Covering | None]] = [(layout.ITEMS, ref) for ref in manifest.items]
+    found += [
+        (layout.DELETES, manifest.deletes),
+        (layout.FAILURES, manifest.failures),
+        (layout.LOOKUP, manifest.lookup),
+    ]
+    for space in manifest.spaces.values():
+        found += [(layout.EMBEDDINGS, ref) for ref in space.embeddings]
+        found += [(layout.INDEXES, one) for one in (space.pruned, *(entry.covering for entry in space.indexes))]
+        found += [(layout.ENCODER, space.canaries), (layout.VECTORS, space.vectors), (layout.HEADS, space.head)]
+    for folder, one in found:
+        ref = one.file if isinstance(one, Covering) else one
+        if ref is not None and ref.path.split("/")[-2] != folder:
+            raise CorruptCollection(f"{name}: {ref.path} is listed where a file of {folder} is expected")
+
+
 def _check_base(manifest: Manifest, key: str, name: str) -> None:
-    """Refuse a space that is derived from nothing, from itself, or with something that is not its head."""
+    """Refuse a space of other dimensions than what makes it, or that is derived from nothing or itself."""
     space = manifest.spaces[key]
+    fingerprint = Fingerprint.from_json(space.fingerprint)
+    if fingerprint.dim != space.dim:
+        raise CorruptCollection(
+            f"{name}: space {key!r} has {space.dim} dimensions, and what makes it {fingerprint.dim}"
+        )
     if space.base is None and space.head is None:
         return
     if space.base is None or space.head is None or key == layout.DEFAULT_SPACE:
         raise CorruptCollection(f"{name}: space {key!r} has a base or a head where it should not")
     if not layout.is_head_of(space.head.path, key):
         raise CorruptCollection(f"{name}: {space.head.path} is not a head of space {key!r}")
-    fingerprint = Fingerprint.from_json(space.fingerprint)
-    if fingerprint.dim != space.dim or not all(1 <= d <= space.dim for d in fingerprint.trained_dims):
+    if not all(1 <= d <= space.dim for d in fingerprint.trained_dims):
         raise CorruptCollection(f"{name}: space {key!r} has {space.dim} dimensions, and its head makes others")
     seen = {key}
     base: str | None = space.base

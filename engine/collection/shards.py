@@ -18,6 +18,7 @@ from blake3 import blake3
 from engine.collection import layout
 from engine.collection.commit import new_file, written
 from engine.collection.manifest import FileRef
+from engine.collection.verified import check_size
 from indexers.errors import CorruptCollection
 from indexers.store import StoredArray, check_dtype
 from indexers.vectors import IdArray
@@ -104,10 +105,11 @@ def read_table(root: Path, ref: FileRef, columns: list[str] | None = None) -> pa
     """Read a Parquet file with its page checksums verified.
 
     Raises:
-        CorruptCollection: it cannot be read, holds another number of rows than declared or more than could be meant,
-            or lacks a column, or a value, that all such files have.
+        CorruptCollection: it cannot be read, has another size or number of rows than declared or more than could be
+            meant, or lacks a column, or a value, that all such files have.
     """
     path = root / ref.path
+    check_size(root, ref)
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             _check_room(file, ref, path)
@@ -122,6 +124,20 @@ def read_table(root: Path, ref: FileRef, columns: list[str] | None = None) -> pa
         raise CorruptCollection(f"{path}: expected {ref.rows} rows, found {table.num_rows}")
     _check_columns(table, SCHEMAS.get(ref.path.partition("/")[0], pa.schema([])), columns, path)
     return table.replace_schema_metadata(None)
+
+
+def check_rows(root: Path, ref: FileRef) -> None:
+    """Check that a Parquet file says it has as many rows as declared, and no more than could be in it; none is read.
+
+    Raises:
+        CorruptCollection: it has others, or cannot be read.
+    """
+    check_size(root, ref)
+    try:
+        with pq.ParquetFile(root / ref.path) as file:
+            _check_room(file, ref, root / ref.path)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise CorruptCollection(f"{root / ref.path} cannot be read: {error}; see `nestvec verify`") from error
 
 
 def is_plain(kind: pa.DataType) -> bool:

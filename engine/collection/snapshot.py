@@ -20,10 +20,14 @@ from engine.collection import commit, layout, verified
 from engine.collection.lookup import Lookup
 from engine.collection.manifest import Covering, FileRef, Manifest, Source
 from engine.collection.paths import file_text, path_key, path_text
-from engine.collection.shards import META, read_embeddings, read_items, read_table
+from engine.collection.shards import META, check_rows, read_embeddings, read_items, read_table
+from engine.storage.regular import open_regular
 from indexers.errors import CorruptCollection, ItemNotFound
 from indexers.store import StoredArray
 from indexers.vectors import FloatArray, IdArray
+
+BELIEVED_ROWS = 1 << 24
+"""A version is believed that it has so many rows; of more, each shard is asked before memory is set aside for them."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +58,14 @@ class Item:
 def _pin(path: Path) -> int | None:
     """Open a version file with a shared lock; None if it is gone, or was collected while this waited for the lock."""
     try:
-        pin = os.open(path, os.O_RDONLY)
+        pin = open_regular(path, own=True)
     except FileNotFoundError:
         return None
     try:
         # Some network shares have no locks; nothing but garbage collection needs them.
         with contextlib.suppress(OSError):
             fcntl.flock(pin, fcntl.LOCK_SH)
-        if path.exists():
+        if os.path.lexists(path):
             return pin
     except BaseException:
         os.close(pin)
@@ -90,7 +94,10 @@ class Snapshot:
         root = Path(root)
         while True:
             number = commit.current_version(root) if version is None else version
-            pin = _pin(root / layout.version_file(number))
+            try:
+                pin = _pin(root / layout.version_file(number))
+            except OSError as error:
+                raise commit.unreadable(root, number, error) from error
             if pin is not None:
                 break
             if commit.current_version(root) == number or version is not None:
@@ -155,7 +162,15 @@ class Snapshot:
 
     @cached_property
     def live(self) -> NDArray[np.bool_]:
-        """Which rows have no tombstone, bool [rows]."""
+        """Which rows have no tombstone, bool [rows].
+
+        Raises:
+            CorruptCollection: there are not as many rows as the version says.
+        """
+        for ref in self.manifest.items:
+            verified.check_size(self.root, ref)
+            if self.rows > BELIEVED_ROWS:
+                check_rows(self.root, ref)
         live = np.ones(self.rows, dtype=bool)
         live[self.deleted] = False
         return live

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,12 +96,12 @@ def _older_versions(root: Path, newest: Manifest) -> Iterator[Problem]:
     checked = {ref.path for ref in newest.files()}
     for number in numbers(root):
         path = layout.version_file(number)
-        if number >= newest.version or not (root / path).exists():  # it may be collected at any time
+        if number >= newest.version or not os.path.lexists(root / path):  # it may be collected at any time
             continue
         try:
             listed = commit.read_version(root, number).files()
         except CollectionError as error:
-            if (root / path).exists():
+            if os.path.lexists(root / path):
                 yield Problem(path, f"{error}; no rollback to version {number}", False)
             continue
         for ref in listed:
@@ -110,5 +111,5 @@ def _older_versions(root: Path, newest: Manifest) -> Iterator[Problem]:
             try:
                 verified.check_hash(root, ref)
             except CollectionError as error:
-                if (root / path).exists():
+                if os.path.lexists(root / path):
                     yield Problem(path, f"{error}; no rollback to version {number}", False)

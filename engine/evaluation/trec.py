@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from engine.evaluation.graded import Qrels, Run, ranked
+from engine.storage.regular import read_regular
 from indexers.errors import InvalidInput, SourceError
 
 # A document is a path and may have spaces; what stands before and after it may not.
 _QREL = re.compile(r"(\S+)\s+(\S+)\s+(\S.*?)\s+(-?[0-9]{1,9})")
 _RUN = re.compile(r"(\S+)\s+(\S+)\s+(\S.*?)\s+(\S+)\s+(\S+)\s+(\S+)")
 TAG = "nestvec"
+MOST_BYTES = 1 << 30
 
 
 def read_topics(path: Path) -> dict[str, str]:
@@ -102,7 +104,7 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
     """Yield file:line and text of the lines that are not blank."""
     try:
         # By line feeds alone: a text may have what str.splitlines takes for the end of a line.
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_regular(path, most=MOST_BYTES).decode("utf-8-sig")
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

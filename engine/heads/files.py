@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from engine.storage.regular import read_regular
 from indexers.errors import HeadError
 from indexers.vectors import FloatArray
 
@@ -53,16 +54,18 @@ def _split(data: bytes) -> tuple[dict[str, Any], bytes]:
     return dict(json.loads(data[8 : 8 + length])), data[8 + length :]
 
 
-def read_safetensors(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
+def read_safetensors(path: str | Path, *, own: bool = False) -> tuple[dict[str, Any], dict[str, str]]:
     """Read the arrays and the metadata of a safetensors file.
+
+    Args:
+        path: the file.
+        own: whether it is a collection's, and so no link.
 
     Raises:
         HeadError: it cannot be read, is damaged or too large.
     """
     try:
-        with open(path, "rb") as file:
-            # Asked for that much, Python sets it aside whatever the file's size is.
-            data = file.read(min(MOST_BYTES, os.fstat(file.fileno()).st_size) + 1)
+        data = read_regular(path, most=MOST_BYTES, own=own)
     except OSError as error:
         raise HeadError(f"head {path} cannot be read: {error.strerror}") from error
     return parse_safetensors(data, name=str(path))

@@ -164,13 +164,13 @@ def _arrays(head: Head) -> dict[str, FloatArray]:
     return {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in named.items()}
 
 
-def load_head(path: str | Path) -> Head:
-    """Read a head from a file.
+def load_head(path: str | Path, *, own: bool = False) -> Head:
+    """Read a head from a file, `own` if it is a collection's.
 
     Raises:
         HeadError: it cannot be read, is cut short, or is no head.
     """
-    return _checked(*read_safetensors(path), name=str(path))
+    return _checked(*read_safetensors(path, own=own), name=str(path))
 
 
 def head_from_bytes(data: bytes, *, name: str) -> Head:

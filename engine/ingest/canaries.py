@@ -13,6 +13,7 @@ from engine.collection import layout, verified
 from engine.collection.commit import new_file, written
 from engine.collection.manifest import FileRef
 from engine.encoders.base import Encoder
+from engine.storage.regular import read_regular
 from indexers.errors import CorruptCollection, EncoderMismatch
 from indexers.vectors import FloatArray
 
@@ -21,6 +22,9 @@ PICTURE = "gradient-1"
 
 # Other hardware and other kernels move an embedding by 1e-4; half precision on a GPU by 1e-3.
 LEAST_COSINE = 0.995
+
+# Two vectors of as many dimensions as there can be, written out.
+MOST_BYTES = 64 << 20
 
 
 def gradient() -> Image.Image:
@@ -58,7 +62,7 @@ def check_canaries(root: Path, ref: FileRef | None, encoder: Encoder) -> None:
         return
     verified.Verified(root).ensure([ref])
     try:
-        stored = json.loads((root / ref.path).read_text())["canaries"]
+        stored = json.loads(read_regular(root / ref.path, most=MOST_BYTES, own=True))["canaries"]
         known = {(c["kind"], c["input"]): np.asarray(c["vector"], dtype=np.float32) for c in stored}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise CorruptCollection(f"{root / ref.path} cannot be read: {error}") from error

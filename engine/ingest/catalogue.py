@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from engine.collection.snapshot import Snapshot
 from engine.ingest.entries import Block, Keys
+from indexers.errors import CorruptCollection
 from indexers.store import StoredArray
 from indexers.vectors import FloatArray, IdArray
 
@@ -56,9 +57,17 @@ class Catalogue:
         keys = np.empty(snapshot.rows, dtype=np.uint64)
         for start in range(0, snapshot.rows, ROWS_AT_ONCE):  # as Python's objects they take three times the memory
             part = contents.slice(start, ROWS_AT_ONCE).to_pylist()
-            keys[start : start + ROWS_AT_ONCE] = [content_key(content) for content in part]
+            keys[start : start + ROWS_AT_ONCE] = [self._content_key(content) for content in part]
         self._by_key = _Sorted(self._numbers["key"][live], positions)
         self._by_content = _Sorted(keys[live], positions)
+
+    def _content_key(self, content: str) -> int:
+        try:
+            return content_key(content)
+        except ValueError as error:
+            raise CorruptCollection(
+                f"{self._snapshot.root}: an item has {content!r} for the hash of its file"
+            ) from error
 
     def _numeric(self, name: str) -> np.ndarray:
         return np.empty(0, np.uint64) if self._table is None else self._table.column(name).to_numpy()

@@ -18,7 +18,6 @@ from engine.collection.commit import commit, new_file, written
 from engine.collection.disk import writing
 from engine.collection.lookup import union_schema, write_lookup
 from engine.collection.manifest import FileRef, IndexEntry, Manifest, Space
-from engine.collection.shards import read_items
 from engine.collection.snapshot import Snapshot
 from engine.collection.tuned import PlanEntry, Tuning
 from engine.ingest.report import Listener
@@ -227,7 +226,7 @@ def save_lookup(snapshot: Snapshot) -> FileRef:
     refs = snapshot.manifest.items
     schema = union_schema(table.schema for table in snapshot.item_tables())
     needed = sum(ref.size for ref in refs)  # at least: the shards are compressed
-    return write_lookup(snapshot.root, (read_items(snapshot.root, ref) for ref in refs), schema, needed)
+    return write_lookup(snapshot.root, snapshot.item_tables(), schema, needed)
 
 
 def write_vectors(snapshot: Snapshot, space: str) -> FileRef:

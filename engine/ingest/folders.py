@@ -14,6 +14,7 @@ from engine.collection.paths import path_bytes, path_text
 from engine.ingest.entries import Entry
 from engine.ingest.pictures import PICTURE_SUFFIXES, looks_like_picture
 from engine.ingest.tables import LabelTable, sidecar
+from engine.storage.regular import check_regular, opened_regular
 from indexers.errors import SourceError
 
 HEAD = 64
@@ -117,7 +118,7 @@ def _is_folder(one: os.DirEntry[bytes]) -> bool:
 
 
 def _head(path: bytes) -> bytes:
-    with open(path, "rb") as file:
+    with opened_regular(path) as file:
         return file.read(HEAD)
 
 
@@ -166,10 +167,8 @@ class SingleFiles:
 def _stated(source: str, path: str, location: bytes, caption: str | None, meta: dict[str, Any]) -> Entry:
     """Return the entry of a file that was named: whatever is wrong with it is its problem."""
     try:
-        status = os.stat(location)
+        status = check_regular(location)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         return Entry(source, path, location=location, problem=f"cannot be read: {reason}")
-    if not stat.S_ISREG(status.st_mode):
-        return Entry(source, path, location=location, problem="is not a file")
     return Entry(source, path, status.st_size, status.st_mtime_ns, caption, meta, location)

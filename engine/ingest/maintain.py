@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from engine.collection import changes, layout
 from engine.collection.commit import commit, current_version, read_version
-from engine.collection.disk import writing
+from engine.collection.disk import require_own_folders, writing
 from engine.collection.garbage import collect
 from engine.collection.lookup import conform, union_schema
 from engine.collection.manifest import FileRef, Manifest
@@ -55,6 +55,8 @@ def remove(
     if not (paths or ids or below):
         raise InvalidInput("name at least one path, id or folder to remove")
     started = time.perf_counter()
+    if purge:
+        require_own_folders(root)  # first: it is what is wrong, whatever else is
     with Snapshot.open(root) as snapshot:
         failed = _failed(snapshot, paths, below) if purge else set()
         try:

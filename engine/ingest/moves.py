@@ -12,6 +12,7 @@ import numpy as np
 from engine.collection.manifest import Source
 from engine.collection.paths import path_bytes
 from engine.collection.snapshot import Snapshot
+from engine.storage.regular import check_regular
 
 SAMPLE = 64
 COLUMNS = ["source", "path", "size", "mtime_ns"]
@@ -55,7 +56,7 @@ def _sample(snapshot: Snapshot, source: Source) -> Iterator[dict[str, Any]]:
 
 def _stamp(path: bytes) -> tuple[int, int]:
     try:
-        status = os.stat(path)
+        status = check_regular(path)
     except (OSError, ValueError):
         return (-1, -1)
     return (status.st_size, status.st_mtime_ns)

@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from engine.collection import changes, layout, verified
 from engine.collection.changes import Tombstone
 from engine.collection.commit import commit, current_version, read_version, supersede
@@ -20,7 +18,7 @@ from engine.collection.derived import derived_shard, family
 from engine.collection.disk import writing
 from engine.collection.garbage import forget
 from engine.collection.history import numbers
-from engine.collection.manifest import MOST, Covering, FileRef, Manifest
+from engine.collection.manifest import Covering, FileRef, Manifest
 from engine.collection.shards import read_items
 from engine.collection.snapshot import Snapshot
 from engine.collection.verify import Problem, verify
@@ -29,7 +27,13 @@ from engine.ingest.canaries import write_canaries
 from engine.ingest.derive import BuildOptions, derived_family, save_lookup
 from engine.ingest.maintain import as_before, only_on
 from engine.ingest.report import Listener
-from engine.ingest.restore import items_from_lookup, tombstones_again, vectors_from_matrix, vectors_from_sources
+from engine.ingest.restore import (
+    items_from_lookup,
+    tombstones_again,
+    unused_id,
+    vectors_from_matrix,
+    vectors_from_sources,
+)
 from engine.ingest.run import RunOptions, available_options, encoder_of
 from indexers.errors import CollectionError, CorruptCollection, NestvecError
 
@@ -207,21 +211,9 @@ def _newest_readable(root: Path, done: Repaired) -> tuple[Manifest | None, set[s
         )
         if not done.given_up:
             return None, unread
-        wanted = replace(found, next_id=max(found.next_id, _next_id(root)))
+        wanted = replace(found, next_id=max(found.next_id, unused_id(root)))
         return supersede(root, newest, wanted), unread
     raise CorruptCollection(f"no version of {root} can be read")
-
-
-def _next_id(root: Path) -> int:
-    """Return an id above that of every item that was ever written: no id must come back as another item's."""
-    found = 0
-    for path in (root / layout.ITEMS).glob("*.parquet"):
-        try:
-            ids = pq.read_table(path, columns=["id"]).column("id").to_numpy()
-        except Exception:  # whatever it is, it is no shard that says an id
-            continue
-        found = max(found, int(ids.max(initial=-1)) + 1)
-    return found if found < MOST else 0
 
 
 # -- what each kind of file held -------------------------------------------------------------

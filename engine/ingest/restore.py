@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
@@ -10,21 +11,25 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from engine.collection import changes, layout, verified
 from engine.collection.changes import Tombstone
 from engine.collection.commit import read_version
 from engine.collection.history import numbers
 from engine.collection.lookup import Lookup
-from engine.collection.manifest import FileRef, Manifest, Space
+from engine.collection.manifest import MOST, MOST_ROWS_A_BYTE, FileRef, Manifest, Source, Space
+from engine.collection.originals import read_below
 from engine.collection.paths import path_bytes
 from engine.collection.shards import ITEM_SCHEMA, as_new_shard, hash_of, read_items, write_embeddings, write_table
 from engine.encoders.base import Encoder
 from engine.ingest.pipeline import Skipped, encode_pictures
-from engine.ingest.sources import TableOptions, open_sources
 from engine.ingest.unit import contents_of, unit_rows
-from indexers.errors import CollectionError, NestvecError
-from indexers.store import StoredArray, VectorStore
+from engine.ingest.vectors import VectorFiles, vector_files
+from engine.storage.regular import check_regular
+from indexers.errors import CollectionError, NestvecError, NotEnoughMemory
+from indexers.memory import memory_left, shown_bytes
+from indexers.store import StoredArray, VectorStore, check_dtype
 from indexers.threads import available_cores
 from indexers.vectors import FloatArray, IdArray
 
@@ -50,11 +55,31 @@ class Wanted:
     content: str
 
 
+def unused_id(root: Path) -> int:
+    """Return an id above that of every item that was ever written: no id must come back as another item's."""
+    found = 0
+    for path in (root / layout.ITEMS).glob("*.parquet"):
+        with contextlib.suppress(Exception):  # whatever it is, it is no shard that says an id
+            found = max(found, _last_id(path) + 1)
+    return found if found < MOST else 0
+
+
+def _last_id(path: Path) -> int:
+    """Return the largest id in a file that perhaps no version lists; −1 where there is none."""
+    size = check_regular(path, own=True).st_size
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        if file.metadata.num_rows > MOST_ROWS_A_BYTE * size:
+            return -1
+        parts = (batch.column(0).to_numpy() for batch in file.iter_batches(columns=["id"]))
+        return max((int(ids.max(initial=-1)) for ids in parts), default=-1)
+
+
 def items_from_lookup(root: Path, manifest: Manifest, shard: int) -> FileRef | None:
     """Write a shard of items again from the lookup, which holds the same rows; None if it does not cover them."""
     covering = manifest.lookup
     if covering is None or shard >= covering.shards:
         return None
+    verified.check_size(root, covering.file)
     lookup = Lookup.open(root / covering.file.path, manifest.rows_in(covering.shards), ())
     table = lookup.table(manifest.rows_in(shard), manifest.items[shard].rows)
     # A column of this shard's neighbours is no column of its own: it had none of it, or nothing in it.
@@ -138,8 +163,12 @@ def vectors_from_matrix(root: Path, manifest: Manifest, space: str, shard: int, 
     entry = manifest.space(space)
     if entry.vectors is None or shard >= entry.vectors.shards:
         return None
+    verified.check_size(root, entry.vectors.file)
+    matrix: StoredArray = VectorStore.open(root / entry.vectors.file.path).rows
+    if matrix.shape != (entry.vectors.file.rows, entry.dim) or matrix.dtype != check_dtype(entry.dtype):
+        return None
     first = manifest.rows_in(shard)
-    stored: StoredArray = VectorStore.open(root / entry.vectors.file.path).rows[first : first + len(ids)]
+    stored = matrix[first : first + len(ids)]
     return write_embeddings(root, space, ids, np.array(stored), entry.dtype)
 
 
@@ -160,13 +189,14 @@ def vectors_from_sources(
     """
     table = read_items(root, manifest.items[shard])
     entry = manifest.space()
+    _require_room(len(table), entry)
     names = zip(*(table.column(name).to_pylist() for name in ("source", "path", "content")), strict=True)
     wanted = [Wanted(row, *own) for row, own in enumerate(names) if row not in dead]
     found: dict[int, FloatArray] = {}
     for source in manifest.sources:
         own = [one for one in wanted if one.source == source.name]
         if own and source.kind == "vectors":
-            found |= dict(_vectors_again(manifest, source.location, own, entry))
+            found |= dict(_vectors_again(source, own, entry))
         elif own and source.folder is not None and (encoder := load()) is not None:
             found |= dict(_pictures_again(source.folder, own, encoder))
     matrix = np.zeros((len(table), entry.dim), dtype=np.float32)
@@ -178,12 +208,26 @@ def vectors_from_sources(
     return written, [one for one in wanted if one.row not in found]
 
 
+def _require_room(rows: int, entry: Space) -> None:
+    """Refuse a shard whose vectors would not fit into memory: nothing bears out any more how long they were.
+
+    Raises:
+        NotEnoughMemory: names what it takes.
+    """
+    needed, left = rows * entry.dim * (4 + check_dtype(entry.dtype).itemsize), memory_left()
+    if left is not None and needed > left.bytes:
+        raise NotEnoughMemory(
+            f"{rows:,} vectors of {entry.dim:,} dimensions take {shown_bytes(needed)} of memory, and "
+            f"{shown_bytes(left.bytes)} are left ({left.why})"
+        )
+
+
 def _pictures_again(folder: str, wanted: list[Wanted], encoder: Encoder) -> Iterator[tuple[int, FloatArray]]:
     known = {one.content for one in wanted}
     batches = encode_pictures(
         encoder,
         wanted,
-        lambda one: _read(folder, one),
+        lambda one: read_below(folder, one.path),
         reuse=lambda content: content not in known,  # it has changed since: not worth decoding
         batch_size=BATCH,
         workers=available_cores(),
@@ -198,24 +242,21 @@ def _pictures_again(folder: str, wanted: list[Wanted], encoder: Encoder) -> Iter
                     yield outcome.item.row, outcome.vector
 
 
-def _read(folder: str, one: Wanted) -> bytes:
-    with open(os.path.join(path_bytes(folder), path_bytes(one.path)), "rb") as file:
-        return file.read()
-
-
-def _vectors_again(
-    manifest: Manifest, location: str, wanted: list[Wanted], entry: Space
-) -> Iterator[tuple[int, FloatArray]]:
+def _vectors_again(source: Source, wanted: list[Wanted], entry: Space) -> Iterator[tuple[int, FloatArray]]:
     """Yield the vectors of rows that a source of vectors still holds, known by their content."""
     rows: dict[str, list[int]] = {}
     for one in wanted:
         rows.setdefault(one.content, []).append(one.row)
     try:
-        path = Path(os.fsdecode(path_bytes(location)))
-        for listing in open_sources([path], TableOptions(), manifest).vectors:
-            for block in listing.blocks():
-                unit, _ = unit_rows(block.vectors, entry.dim)
-                for content, vector in zip(contents_of(block.vectors), unit, strict=True):
-                    yield from ((row, vector) for row in rows.pop(content, ()))
-    except (NestvecError, OSError):
+        path = Path(os.fsdecode(path_bytes(source.location)))
+        files = vector_files(path, None) or []
+        listing = VectorFiles(source, files, name_column=None, caption=None)
+        if not files or listing.dim != entry.dim:
+            return
+        for block in listing.blocks():
+            unit, wrong = unit_rows(block.vectors, entry.dim)
+            for at, content in enumerate(contents_of(block.vectors)):
+                if at not in wrong:
+                    yield from ((row, unit[at]) for row in rows.pop(content, ()))
+    except (NestvecError, OSError, ValueError):  # the last for what is no name, with a null in it
         return  # it is gone, or is something else now: what was not found is lost

@@ -10,6 +10,7 @@ from pathlib import Path
 from engine.collection import commit, layout
 from engine.collection.derived import map_queries
 from engine.collection.manifest import Manifest, Source, Space
+from engine.collection.named import remember_named
 from engine.collection.snapshot import Snapshot
 from engine.encoders.base import Encoder, Fingerprint, require_modality, require_same
 from engine.encoders.registry import load_encoder
@@ -152,6 +153,7 @@ def _run(root: Path, paths: Sequence[Path], options: RunOptions, listener: Liste
         if manifest is not None and found.to_read:
             check_canaries(root, manifest.space().canaries, encoder)
 
+    remember_named(root, sources.named)
     sync = Sync(root, layout.DEFAULT_SPACE, encoder, options.encode, listener, summary)
     sync.run(sources.listings, notice_gone=notice_gone, compared=compared)
     result = finish(root, encoder, options, listener)

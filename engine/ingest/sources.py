@@ -10,7 +10,8 @@ from pathlib import Path
 
 from engine.collection import commit
 from engine.collection.manifest import Manifest, Source
-from engine.collection.paths import file_text, path_bytes
+from engine.collection.named import FILE, Named
+from engine.collection.paths import file_text, path_bytes, path_text
 from engine.ingest.entries import Listing, VectorListing
 from engine.ingest.folders import Folder, PictureTable, SingleFiles
 from engine.ingest.tables import SUFFIXES, LabelTable
@@ -52,6 +53,17 @@ class Sources:
     def vectors(self) -> list[VectorListing]:
         """Those that hold vectors."""
         return [one for one in self.listings if isinstance(one, VectorListing)]
+
+    @property
+    def named(self) -> list[Named]:
+        """What the user named that has pictures: sources, and of those that were named one by one only themselves."""
+        found: list[Named] = []
+        for one in self.listings:
+            if isinstance(one, SingleFiles):
+                found += [Named(FILE, path_text(file)) for file in one.files]
+            elif not isinstance(one, VectorListing):
+                found.append(Named(one.source.kind, one.source.location))
+        return found
 
     @property
     def only_vectors(self) -> bool:

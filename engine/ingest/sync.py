@@ -11,6 +11,7 @@ from engine.collection import changes
 from engine.collection.changes import Tombstone
 from engine.collection.commit import commit
 from engine.collection.manifest import Manifest, Source
+from engine.collection.originals import MOST_FILE_BYTES
 from engine.collection.shards import SHARD_ROWS, vector_shard_rows
 from engine.collection.snapshot import Snapshot
 from engine.encoders.base import Encoder
@@ -22,11 +23,10 @@ from engine.ingest.pipeline import Encoded, Skipped, encode_pictures
 from engine.ingest.report import Advance, Listener, Summary
 from engine.ingest.unit import contents_of, unit_rows
 from engine.ingest.writer import Row, ShardWriter
+from engine.storage.regular import read_regular
 from indexers.errors import SourceError
 from indexers.vectors import FloatArray
 
-# A picture of a hundred million pixels is smaller than this in any format that is taken.
-MOST_FILE_BYTES = 1 << 30
 MORE_IDS = 1024
 
 Held = Callable[[], AbstractContextManager[Callable[[], bool]]]
@@ -57,8 +57,7 @@ class EncodeOptions:
 
 def read_file(entry: Entry) -> bytes:
     """Read a picture file whole."""
-    with open(entry.location, "rb") as file:
-        return file.read()
+    return read_regular(entry.location, most=MOST_FILE_BYTES)
 
 
 class Ids:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
@@ -18,6 +16,7 @@ import pyarrow.json as pajson
 import pyarrow.parquet as pq
 
 from engine.collection.paths import path_bytes
+from engine.storage.regular import opened_regular
 from indexers.errors import SourceError
 
 NAME_COLUMNS = ("file", "path", "file_name", "filename", "image", "image_path", "filepath", "name", "key", "uri", "url")
@@ -198,14 +197,8 @@ def sidecar(location: bytes) -> str | None:
     if not dot:
         return None
     try:
-        # Without O_NONBLOCK a named pipe of that name would be waited for.
-        handle = os.open(stem + b".txt", os.O_RDONLY | os.O_NONBLOCK)
+        with opened_regular(stem + b".txt") as file:
+            text = file.read(MOST_CAPTION_BYTES)
     except OSError:
         return None
-    try:
-        text = os.read(handle, MOST_CAPTION_BYTES) if stat.S_ISREG(os.fstat(handle).st_mode) else b""
-    except OSError:
-        return None
-    finally:
-        os.close(handle)
     return " ".join(text.decode("utf-8", "replace").split()) or None

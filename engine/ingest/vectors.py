@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from engine.collection.manifest import Source
 from engine.ingest.entries import Block, VectorListing
 from engine.ingest.tables import CAPTION_COLUMNS, NAME_COLUMNS, check_names, pick_column, plain, read_table
+from engine.storage.regular import check_regular
 from indexers.errors import SourceError
 from indexers.vectors import FloatArray
 
@@ -56,6 +57,7 @@ def vector_files(path: Path, table: Path | None) -> list[VectorFile] | None:
     if path.suffix.lower() == ".npy":
         return [VectorFile(path, table)]
     if path.suffix.lower() == ".parquet":
+        _status(path)
         try:
             found = vector_column(pq.read_schema(path))
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -74,6 +76,18 @@ def _clip_retrieval(folder: Path) -> list[VectorFile] | None:
         columns = folder / "metadata" / f"metadata_{_number(vectors)}.parquet"
         files.append(VectorFile(vectors, columns if columns.exists() else None))
     return files
+
+
+def _status(path: Path) -> os.stat_result:
+    """Look at a file before a library opens it by its name.
+
+    Raises:
+        SourceError: it is missing, or no regular file.
+    """
+    try:
+        return check_regular(path)
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _number(path: Path) -> int:
@@ -125,7 +139,7 @@ class VectorFiles(VectorListing):
             yield from self._rows(file)
 
     def _rows(self, file: VectorFile) -> Iterator[Block]:
-        status = file.vectors.stat()
+        status = _status(file.vectors)
         number = 0
         for vectors, table in self._joined(file):
             yield self._block(file, number, self._checked(vectors, file), table, status)
@@ -168,6 +182,7 @@ class VectorFiles(VectorListing):
         if file.columns is None:
             yield from _blocks(file.vectors)
             return
+        _status(file.columns)
         table = read_table(file.columns, texts=(self._name_column, self._caption))
         at = 0
         for vectors, own in _blocks(file.vectors):
@@ -204,6 +219,7 @@ def _meta(table: pa.Table, key: str | None, caption: str | None) -> list[dict[st
 
 def _blocks(path: Path) -> Iterator[tuple[FloatArray, pa.Table]]:
     """Yield [rows, D] blocks of a vector file with the other columns it has itself."""
+    _status(path)
     if path.suffix.lower() == ".npy":
         yield from _npy_blocks(path)
     else:

@@ -49,9 +49,8 @@ def check_regular(path: Name, *, own: bool = False) -> os.stat_result:
     return status
 
 
-@contextmanager
-def opened_regular(path: Name, *, own: bool = False) -> Iterator[BinaryIO]:
-    """Open a regular file for reading, without ever waiting for one that is none.
+def open_regular(path: Name, *, own: bool = False) -> int:
+    """Open a regular file for reading, without ever waiting for one that is none; the handle is the caller's.
 
     Args:
         path: the file.
@@ -62,8 +61,18 @@ def opened_regular(path: Name, *, own: bool = False) -> Iterator[BinaryIO]:
     """
     check_regular(path, own=own)  # first: only to open a device can do something
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | (os.O_NOFOLLOW if own else 0))
-    with open(handle, "rb") as file:
+    try:
         _check(os.fstat(handle), path)
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
+@contextmanager
+def opened_regular(path: Name, *, own: bool = False) -> Iterator[BinaryIO]:
+    """Do as `open_regular`, for as long as a block takes."""
+    with open(open_regular(path, own=own), "rb") as file:
         yield file
 
 
@@ -76,7 +85,7 @@ def read_regular(path: Name, *, most: int, own: bool = False) -> bytes:
     with opened_regular(path, own=own) as file:
         size = os.fstat(file.fileno()).st_size
         # What grows while it is read, or says that it is empty and is not, is read up to the bound and one byte on.
-        pieces, left = [], most + 1
+        pieces, left = [], most + 1 if size <= most else 0
         while left and (piece := file.read(min(left, max(size + 1, 1 << 16), PIECE))):
             pieces.append(piece)
             left -= len(piece)

@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import termios
 from pathlib import Path
@@ -156,3 +157,24 @@ def test_a_sheet_of_pictures_fetches_nothing(pictures: Path, tmp_path: Path) -> 
     assert "<img src=x>%E9.png" in page.text
     assert "http" not in re.sub(r'http-equiv="[^"]*"', "", text)
     assert "default-src 'none'" in text
+
+
+def shown(*arguments: str | Path, sheet: Path) -> tuple[int, str, str]:
+    """Ask for a sheet; return how many pictures are in it, its text, and what was said."""
+    done = nestvec("similar", *arguments, "--include-self", "--html", sheet)
+    assert done.returncode == 0, done.stderr
+    page = Page(sheet.read_text(encoding="utf-8"))
+    return sum(tag == "img" for tag, _ in page.tags), page.text, done.stderr.decode()
+
+
+@needs_bundled
+def test_a_collection_from_elsewhere_shows_pictures_only_when_told_to(pictures: Path, tmp_path: Path) -> None:
+    """It names folders of this machine; whoever passes the page on has not."""
+    sheet, root = tmp_path / "sheet.html", tmp_path / "c.nest"
+    shutil.copytree(pictures / "c.nest", root)
+    count, text, said = shown(root, "0", sheet=sheet)
+    assert (count, text.count("not shown: nobody on this machine has named its source")) == (0, 4)
+    assert len([line for line in said.splitlines() if f"{pictures}/photos are not shown" in line]) == 1
+    assert "--pictures-from FOLDER" in said
+    count, _, said = shown(root, "0", "--pictures-from", pictures / "photos", sheet=sheet)
+    assert (count, "--pictures-from" in said) == (4, False)

@@ -222,7 +222,14 @@ def test_pictures_listed_by_a_table(tmp_path: Path) -> None:
         *("img/a.png", "50%2541.png", "caf%E9.png", str(tmp_path / "img/a.png"), "none.png", "d.png", "http://x/y.png"),
     ]
     assert [entry.problem for entry in found] == [
-        *(None, None, None, None, "cannot be read: No such file or directory", "is not a file"),
+        *(
+            None,
+            None,
+            None,
+            None,
+            "cannot be read: No such file or directory",
+            "cannot be read: is a folder and no regular file",
+        ),
         "is an address, not a file: nothing is fetched",
     ]
     assert [os.path.exists(entry.location) for entry in found[:4]] == [True] * 4

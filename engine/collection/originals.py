@@ -1,0 +1,100 @@
+"""The files that items were made from: read only from below the place their source names.
+
+What a collection says of its sources and items may be anybody's words: a path may be absolute, climb with `..`, or
+lead through a link. So a path is followed to its end first, and the file is read only if that lies below the folder,
+followed to its end as well.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from engine.collection.manifest import Source
+from engine.collection.named import FILE, Named, named
+from engine.collection.paths import file_text, path_bytes
+from engine.collection.snapshot import Item
+from engine.storage.regular import read_regular
+from indexers.errors import PictureError
+
+# A picture of a hundred million pixels is smaller than this in any format that is taken.
+MOST_FILE_BYTES = 1 << 30
+
+
+def read_below(folder: str, path: str) -> bytes:
+    """Read a file of at most 1 GiB below a folder.
+
+    Args:
+        folder: text of the folder (`paths.path_text`).
+        path: text of the file's path relative to it.
+
+    Raises:
+        PictureError: it is not below the folder; nothing is said of whether it exists.
+        OSError: it cannot be read, is no regular file, or larger.
+    """
+    try:
+        top = os.path.realpath(path_bytes(folder))
+        real = os.path.realpath(os.path.join(top, path_bytes(path)))
+    except ValueError as error:  # a null, say
+        raise PictureError("its path is not the name of a file") from error
+    if not real.startswith(top.rstrip(b"/") + b"/"):
+        raise PictureError("it lies outside of the folder of its source")
+    return read_regular(real, most=MOST_FILE_BYTES, own=True)
+
+
+class Originals:
+    """The pictures of a collection's items, as far as they may be shown to others than who has them.
+
+    That are those below a source that the user of this machine named to `index` or `add`, pictures that were named by
+    themselves, and those below folders that are confirmed now. A collection names sources as well, but anybody may
+    have written what it says.
+
+    Args:
+        root: the collection.
+        sources: of the version that the items are of.
+        confirmed: folders whose pictures may be shown. What is not where it was is looked for in them too.
+
+    Attributes:
+        unnamed: folders of sources that nobody named or confirmed, of the pictures that were asked for.
+    """
+
+    def __init__(self, root: Path, sources: Iterable[Source], confirmed: Iterable[Path] = ()) -> None:
+        self.unnamed: set[str] = set()
+        self._sources = {source.name: source for source in sources}
+        self._named = named(root)
+        self._confirmed = [file_text(folder) for folder in confirmed]
+
+    def read(self, item: Item) -> bytes:
+        """Read the file an item was made from.
+
+        Raises:
+            PictureError: it is none that may be shown; the message holds no path of this machine.
+            OSError: it may be, and cannot be read, or is no regular file.
+        """
+        source = self._sources.get(item.source)
+        folder = None if source is None else source.folder
+        if source is None or folder is None:
+            raise PictureError("its source has no pictures")
+        if Named(FILE, item.uri) in self._named:
+            return read_regular(path_bytes(item.uri), most=MOST_FILE_BYTES)
+        # Looked for where it was, and where it may be now.
+        confirmed = [(one, path) for one in self._confirmed for path in (item.uri, item.path)]
+        if Named(source.kind, source.location) in self._named:
+            return _first([(folder, item.path), *confirmed])
+        try:
+            return _first(confirmed)
+        except (PictureError, OSError):
+            self.unnamed.add(folder)
+            raise
+
+
+def _first(places: list[tuple[str, str]]) -> bytes:
+    """Read the first of some files that can be read."""
+    problems: list[Exception] = []
+    for folder, path in places:
+        try:
+            return read_below(folder, path)
+        except (PictureError, OSError) as error:
+            problems.append(error)
+    raise next(iter(problems), PictureError("nobody on this machine has named its source"))
