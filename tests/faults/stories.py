@@ -66,11 +66,15 @@ def with_head_file(folder: Path) -> None:
     (folder / "head.safetensors").write_bytes(rotation(fingerprint_of(folder / NAME)).to_bytes())
 
 
-def with_head(folder: Path) -> None:
-    """The same with a derived space."""
+def with_head(folder: Path, use: bool = True) -> None:
+    """The same with a derived space, that is searched by default."""
     with_head_file(folder)
     with Collection.open(folder / NAME, device="cpu") as opened:
-        opened.apply_head(folder / "head.safetensors", use=True)
+        opened.apply_head(folder / "head.safetensors", use=use)
+
+
+def with_head_beside(folder: Path) -> None:
+    with_head(folder, use=False)
 
 
 def large(folder: Path) -> None:
@@ -105,6 +109,7 @@ STORIES = {
     "purge": Story(indexed, PURGE, (PURGE, ("compact", C), ("gc", C, "--older-than", "0"))),
     "compact": Story(with_head, ("compact", C)),
     "apply-head": Story(with_head_file, ("apply-head", C, "{}/head.safetensors", "--use")),
+    "switch": Story(with_head_beside, ("apply-head", C, "{}/head.safetensors", "--use")),
     "remove-space": Story(with_head, ("remove", C, "--space", "nested")),
     "tune": Story(large, ("tune", C, "--recall", "0.9")),
     "rollback": Story(changed, ("rollback", C, "4")),
