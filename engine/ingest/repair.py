@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from engine.collection import changes, layout, verified
 from engine.collection.changes import Tombstone
 from engine.collection.commit import commit, current_version, read_version, supersede
@@ -31,6 +29,7 @@ from engine.ingest.maintain import as_before, only_on
 from engine.ingest.report import Listener
 from engine.ingest.restore import items_from_lookup, tombstones_again, vectors_from_matrix, vectors_from_sources
 from engine.ingest.run import RunOptions, available_options, encoder_of
+from engine.storage.parquet import read_parquet
 from indexers.errors import CollectionError, CorruptCollection, NestvecError
 
 
@@ -217,7 +216,7 @@ def _next_id(root: Path) -> int:
     found = 0
     for path in (root / layout.ITEMS).glob("*.parquet"):
         try:
-            ids = pq.read_table(path, columns=["id"]).column("id").to_numpy()
+            ids = read_parquet(path, columns=["id"], own=True).column("id").to_numpy()
         except Exception:  # whatever it is, it is no shard that says an id
             continue
         found = max(found, int(ids.max(initial=-1)) + 1)

@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.json as pajson
-import pyarrow.parquet as pq
 
 from engine.collection.paths import path_bytes
+from engine.storage.parquet import read_parquet
 from indexers.errors import SourceError
 
 NAME_COLUMNS = ("file", "path", "file_name", "filename", "image", "image_path", "filepath", "name", "key", "uri", "url")
@@ -64,8 +64,7 @@ def _read_table(path: Path, texts: Iterable[str | None]) -> pa.Table:
         if suffix in {".jsonl", ".ndjson"}:
             return _read_json(path, named)
         if suffix == ".parquet":
-            with pq.ParquetFile(path, page_checksum_verification=True) as file:
-                return file.read()
+            return read_parquet(path)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise SourceError(f"{path} cannot be read as a {suffix[1:]} table: {error}") from error
     raise SourceError(f"{path}: expected a table ending in {', '.join(sorted(SUFFIXES))}")

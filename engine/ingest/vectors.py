@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from engine.collection.manifest import Source
 from engine.ingest.entries import Block, VectorListing
 from engine.ingest.tables import CAPTION_COLUMNS, NAME_COLUMNS, check_names, pick_column, plain, read_table
+from engine.storage.parquet import parquet_batches
 from indexers.errors import SourceError
 from indexers.vectors import FloatArray
 
@@ -226,15 +227,20 @@ def _npy_blocks(path: Path) -> Iterator[tuple[FloatArray, pa.Table]]:
 
 def _parquet_blocks(path: Path) -> Iterator[tuple[FloatArray, pa.Table]]:
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            column = vector_column(file.schema_arrow)
-            if column is None:
-                raise SourceError(f"{path} has no column of vectors")
-            check_names(file.schema_arrow.names, path)
-            for batch in file.iter_batches(batch_size=ROWS_AT_ONCE):
-                yield _matrix(batch.column(column), path), pa.Table.from_batches([batch.drop_columns([column])])
+        for batch in parquet_batches(path, ROWS_AT_ONCE, check=lambda schema: _check_vectors(schema, path)):
+            column = vector_column(batch.schema)
+            assert column is not None, "checked"
+            rows = batch.column(column).combine_chunks()
+            rows = rows if isinstance(rows, pa.Array) else rows.chunk(0)
+            yield _matrix(rows, path), batch.drop_columns([column])
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise SourceError(f"{path} cannot be read as Parquet: {error}") from error
+
+
+def _check_vectors(schema: pa.Schema, path: Path) -> None:
+    if vector_column(schema) is None:
+        raise SourceError(f"{path} has no column of vectors")
+    check_names(schema.names, path)
 
 
 def _matrix(column: pa.Array, path: Path) -> FloatArray:
