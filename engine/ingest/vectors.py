@@ -19,7 +19,9 @@ from engine.collection.manifest import Source
 from engine.ingest.entries import Block, VectorListing
 from engine.ingest.tables import CAPTION_COLUMNS, NAME_COLUMNS, check_names, pick_column, plain, read_table
 from engine.storage.parquet import parquet_batches
+from engine.storage.regular import check_regular, opened_regular
 from indexers.errors import SourceError
+from indexers.npy import map_array
 from indexers.vectors import FloatArray
 
 VECTOR_COLUMNS = ("vector", "embedding", "embeddings", "emb")
@@ -58,6 +60,7 @@ def vector_files(path: Path, table: Path | None) -> list[VectorFile] | None:
         return [VectorFile(path, table)]
     if path.suffix.lower() == ".parquet":
         try:
+            check_regular(path)
             found = vector_column(pq.read_schema(path))
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise SourceError(f"{path} cannot be read as Parquet: {error}") from error
@@ -213,10 +216,11 @@ def _blocks(path: Path) -> Iterator[tuple[FloatArray, pa.Table]]:
 
 def _npy_blocks(path: Path) -> Iterator[tuple[FloatArray, pa.Table]]:
     try:
-        matrix = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+        with opened_regular(path) as file:
+            matrix = map_array(file)
+    except (ValueError, OSError) as error:
         raise SourceError(f"{path} is not a .npy file of vectors: {error}") from error
-    if matrix.ndim != 2 or matrix.dtype.kind not in "fiu":
+    if matrix.ndim != 2 or matrix.dtype.kind not in "fiu" or (len(matrix) and not matrix.shape[1]):
         raise SourceError(f"{path}: expected numbers of shape [n, D], found {matrix.dtype} {list(matrix.shape)}")
     for start in range(0, len(matrix), ROWS_AT_ONCE):
         # Numbers too large for float32 become infinite, and their rows failures.
