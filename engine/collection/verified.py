@@ -42,7 +42,7 @@ def _load(root: Path) -> dict[str, Stamp]:
     with contextlib.suppress(OSError, UnicodeDecodeError):
         for line in _cache_file(root).read_text().splitlines():
             # A line half-written by a killed process is as good as none.
-            with contextlib.suppress(ValueError, TypeError):
+            with contextlib.suppress(ValueError, TypeError, RecursionError):
                 path, stamp = json.loads(line)
                 known[path] = stamp
     return known

@@ -17,7 +17,9 @@ import pyarrow.csv as pacsv
 import pyarrow.json as pajson
 
 from engine.collection.paths import path_bytes
+from engine.ingest.nesting import check_depth
 from engine.storage.parquet import read_parquet
+from engine.storage.regular import opened_regular
 from indexers.errors import SourceError
 
 NAME_COLUMNS = ("file", "path", "file_name", "filename", "image", "image_path", "filepath", "name", "key", "uri", "url")
@@ -38,8 +40,13 @@ def read_table(path: Path, *, texts: Iterable[str | None] = ()) -> pa.Table:
     Raises:
         SourceError: another suffix, or a file that does not parse.
     """
-    table = _read_table(path, texts)
-    check_names(table.column_names, path)
+    try:
+        table = _read_table(path, texts)
+        table.validate(full=True)  # texts that are none
+        names = table.column_names  # decoded only when asked for
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise SourceError(f"{path} cannot be read as a {path.suffix.lower()[1:]} table: {error}") from error
+    check_names(names, path)
     return table
 
 
@@ -56,22 +63,21 @@ def check_names(names: list[str], path: Path) -> None:
 def _read_table(path: Path, texts: Iterable[str | None]) -> pa.Table:
     suffix = path.suffix.lower()
     named = {*NAME_COLUMNS, *CAPTION_COLUMNS, *(name for name in texts if name is not None)}
-    try:
-        if suffix in {".csv", ".tsv"}:
-            parse = pacsv.ParseOptions(delimiter="\t" if suffix == ".tsv" else ",", newlines_in_values=True)
-            convert = pacsv.ConvertOptions(column_types=dict.fromkeys(named, pa.string()))
-            return pacsv.read_csv(path, parse_options=parse, convert_options=convert)
-        if suffix in {".jsonl", ".ndjson"}:
-            return _read_json(path, named)
-        if suffix == ".parquet":
-            return read_parquet(path)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise SourceError(f"{path} cannot be read as a {suffix[1:]} table: {error}") from error
+    if suffix in {".csv", ".tsv"}:
+        parse = pacsv.ParseOptions(delimiter="\t" if suffix == ".tsv" else ",", newlines_in_values=True)
+        convert = pacsv.ConvertOptions(column_types=dict.fromkeys(named, pa.string()))
+        return pacsv.read_csv(path, parse_options=parse, convert_options=convert)
+    if suffix in {".jsonl", ".ndjson"}:
+        return _read_json(path, named)
+    if suffix == ".parquet":
+        return read_parquet(path)
     raise SourceError(f"{path}: expected a table ending in {', '.join(sorted(SUFFIXES))}")
 
 
 def _read_json(path: Path, texts: Iterable[str]) -> pa.Table:
     """Read JSONL; what looks like a date in a column of texts stays as it is written."""
+    with opened_regular(path) as file:
+        check_depth(file)
     table = pajson.read_json(path)
     guessed = [name for name in texts if name in table.column_names and pa.types.is_temporal(table.field(name).type)]
     if not guessed:

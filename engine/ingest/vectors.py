@@ -232,6 +232,7 @@ def _npy_blocks(path: Path) -> Iterator[tuple[FloatArray, pa.Table]]:
 def _parquet_blocks(path: Path) -> Iterator[tuple[FloatArray, pa.Table]]:
     try:
         for batch in parquet_batches(path, ROWS_AT_ONCE, check=lambda schema: _check_vectors(schema, path)):
+            batch.validate(full=True)  # texts that are none
             column = vector_column(batch.schema)
             assert column is not None, "checked"
             rows = batch.column(column).combine_chunks()
