@@ -47,9 +47,9 @@ def _common(one: pa.DataType, other: pa.DataType) -> pa.DataType:
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """Cast a shard to the union schema, with nulls in columns it does not have."""
-    columns = []
+    columns, names = [], set(table.column_names)
     for field in schema:
-        if field.name in table.column_names:
+        if field.name in names:
             columns.append(table.column(field.name).cast(field.type, safe=False))
         else:
             columns.append(pa.nulls(table.num_rows, field.type))

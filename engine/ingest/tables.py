@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 import stat
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from pathlib import Path, PurePosixPath
@@ -25,6 +26,8 @@ from indexers.errors import SourceError
 NAME_COLUMNS = ("file", "path", "file_name", "filename", "image", "image_path", "filepath", "name", "key", "uri", "url")
 CAPTION_COLUMNS = ("caption", "text", "title", "description")
 MOST_CAPTION_BYTES = 1 << 16
+MOST_SHOWN = 20
+MOST_COLUMNS = 32_768
 SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
 
 Labels = tuple[str | None, dict[str, Any]]
@@ -51,13 +54,21 @@ def read_table(path: Path, *, texts: Iterable[str | None] = ()) -> pa.Table:
 
 
 def check_names(names: list[str], path: Path) -> None:
-    """Refuse a table two of whose columns have the same name.
+    """Refuse a table with more columns than anybody can use, or two of which have the same name.
 
     Raises:
-        SourceError: there are such.
+        SourceError: it is such.
     """
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise SourceError(f"{path} has several columns called {', '.join(twice)}; give each a name of its own")
+    if len(names) > MOST_COLUMNS:
+        raise SourceError(f"{path} has {len(names):,} columns, and at most {MOST_COLUMNS:,} are stored; leave some out")
+    if twice := sorted(name for name, times in Counter(names).items() if times > 1):
+        raise SourceError(f"{path} has several columns called {shown_names(twice)}; give each a name of its own")
+
+
+def shown_names(names: Sequence[str]) -> str:
+    """Write names of columns for a message: some of them, where there are many."""
+    more = len(names) - MOST_SHOWN
+    return ", ".join(names[:MOST_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _read_table(path: Path, texts: Iterable[str | None]) -> pa.Table:
@@ -70,7 +81,7 @@ def _read_table(path: Path, texts: Iterable[str | None]) -> pa.Table:
     if suffix in {".jsonl", ".ndjson"}:
         return _read_json(path, named)
     if suffix == ".parquet":
-        return read_parquet(path)
+        return read_parquet(path, check=lambda file: check_names(file.schema_arrow.names, path))
     raise SourceError(f"{path}: expected a table ending in {', '.join(sorted(SUFFIXES))}")
 
 
@@ -94,7 +105,7 @@ def pick_column(table: pa.Table, wanted: str | None, usual: tuple[str, ...], *, 
     """
     if wanted is not None:
         if wanted not in table.column_names:
-            raise SourceError(f"{name} has no column {wanted!r}; it has {', '.join(table.column_names)}")
+            raise SourceError(f"{name} has no column {wanted!r}; it has {shown_names(table.column_names)}")
         return wanted
     return next((column for column in usual if column in table.column_names), None)
 
@@ -147,7 +158,7 @@ class LabelTable:
         if key is None:
             raise SourceError(
                 f"{path}: expected a column of file names ({', '.join(NAME_COLUMNS)}), found "
-                f"{', '.join(table.column_names)}; name it with --name-column"
+                f"{shown_names(table.column_names)}; name it with --name-column"
             )
         caption = pick_column(table, caption_column, CAPTION_COLUMNS, name=str(path))
         rows: dict[str, Labels] = {}

@@ -188,10 +188,9 @@ class VectorFiles(VectorListing):
 
 def _beside(own: pa.Table, joined: pa.Table) -> pa.Table:
     """Return the columns of both; a joined one hides one of the same name."""
-    for name in own.column_names:
-        if name not in joined.column_names:
-            joined = joined.append_column(name, own.column(name))
-    return joined
+    names = {*joined.column_names}
+    more = [name for name in own.column_names if name not in names]
+    return pa.table([*joined.columns, *(own.column(name) for name in more)], [*joined.column_names, *more])
 
 
 def _meta(table: pa.Table, key: str | None, caption: str | None) -> list[dict[str, Any]] | None:
