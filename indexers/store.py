@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from indexers.base import FaissIndex, Neighbors, cosines
 from indexers.errors import CorruptCollection, InvalidSpec
+from indexers.npy import map_array
 from indexers.vectors import FloatArray, IdArray
 
 DTYPES = ("float16", "float32")
@@ -91,9 +92,9 @@ class VectorStore:
             CorruptCollection: not a `.npy` file of a float16 or float32 matrix, or cut short.
         """
         try:
-            # Not `np.load`, which opens archives and pickles as well.
-            rows = np.lib.format.open_memmap(path, mode="r")
-        except Exception as error:  # the header is a Python literal: a wrong one fails in a dozen ways
+            with open(path, "rb") as file:
+                rows = map_array(file)
+        except (ValueError, OSError) as error:
             raise CorruptCollection(f"{path} is not a whole .npy file of vectors: {error}") from error
         return cls(rows)
 

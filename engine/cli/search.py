@@ -65,16 +65,19 @@ def read_queries(file: TextIO) -> list[str]:
 
 
 def load_vectors(path: Path) -> NDArray[Any]:
-    """Read query vectors, [n, D].
+    """Map query vectors, [n, D].
 
     Raises:
-        InvalidVectors: not a `.npy` file.
+        InvalidVectors: not a `.npy` file of numbers.
     """
     import numpy as np
 
+    from engine.storage.regular import opened_regular
     from indexers.errors import InvalidVectors
+    from indexers.npy import map_array
 
     try:
-        return np.atleast_2d(np.load(path, allow_pickle=False))
-    except (OSError, ValueError, EOFError) as error:
+        with opened_regular(path) as file:
+            return np.atleast_2d(map_array(file))
+    except (OSError, ValueError) as error:
         raise InvalidVectors(f"{path} is not a .npy file of vectors: {error}") from error

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from blake3 import blake3
 
@@ -19,7 +18,9 @@ from engine.collection import layout
 from engine.collection.commit import new_file, written
 from engine.collection.manifest import FileRef
 from engine.collection.verified import check_size
-from indexers.errors import CorruptCollection
+from engine.storage.parquet import MOST_EXPANDED, most_expanded, read_parquet
+from indexers.errors import CorruptCollection, InvalidInput
+from indexers.memory import shown_bytes
 from indexers.store import StoredArray, check_dtype
 from indexers.vectors import IdArray
 
@@ -27,10 +28,6 @@ from indexers.vectors import IdArray
 SHARD_ROWS = 4096
 SHARD_BYTES = 64 << 20
 MOST_SHARD_ROWS = 65_536
-
-# What is read of a file takes up no more than so many times its size, and this: texts that come a thousand times lie
-# in it once, and a small file could be made that fills any memory.
-MOST_EXPANSION, MOST_EXPANDED = 1024, 256 << 20
 
 META = "meta."
 """Prefix of the user's own columns, so that no name of theirs can shadow one of ours."""
@@ -70,11 +67,27 @@ def vector_shard_rows(dim: int, dtype: str) -> int:
 
 
 def write_table(root: Path, folder: str, table: pa.Table) -> FileRef:
-    """Write a table as one immutable Parquet file."""
+    """Write a table as one immutable Parquet file.
+
+    Raises:
+        InvalidInput: its texts have so much in common that nobody would read the file again.
+    """
     with new_file(root, folder, ".parquet", table.nbytes) as new:
         _write(table, new.temporary)
+        _check_readable(table, new.temporary)
         new.rows = table.num_rows
     return written(new)
+
+
+def _check_readable(table: pa.Table, path: Path) -> None:
+    if table.nbytes > MOST_EXPANDED // 4:
+        try:
+            read_parquet(path, own=True)
+        except pa.ArrowException as error:
+            raise InvalidInput(
+                f"{table.num_rows} rows of captions and columns take {shown_bytes(table.nbytes)}, and hardly anything "
+                f"once they are compressed ({error}): no such file is read. Shorten them"
+            ) from error
 
 
 def hash_of(table: pa.Table) -> str:
@@ -111,12 +124,7 @@ def read_table(root: Path, ref: FileRef, columns: list[str] | None = None) -> pa
     path = root / ref.path
     check_size(root, ref)
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            _check_room(file, ref, path)
-            found, schema = file.metadata, file.schema_arrow
-        texts = [field.name for field in schema if pa.types.is_string(field.type)]
-        with pq.ParquetFile(path, metadata=found, read_dictionary=texts, page_checksum_verification=True) as file:
-            table = _with_texts(file.read(columns=columns), ref, path)
+        table = read_parquet(path, columns=columns, own=True, check=lambda file: _check_room(file, ref, path))
         table.schema.names  # noqa: B018 - decoded only when asked for, and no checksum covers them
     except (pa.ArrowException, OSError, UnicodeDecodeError, KeyError) as error:
         raise CorruptCollection(f"{path} cannot be read: {error}; see `nestvec verify`") from error
@@ -155,35 +163,14 @@ def _width(kind: pa.DataType, path: Path) -> int:
     return 8
 
 
-def _most(ref: FileRef) -> int:
-    return MOST_EXPANDED + MOST_EXPANSION * ref.size
-
-
 def _check_room(file: pq.ParquetFile, ref: FileRef, path: Path) -> None:
     """Refuse a file before its rows are read: it says that they are others, or more than fit into it."""
     found = file.metadata
     grouped = sum(found.row_group(i).num_rows for i in range(found.num_row_groups))
     if found.num_rows != ref.rows or grouped != ref.rows:
         raise CorruptCollection(f"{path}: expected {ref.rows} rows, found {found.num_rows}")
-    if ref.rows * sum(_width(field.type, path) for field in file.schema_arrow) > _most(ref):
+    if ref.rows * sum(_width(field.type, path) for field in file.schema_arrow) > most_expanded(ref.size):
         raise CorruptCollection(f"{path}: {ref.rows} rows are more than {ref.size} bytes can hold")
-
-
-def _with_texts(table: pa.Table, ref: FileRef, path: Path) -> pa.Table:
-    """Write out columns of texts, each of which is in memory once so far, if there is room for them."""
-    total, spread = 0, []
-    for at, field in enumerate(table.schema):
-        if pa.types.is_dictionary(field.type):
-            spread.append((at, field.name))
-            for chunk in table.column(at).chunks:
-                chunk.dictionary.validate(full=True)
-                total += pc.sum(pc.binary_length(chunk.dictionary).take(chunk.indices)).as_py() or 0
-    if total > _most(ref):
-        raise CorruptCollection(f"{path}: its {total} bytes of text are more than {ref.size} bytes can hold")
-    for at, name in spread:
-        field = pa.field(name, pa.string(), table.schema.field(at).nullable)
-        table = table.set_column(at, field, table.column(at).cast(pa.string()))
-    return table
 
 
 def _check_columns(table: pa.Table, schema: pa.Schema, columns: list[str] | None, path: Path) -> None:

@@ -44,7 +44,7 @@ def _load(root: Path) -> dict[str, Stamp]:
     with contextlib.suppress(OSError, UnicodeDecodeError):
         for line in cache_file(root, FOLDER).read_text().splitlines():
             # A line half-written by a killed process is as good as none.
-            with contextlib.suppress(ValueError, TypeError):
+            with contextlib.suppress(ValueError, TypeError, RecursionError):
                 path, stamp = json.loads(line)
                 known[path] = stamp
     return known

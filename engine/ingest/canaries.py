@@ -71,7 +71,7 @@ def check_canaries(root: Path, ref: FileRef | None, encoder: Encoder) -> None:
         if before is None or before.shape != vector.shape:
             continue
         cosine = float(before @ vector)
-        if cosine < LEAST_COSINE:
+        if not cosine >= LEAST_COSINE:  # nor is NaN
             raise EncoderMismatch(
                 f"{encoder.name} gives other vectors than when {root} was made: the {kind} canary has cosine "
                 f"{cosine:.4f} with its stored embedding (at least {LEAST_COSINE} was expected). A library "

@@ -11,14 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from engine.collection import changes, layout, verified
 from engine.collection.changes import Tombstone
 from engine.collection.commit import read_version
 from engine.collection.history import numbers
 from engine.collection.lookup import Lookup
-from engine.collection.manifest import MOST, MOST_ROWS_A_BYTE, FileRef, Manifest, Source, Space
+from engine.collection.manifest import MOST, FileRef, Manifest, Source, Space
 from engine.collection.originals import read_below
 from engine.collection.paths import path_bytes
 from engine.collection.shards import ITEM_SCHEMA, as_new_shard, hash_of, read_items, write_embeddings, write_table
@@ -26,7 +25,7 @@ from engine.encoders.base import Encoder
 from engine.ingest.pipeline import Skipped, encode_pictures
 from engine.ingest.unit import contents_of, unit_rows
 from engine.ingest.vectors import VectorFiles, vector_files
-from engine.storage.regular import check_regular
+from engine.storage.parquet import read_parquet
 from indexers.errors import CollectionError, NestvecError, NotEnoughMemory
 from indexers.memory import memory_left, shown_bytes
 from indexers.store import StoredArray, VectorStore, check_dtype
@@ -60,18 +59,9 @@ def unused_id(root: Path) -> int:
     found = 0
     for path in (root / layout.ITEMS).glob("*.parquet"):
         with contextlib.suppress(Exception):  # whatever it is, it is no shard that says an id
-            found = max(found, _last_id(path) + 1)
+            ids = read_parquet(path, columns=["id"], own=True).column("id").to_numpy()
+            found = max(found, int(ids.max(initial=-1)) + 1)
     return found if found < MOST else 0
-
-
-def _last_id(path: Path) -> int:
-    """Return the largest id in a file that perhaps no version lists; −1 where there is none."""
-    size = check_regular(path, own=True).st_size
-    with pq.ParquetFile(path, page_checksum_verification=True) as file:
-        if file.metadata.num_rows > MOST_ROWS_A_BYTE * size:
-            return -1
-        parts = (batch.column(0).to_numpy() for batch in file.iter_batches(columns=["id"]))
-        return max((int(ids.max(initial=-1)) for ids in parts), default=-1)
 
 
 def items_from_lookup(root: Path, manifest: Manifest, shard: int) -> FileRef | None:

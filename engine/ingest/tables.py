@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from pathlib import Path, PurePosixPath
@@ -13,15 +14,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.json as pajson
-import pyarrow.parquet as pq
 
 from engine.collection.paths import path_bytes
+from engine.ingest.nesting import check_depth
+from engine.storage.parquet import read_parquet
 from engine.storage.regular import opened_regular
 from indexers.errors import SourceError
 
 NAME_COLUMNS = ("file", "path", "file_name", "filename", "image", "image_path", "filepath", "name", "key", "uri", "url")
 CAPTION_COLUMNS = ("caption", "text", "title", "description")
 MOST_CAPTION_BYTES = 1 << 16
+MOST_SHOWN = 20
+MOST_COLUMNS = 32_768
 SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
 
 Labels = tuple[str | None, dict[str, Any]]
@@ -37,41 +41,52 @@ def read_table(path: Path, *, texts: Iterable[str | None] = ()) -> pa.Table:
     Raises:
         SourceError: another suffix, or a file that does not parse.
     """
-    table = _read_table(path, texts)
-    check_names(table.column_names, path)
+    try:
+        table = _read_table(path, texts)
+        table.validate(full=True)  # texts that are none
+        names = table.column_names  # decoded only when asked for
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise SourceError(f"{path} cannot be read as a {path.suffix.lower()[1:]} table: {error}") from error
+    check_names(names, path)
     return table
 
 
 def check_names(names: list[str], path: Path) -> None:
-    """Refuse a table two of whose columns have the same name.
+    """Refuse a table with more columns than anybody can use, or two of which have the same name.
 
     Raises:
-        SourceError: there are such.
+        SourceError: it is such.
     """
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise SourceError(f"{path} has several columns called {', '.join(twice)}; give each a name of its own")
+    if len(names) > MOST_COLUMNS:
+        raise SourceError(f"{path} has {len(names):,} columns, and at most {MOST_COLUMNS:,} are stored; leave some out")
+    if twice := sorted(name for name, times in Counter(names).items() if times > 1):
+        raise SourceError(f"{path} has several columns called {shown_names(twice)}; give each a name of its own")
+
+
+def shown_names(names: Sequence[str]) -> str:
+    """Write names of columns for a message: some of them, where there are many."""
+    more = len(names) - MOST_SHOWN
+    return ", ".join(names[:MOST_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _read_table(path: Path, texts: Iterable[str | None]) -> pa.Table:
     suffix = path.suffix.lower()
     named = {*NAME_COLUMNS, *CAPTION_COLUMNS, *(name for name in texts if name is not None)}
-    try:
-        if suffix in {".csv", ".tsv"}:
-            parse = pacsv.ParseOptions(delimiter="\t" if suffix == ".tsv" else ",", newlines_in_values=True)
-            convert = pacsv.ConvertOptions(column_types=dict.fromkeys(named, pa.string()))
-            return pacsv.read_csv(path, parse_options=parse, convert_options=convert)
-        if suffix in {".jsonl", ".ndjson"}:
-            return _read_json(path, named)
-        if suffix == ".parquet":
-            with pq.ParquetFile(path, page_checksum_verification=True) as file:
-                return file.read()
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise SourceError(f"{path} cannot be read as a {suffix[1:]} table: {error}") from error
+    if suffix in {".csv", ".tsv"}:
+        parse = pacsv.ParseOptions(delimiter="\t" if suffix == ".tsv" else ",", newlines_in_values=True)
+        convert = pacsv.ConvertOptions(column_types=dict.fromkeys(named, pa.string()))
+        return pacsv.read_csv(path, parse_options=parse, convert_options=convert)
+    if suffix in {".jsonl", ".ndjson"}:
+        return _read_json(path, named)
+    if suffix == ".parquet":
+        return read_parquet(path, check=lambda file: check_names(file.schema_arrow.names, path))
     raise SourceError(f"{path}: expected a table ending in {', '.join(sorted(SUFFIXES))}")
 
 
 def _read_json(path: Path, texts: Iterable[str]) -> pa.Table:
     """Read JSONL; what looks like a date in a column of texts stays as it is written."""
+    with opened_regular(path) as file:
+        check_depth(file)
     table = pajson.read_json(path)
     guessed = [name for name in texts if name in table.column_names and pa.types.is_temporal(table.field(name).type)]
     if not guessed:
@@ -88,7 +103,7 @@ def pick_column(table: pa.Table, wanted: str | None, usual: tuple[str, ...], *, 
     """
     if wanted is not None:
         if wanted not in table.column_names:
-            raise SourceError(f"{name} has no column {wanted!r}; it has {', '.join(table.column_names)}")
+            raise SourceError(f"{name} has no column {wanted!r}; it has {shown_names(table.column_names)}")
         return wanted
     return next((column for column in usual if column in table.column_names), None)
 
@@ -141,7 +156,7 @@ class LabelTable:
         if key is None:
             raise SourceError(
                 f"{path}: expected a column of file names ({', '.join(NAME_COLUMNS)}), found "
-                f"{', '.join(table.column_names)}; name it with --name-column"
+                f"{shown_names(table.column_names)}; name it with --name-column"
             )
         caption = pick_column(table, caption_column, CAPTION_COLUMNS, name=str(path))
         rows: dict[str, Labels] = {}

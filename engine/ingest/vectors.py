@@ -18,8 +18,10 @@ import pyarrow.parquet as pq
 from engine.collection.manifest import Source
 from engine.ingest.entries import Block, VectorListing
 from engine.ingest.tables import CAPTION_COLUMNS, NAME_COLUMNS, check_names, pick_column, plain, read_table
-from engine.storage.regular import check_regular
+from engine.storage.parquet import parquet_batches
+from engine.storage.regular import check_regular, opened_regular
 from indexers.errors import SourceError
+from indexers.npy import map_array
 from indexers.vectors import FloatArray
 
 VECTOR_COLUMNS = ("vector", "embedding", "embeddings", "emb")
@@ -199,10 +201,9 @@ class VectorFiles(VectorListing):
 
 def _beside(own: pa.Table, joined: pa.Table) -> pa.Table:
     """Return the columns of both; a joined one hides one of the same name."""
-    for name in own.column_names:
-        if name not in joined.column_names:
-            joined = joined.append_column(name, own.column(name))
-    return joined
+    names = {*joined.column_names}
+    more = [name for name in own.column_names if name not in names]
+    return pa.table([*joined.columns, *(own.column(name) for name in more)], [*joined.column_names, *more])
 
 
 def _meta(table: pa.Table, key: str | None, caption: str | None) -> list[dict[str, Any]] | None:
@@ -228,10 +229,11 @@ def _blocks(path: Path) -> Iterator[tuple[FloatArray, pa.Table]]:
 
 def _npy_blocks(path: Path) -> Iterator[tuple[FloatArray, pa.Table]]:
     try:
-        matrix = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+        with opened_regular(path) as file:
+            matrix = map_array(file)
+    except (ValueError, OSError) as error:
         raise SourceError(f"{path} is not a .npy file of vectors: {error}") from error
-    if matrix.ndim != 2 or matrix.dtype.kind not in "fiu":
+    if matrix.ndim != 2 or matrix.dtype.kind not in "fiu" or (len(matrix) and not matrix.shape[1]):
         raise SourceError(f"{path}: expected numbers of shape [n, D], found {matrix.dtype} {list(matrix.shape)}")
     for start in range(0, len(matrix), ROWS_AT_ONCE):
         # Numbers too large for float32 become infinite, and their rows failures.
@@ -242,15 +244,21 @@ def _npy_blocks(path: Path) -> Iterator[tuple[FloatArray, pa.Table]]:
 
 def _parquet_blocks(path: Path) -> Iterator[tuple[FloatArray, pa.Table]]:
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            column = vector_column(file.schema_arrow)
-            if column is None:
-                raise SourceError(f"{path} has no column of vectors")
-            check_names(file.schema_arrow.names, path)
-            for batch in file.iter_batches(batch_size=ROWS_AT_ONCE):
-                yield _matrix(batch.column(column), path), pa.Table.from_batches([batch.drop_columns([column])])
+        for batch in parquet_batches(path, ROWS_AT_ONCE, check=lambda schema: _check_vectors(schema, path)):
+            batch.validate(full=True)  # texts that are none
+            column = vector_column(batch.schema)
+            assert column is not None, "checked"
+            rows = batch.column(column).combine_chunks()
+            rows = rows if isinstance(rows, pa.Array) else rows.chunk(0)
+            yield _matrix(rows, path), batch.drop_columns([column])
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise SourceError(f"{path} cannot be read as Parquet: {error}") from error
+
+
+def _check_vectors(schema: pa.Schema, path: Path) -> None:
+    if vector_column(schema) is None:
+        raise SourceError(f"{path} has no column of vectors")
+    check_names(schema.names, path)
 
 
 def _matrix(column: pa.Array, path: Path) -> FloatArray:

@@ -30,7 +30,7 @@ from engine.collection.shards import (
 )
 from engine.ingest.entries import Entry
 from engine.ingest.writer import Pending, Row
-from indexers.errors import CorruptCollection, InvalidSpec
+from indexers.errors import CorruptCollection, InvalidInput, InvalidSpec
 from tests.helpers import clustered, flip_bit
 
 
@@ -188,3 +188,10 @@ def test_finite_means_neither_nan_nor_infinite() -> None:
     assert check_vectors_finite(np.ones((2, 2), np.float16))
     assert not check_vectors_finite(np.array([[1, np.nan]], np.float16))
     assert not check_vectors_finite(np.array([[1, np.inf]], np.float32))
+
+
+def test_what_nobody_would_read_again_is_not_written(tmp_path: Path) -> None:
+    table = pa.table({"reason": pa.array(["x" * 70_000]).take(pa.array(np.zeros(4096, np.int32)))})
+    with pytest.raises(InvalidInput, match=r"4096 rows of captions and columns take 273.*Shorten them"):
+        write_table(tmp_path, "failures", table)
+    assert not list(tmp_path.rglob("*.parquet"))

@@ -69,7 +69,7 @@ def make_table(base: Base, seed: Seed, rng: random.Random, others: Sequence[byte
         return mutate(seed.data, rng, others)
     table = pq.read_table(io.BytesIO(seed.data), use_threads=False)
     if rng.random() < 0.05:
-        return _bomb(table, rng)
+        return wide_table(table) if rng.random() < 0.3 else _bomb(table, rng)
     if rng.random() < 0.5:
         table = _odd_table(table, rng)
     out = io.BytesIO()
@@ -108,6 +108,28 @@ def _bomb(table: pa.Table, rng: random.Random) -> bytes:
     return out.getvalue()
 
 
+def wide_table(table: pa.Table, columns: int = 30, size: int = 20 << 20) -> bytes:
+    """Make a small Parquet file with one long text in each of many columns: none is much, all together are."""
+    texts = pa.DictionaryArray.from_arrays(pa.array(np.zeros(table.num_rows, np.int32)), pa.array(["x" * size]))
+    for number in range(columns):
+        table = table.append_column(f"meta.wide-{number}", texts)
+    out = io.BytesIO()
+    pq.write_table(table, out, compression="zstd", store_schema=False, write_statistics=False)
+    return out.getvalue()
+
+
+def packed_lookup(table: pa.Table, batches: int = 5, size: int = 10 << 20) -> bytes:
+    """Make a small Arrow file of compressed batches: each has one long caption, and all unpack before one is read."""
+    caption = table.schema.get_field_index("caption")
+    out = io.BytesIO()
+    with pa.ipc.new_file(out, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        for start in range(0, table.num_rows, -(-table.num_rows // batches)):
+            part = table.slice(start, -(-table.num_rows // batches))
+            texts = pa.array([number * "y" + "x" * size for number in range(8)] + [None] * (len(part) - 8))
+            writer.write_table(part.set_column(caption, table.schema.field("caption"), texts))
+    return out.getvalue()
+
+
 def _odd_table(table: pa.Table, rng: random.Random) -> pa.Table:
     name = rng.choice(table.column_names)
     at, n = table.column_names.index(name), table.num_rows
@@ -138,6 +160,8 @@ def make_lookup(base: Base, seed: Seed, rng: random.Random, others: Sequence[byt
     if rng.random() < 0.7:
         return mutate(seed.data, rng, others)
     table = pa.ipc.open_file(io.BytesIO(seed.data)).read_all()
+    if rng.random() < 0.05:
+        return packed_lookup(table)
     table = _odd_table(table, rng)
     out = io.BytesIO()
     options = pa.ipc.IpcWriteOptions(compression=rng.choice((None, "zstd", "lz4")))
