@@ -342,8 +342,7 @@ class Searcher:
             found = self._search_store(xq, wanted, way)
             ordered = np.sort(found.ids, axis=1)
             known = (ordered[:, 0] >= 0) & (np.diff(ordered, axis=1) > 0).all(axis=1)
-            # What scores −1 may have been less before it was made a cosine.
-            known &= found.scores[:, -1] > -1
+            known &= found.scores[:, -1] > -1  # what scores −1 may have been less, before it was made a cosine
             floors = np.where(known, found.scores[:, -1] - FLOOR_MARGIN, -np.inf).astype(np.float32)
         return pruned.search(self.store, xq, k, floors=floors, allowed=self.mask)
 
