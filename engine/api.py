@@ -56,6 +56,7 @@ class Collection(Opened):
         space: str | None = None,
         search_device: str = "cpu",
         gpu_memory: int | None = None,
+        encoder: str | None = None,
     ) -> Collection:
         """Open the newest version of a collection.
 
@@ -66,13 +67,16 @@ class Collection(Opened):
             search_device: where to search: "cpu", or "cuda" for many queries at once with `flat` and `ivf-flat`
                 indexes. Vectors and indexes are copied there with the first search.
             gpu_memory: bytes of it that may be used; most of what is free if None.
+            encoder: spec of the collection's encoder, where its files are now. One with files of yours has to be
+                named once on a machine; what a collection says about them is not enough.
 
         Raises:
             NotACollection: there is none there.
             CorruptCollection: its newest version is damaged.
             InvalidInput: it has no such space, or there is no such device.
         """
-        return cls(Path(path), device=device, space=space, search_device=search_device, gpu_memory=gpu_memory)
+        how: dict[str, Any] = {"search_device": search_device, "gpu_memory": gpu_memory, "encoder": encoder}
+        return cls(Path(path), device=device, space=space, **how)
 
     @classmethod
     def create(

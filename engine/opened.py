@@ -26,7 +26,7 @@ class Opened:
         root: the collection.
         device: where queries are encoded.
         space: the space to search; the version's default if None.
-        encoder: the collection's, if it is loaded already.
+        encoder: the collection's, if it is loaded already; or its spec, where the user names it.
         search_device: where to search, "cpu" or "cuda".
         gpu_memory: bytes of a GPU that searching may use; most of what is free if None.
     """
@@ -37,7 +37,7 @@ class Opened:
         *,
         device: str = "auto",
         space: str | None = None,
-        encoder: Encoder | None = None,
+        encoder: Encoder | str | None = None,
         search_device: str = "cpu",
         gpu_memory: int | None = None,
     ) -> None:
@@ -47,7 +47,8 @@ class Opened:
         self._search_device, self._gpu_memory = search_device, gpu_memory
         self._device = device
         self._wanted = space
-        self._encoder = encoder
+        self._spec = encoder if isinstance(encoder, str) else None
+        self._encoder = None if isinstance(encoder, str) else encoder
         self._headed: tuple[FileRef, Encoder] | None = None
         self._lock = threading.Lock()
         self._state: tuple[Snapshot, Searcher | None] = (self._newest(), None)
@@ -109,7 +110,7 @@ class Opened:
             with self._lock:
                 if self._encoder is None:
                     main = self.snapshot.manifest.space()
-                    self._encoder = run.encoder_of(main, wanted=None, pool=None, device=self._device)
+                    self._encoder = run.encoder_of(main, wanted=self._spec, pool=None, device=self._device)
         return self._encoder
 
     @property

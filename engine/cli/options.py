@@ -27,6 +27,9 @@ device = click.option(
 )
 
 space = click.option("--space", metavar="NAME", help="The space to search; see info. The collection's default if none.")
+encoder = click.option(
+    "--encoder", metavar="SPEC", help="The collection's encoder, where its files are now; needed once on a machine."
+)
 index_specs = click.option(
     "--index",
     "specs",
@@ -47,6 +50,7 @@ class Answering:
     recall: float | None
     html: Path | None
     space: str | None
+    encoder: str | None
     device: str
     as_json: bool
 
@@ -77,6 +81,7 @@ _ANSWERING = (
     click.option("--recall", type=float, help="Search by the fastest plan that keeps this recall; see tune."),
     click.option("--html", type=FILE, help="Write a contact sheet of the answers to this file."),
     space,
+    encoder,
     device,
     as_json,
 )

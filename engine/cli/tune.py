@@ -43,6 +43,7 @@ def read_bytes(_context: click.Context, _parameter: click.Parameter, text: str |
 )
 @click.option("--plot", "plots", multiple=True, type=options.FILE, help="Draw the curve to FILE.png, FILE.svg or both.")
 @options.space
+@options.encoder
 @options.device
 @options.as_json
 def command(
@@ -54,6 +55,7 @@ def command(
     latency: str,
     plots: tuple[Path, ...],
     space: str | None,
+    encoder: str | None,
     device: str,
     as_json: bool,
 ) -> None:
@@ -78,7 +80,7 @@ def command(
         for path in plots:
             plot_files(path)
     wanted = TuneOptions(recall, k, latency, memory, None if queries is None else read_queries(queries))
-    with Collection.open(collection, device=device, space=space) as opened:
+    with Collection.open(collection, device=device, space=space, encoder=encoder) as opened:
         tuning = opened.tune(wanted, Terminal())
         plan = opened.space.plans[0].plan
     if as_json:

@@ -16,16 +16,10 @@ from pathlib import Path
 from blake3 import blake3
 
 from engine.collection.manifest import FileRef
+from engine.storage.cache import cache_folder
 from indexers.errors import CorruptCollection
 
 Stamp = list[int]
-
-
-def cache_folder() -> Path:
-    """Return where nestvec keeps what it can lose: `NESTVEC_CACHE`, or the XDG cache folder."""
-    if own := os.environ.get("NESTVEC_CACHE"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nestvec"
 
 
 def _cache_file(root: Path) -> Path:

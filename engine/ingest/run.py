@@ -13,6 +13,7 @@ from engine.collection.manifest import Manifest, Source, Space
 from engine.collection.snapshot import Snapshot
 from engine.encoders.base import Encoder, Fingerprint, require_modality, require_same
 from engine.encoders.registry import load_encoder
+from engine.encoders.trusted import require_named
 from engine.ingest.canaries import check_canaries, write_canaries
 from engine.ingest.compare import Comparison
 from engine.ingest.derive import BuildOptions, build_indexes, is_due, tail_rows
@@ -100,8 +101,11 @@ def encoder_of(space: Space, *, wanted: str | None, pool: str | None, device: st
 
     Raises:
         EncoderMismatch: it makes other vectors than the space holds.
+        EncoderNotNamed: none was named, and the space's is in files that nobody has named on this machine.
     """
-    spec = wanted or space.encoder
+    if wanted is None:
+        require_named(space.encoder)
+    spec = space.encoder if wanted is None else wanted
     dim = space.dim if spec.partition(":")[0] == PRECOMPUTED else None
     encoder = load_encoder(spec, device=device, pool=pool, dim=dim)
     require_same(Fingerprint.from_json(space.fingerprint), encoder.fingerprint, where="the collection")
