@@ -13,9 +13,10 @@ from engine.encoders.base import Fingerprint, require_modality, require_same
 from engine.encoders.headed import HeadedEncoder
 from engine.evaluation import captions, collected, neighbours, trec
 from engine.evaluation.graded import Qrels
-from engine.evaluation.options import Evaluable, EvaluateOptions, Listener
+from engine.evaluation.options import Evaluable, EvaluateOptions
 from engine.evaluation.representations import QuerySet, check_dims, default_dims, sample_items
 from engine.heads.model import Head
+from engine.progress import Listener
 from indexers.errors import EncoderError, InvalidInput
 from indexers.vectors import FloatArray, IdArray
 

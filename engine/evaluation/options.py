@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from engine.collection.snapshot import Snapshot
 from engine.encoders.base import Encoder
-from engine.evaluation import neighbours
 from engine.evaluation.representations import PLAIN
 from engine.evaluation.rows import Row
 
@@ -27,29 +25,6 @@ class Evaluable(Protocol):
     def encoder(self) -> Encoder:
         """What encodes queries into it; asked for only where there are texts."""
         ...
-
-
-class Listener(Protocol):
-    """Hears what is being done, as in `engine.ingest.report`."""
-
-    def say(self, text: str) -> None:
-        """One line worth knowing."""
-        ...
-
-    def progress(self, task: str, total: int | None) -> AbstractContextManager[Callable[[int], None]]:
-        """Begin a task of `total` steps; the value advances it."""
-        ...
-
-
-class Quiet:
-    """Listens and says nothing."""
-
-    def say(self, text: str) -> None:
-        """Drop the line."""
-
-    def progress(self, task: str, total: int | None) -> AbstractContextManager[Callable[[int], None]]:
-        """Count nothing."""
-        return nullcontext(neighbours.idle)
 
 
 @dataclass(frozen=True)
