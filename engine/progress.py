@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
+from indexers import checks
+from indexers.errors import InvalidInput
+
 Advance = Callable[[int], None]
 
 
@@ -31,3 +34,16 @@ class Silent:
     def progress(self, task: str, total: int | None) -> Iterator[Advance]:
         """Count nothing."""
         yield lambda _steps: None
+
+
+def as_listener(listener: Listener | None) -> Listener:
+    """Return who hears about a run: the listener that was given, or one that says nothing.
+
+    Raises:
+        InvalidInput: what was given is no listener.
+    """
+    if listener is None:
+        return Silent()
+    if not all(callable(getattr(listener, name, None)) for name in ("say", "progress")):
+        raise InvalidInput(f"listener: expected one with say and progress, found {checks.brief(listener)}")
+    return listener

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from engine.collection.snapshot import Snapshot
 from engine.encoders.base import Encoder
 from engine.evaluation.representations import PLAIN
 from engine.evaluation.rows import Row
+from indexers import checks
+
+FILES = ("topics", "qrels", "run_out")
 
 
 class Evaluable(Protocol):
@@ -62,6 +66,28 @@ class EvaluateOptions:
     qrels: Path | None = None
     run_out: Path | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        several: dict[str, Callable[[str, Any], Any]] = {
+            "dims": checks.whole,
+            "texts": checks.text,
+            "spaces": checks.text,
+        }
+        checks.settle(
+            self,
+            **{name: checks.whole(name, getattr(self, name)) for name in ("k", "shortlist", "queries")},
+            **{name: checks.optional(name, getattr(self, name), checks.path) for name in FILES},
+            **{name: checks.optional(name, getattr(self, name), _listed(check)) for name, check in several.items()},
+            labels=checks.optional("labels", self.labels, checks.text),
+            use_texts=checks.truth("use_texts", self.use_texts),
+            representations=checks.several("representations", self.representations, checks.text),
+            heads=checks.several("heads", self.heads, checks.path),
+            seed=checks.whole("seed", self.seed, 0, checks.MOST_SEED),
+        )
+
+
+def _listed(check: Callable[[str, Any], Any]) -> Callable[[str, Any], list[Any]]:
+    return partial(checks.several, check=check)
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,12 @@ from engine.ingest.prompts import text_sample
 from engine.ingest.report import Listener, Silent, Summary
 from engine.ingest.sources import Moved, Sources, TableOptions, open_sources
 from engine.ingest.sync import EncodeOptions, Sync, check_dimensions
-from indexers.base import IndexSpec
+from indexers import checks
+from indexers.base import IndexSpec, read_specs
 from indexers.build import BuildDevice
 from indexers.errors import CollectionError, CommitConflict, DiskFull, InvalidSpec, NestvecError
 from indexers.registry import resolve_all
-from indexers.store import check_dtype
+from indexers.store import DTYPES, check_dtype
 
 DEFAULT_ENCODER = "bundled"
 PRECOMPUTED = "precomputed"
@@ -59,6 +60,23 @@ class RunOptions:
     rebuild: bool = False
     encode: EncodeOptions = field(default_factory=EncodeOptions)
     table: TableOptions = field(default_factory=TableOptions)
+
+    def __post_init__(self) -> None:
+        checks.settle(
+            self,
+            encoder=checks.optional("encoder", self.encoder, checks.text),
+            pool=checks.optional("pool", self.pool, checks.text),
+            device=checks.one_of("device", self.device, checks.DEVICES),
+            dtype=checks.one_of("dtype", self.dtype, DTYPES),
+            specs=read_specs(self.specs),
+            rebuild=checks.truth("rebuild", self.rebuild),
+            encode=checks.instance("encode", self.encode, EncodeOptions),
+            table=checks.instance("table", self.table, TableOptions),
+        )
+
+
+Verb = Callable[[Path, Sequence[Path], RunOptions, Listener], Summary]
+"""`index` or `add`."""
 
 
 def create(root: Path, encoder: Encoder, *, dtype: str = "float16") -> Manifest:

@@ -22,7 +22,8 @@ from engine.ingest.pipeline import Encoded, Skipped, encode_pictures
 from engine.ingest.report import Advance, Listener, Summary
 from engine.ingest.unit import contents_of, unit_rows
 from engine.ingest.writer import Row, ShardWriter
-from indexers.errors import SourceError
+from indexers import checks
+from indexers.errors import InvalidInput, SourceError
 from indexers.vectors import FloatArray
 
 # A picture of a hundred million pixels is smaller than this in any format that is taken.
@@ -36,6 +37,9 @@ Held = Callable[[], AbstractContextManager[Callable[[], bool]]]
 def unheld() -> AbstractContextManager[Callable[[], bool]]:
     """Leave interruptions as they are: they are raised wherever they come in."""
     return nullcontext(lambda: False)
+
+
+MOST_WORKERS = 1024
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,16 @@ class EncodeOptions:
     workers: int = 2
     max_pixels: int = DEFAULT_MAX_PIXELS
     held: Held = unheld
+
+    def __post_init__(self) -> None:
+        checks.settle(
+            self,
+            batch_size=checks.whole("batch_size", self.batch_size),
+            workers=checks.whole("workers", self.workers, high=MOST_WORKERS),
+            max_pixels=checks.whole("max_pixels", self.max_pixels, high=checks.MOST_BYTES),
+        )
+        if not callable(self.held):
+            raise InvalidInput(f"held: expected what makes a context, found {checks.brief(self.held)}")
 
 
 def read_file(entry: Entry) -> bytes:
