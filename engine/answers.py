@@ -23,7 +23,6 @@ from indexers.vectors import FloatArray, IdArray
 
 # Python refuses to read longer numbers.
 MOST_DIGITS = 4000
-MOST_ID = (1 << 63) - 1
 
 
 @dataclass(frozen=True)
@@ -168,10 +167,15 @@ def find(snapshot: Snapshot, item: str | Path | int) -> int | None:
 def as_items(items: Any) -> list[str | Path | int]:
     """Return one item or several as a list, ids as Python's own int: answers hold NumPy's."""
     one = isinstance(items, str | Path | Integral)
-    return [_item("item", items)] if one else checks.several("item", items, _item)
+    return [as_item("item", items)] if one else checks.several("item", items, as_item)
 
 
-def _item(name: str, given: Any) -> str | Path | int:
+def as_item(name: str, given: Any) -> str | Path | int:
+    """Return what names an item: an id as Python's own int, a path, or a text.
+
+    Raises:
+        InvalidInput: it is something else.
+    """
     if isinstance(given, Integral):
-        return checks.whole(name, given, -MOST_ID, MOST_ID)
+        return checks.whole(name, given, -checks.MOST_ID, checks.MOST_ID)
     return given if isinstance(given, Path) else checks.text(name, given)

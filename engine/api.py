@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.answers import answer_all, as_items
+from engine.answers import answer_all, as_item, as_items
 from engine.collection import history, layout
 from engine.collection.changes import require_space
 from engine.collection.history import Version
@@ -371,5 +371,5 @@ class Collection(Opened):
     def explain_item(self, item: str | Path | int, k: int = 10, *, plan: str | SearchPlan | None = None) -> Explanation:
         """Do as `explain` for the likeness of an item or picture file."""
         snapshot, searcher = self._pair()
-        _, vector = self._resolve(item, snapshot, searcher)
+        _, vector = self._resolve(as_item("item", item), snapshot, searcher)
         return explain(searcher, searcher.check_queries(vector), k, plan_asked_for(searcher, k, plan))

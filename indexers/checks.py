@@ -27,7 +27,7 @@ MOST = (1 << 31) - 1
 """Of anything that is counted: answers, dimensions, versions, threads."""
 
 MOST_BYTES = 1 << 62
-MOST_SEED = (1 << 63) - 1
+MOST_SEED = MOST_ID = (1 << 63) - 1
 DEVICES = ("auto", "cpu", "cuda", "mps")
 # What file systems take; a longer name is no file's.
 LONGEST_PATH, LONGEST_NAME = 4095, 255

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.command()
 @options.collection
 @click.argument("query")
-@click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Answers.")
+@click.option("-k", type=options.COUNT, default=10, show_default=True, help="Answers.")
 @click.option("--plan", help="The plan to explain; the collection's own by default.")
 @click.option("--item", is_flag=True, help="QUERY is the path or id of an item instead of a text.")
 @options.space

@@ -31,7 +31,6 @@ from indexers.errors import CommitConflict, InvalidInput, ItemNotFound, NestvecE
 from indexers.store import StoredArray
 from indexers.vectors import IdArray
 
-MOST_ID = (1 << 63) - 1
 Mask = NDArray[np.bool_]
 
 
@@ -55,7 +54,7 @@ def remove(
         InvalidInput: nothing was named.
     """
     named, folders = checks.texts("paths", paths), checks.texts("below", below)
-    numbers = checks.several("ids", ids, partial(checks.whole, low=-MOST_ID, high=MOST_ID))
+    numbers = checks.several("ids", ids, partial(checks.whole, low=-checks.MOST_ID, high=checks.MOST_ID))
     if not (named or numbers or folders):
         raise InvalidInput("name at least one path, id or folder to remove")
     started = time.perf_counter()
