@@ -268,4 +268,4 @@ def _require_transformers(name: str) -> None:
     from importlib.util import find_spec
 
     if find_spec("transformers") is None:
-        raise DependencyMissing(f"{name} reads text with the package transformers: pip install transformers")
+        raise DependencyMissing(f"{name} reads text with the package transformers: pip install 'transformers>=4.53'")
