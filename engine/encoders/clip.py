@@ -10,7 +10,8 @@ MODEL ends at the first "/". A PATH or a CONFIG begins with "/", "./", "../" or 
 ends at the first ".json:". PATH is a .safetensors file or a state dict (.pt, .bin), which a
 training checkpoint may hold. CONFIG is open_clip's model configuration, bare or as `model_cfg`
 beside `preprocess_cfg` (the open_clip_config.json of a model hub); a list `trained_dims` in it
-names the prefix dimensions the model was trained for.
+names the prefix dimensions the model was trained for. What else it may say is in
+`engine.encoders.clip_config`; folders of a tokenizer or text tower lie relative to it.
 
 Published weights are preprocessed as they were published, your own as the configuration says.
 """

@@ -25,7 +25,7 @@ from engine.retrieval.calibrate import ITEMS
 from engine.retrieval.curve import Point
 from engine.retrieval.judge import INTERVAL, Judge, Queries, make_judge
 from engine.retrieval.searcher import Searcher
-from engine.retrieval.tune import Outcome, Wish, check_wish, tune
+from engine.retrieval.tune import Outcome, Wish, tune
 from indexers import checks
 from indexers.errors import CommitConflict, InvalidInput
 from indexers.memory import index_bytes
@@ -91,7 +91,6 @@ def tune_space(
         CommitConflict: the collection was changed meanwhile in a way the index does not fit, or is being added to.
     """
     wish = Wish(options.recall, options.k, options.latency, options.memory)
-    check_wish(wish)
     with Snapshot.open(root) as snapshot:
         own = _own_queries(snapshot, space, options, load)
     _index_everything(root, space, load, listener)
