@@ -74,7 +74,7 @@ class Collection(Opened):
             InvalidInput: it has no such space, or there is no such device.
         """
         how: dict[str, Any] = {"search_device": search_device, "gpu_memory": gpu_memory, "encoder": encoder}
-        return cls(checks.path("path", path), device=device, space=space, **how)
+        return cls(path, device=device, space=space, **how)
 
     @classmethod
     def create(

@@ -41,7 +41,7 @@ class Opened:
 
     def __init__(
         self,
-        root: Path,
+        root: str | Path,
         *,
         device: str = "auto",
         space: str | None = None,
@@ -49,7 +49,7 @@ class Opened:
         search_device: str = "cpu",
         gpu_memory: int | None = None,
     ) -> None:
-        self.root = root
+        self.root = checks.path("path", root)
         self._search_device = checks.one_of("search_device", search_device, SEARCH_DEVICES)
         self._gpu_memory = checks.optional("gpu_memory", gpu_memory, checks.room)
         self._device = checks.one_of("device", device, checks.DEVICES)

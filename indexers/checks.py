@@ -27,6 +27,7 @@ MOST = (1 << 31) - 1
 """Of anything that is counted: answers, dimensions, versions, threads."""
 
 MOST_BYTES = 1 << 62
+MOST_THREADS = 4096
 MOST_SEED = MOST_ID = (1 << 63) - 1
 DEVICES = ("auto", "cpu", "cuda", "mps")
 # What file systems take; a longer name is no file's.
@@ -43,7 +44,9 @@ def whole(name: str, value: Any, low: int = 1, high: int = MOST) -> int:
         found = int(value)
         if low <= found <= high:
             return found
-    raise InvalidInput(f"{name} must be a whole number from {low} to {high}, found {brief(value)}")
+        bound = f"at least {low}" if found < low else f"at most {high}"
+        raise InvalidInput(f"{name} must be {bound}, found {brief(found)}")
+    raise InvalidInput(f"{name} must be a whole number, found {brief(value)}")
 
 
 def room(name: str, value: Any) -> int:

@@ -113,7 +113,9 @@ _RUNNING = (
     click.option("--name-column", help="The table's column of file names."),
     click.option("--caption-column", help="The table's column of captions."),
     click.option("--batch-size", type=COUNT, default=32, show_default=True, help="Pictures a batch."),
-    click.option("--workers", type=click.IntRange(1, 1024), help="Decoding threads; one a core by default."),
+    click.option(
+        "--workers", type=click.IntRange(1, checks.MOST_THREADS), help="Decoding threads; one a core by default."
+    ),
     click.option("--max-pixels", type=click.IntRange(1, checks.MOST_BYTES), help="Refuse larger pictures."),
     index_specs,
     click.option("--rebuild", is_flag=True, help="Build the indexes even if they are not due."),

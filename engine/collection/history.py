@@ -21,7 +21,6 @@ from engine.collection.commit import commit, current_version, read_version
 from engine.collection.disk import writing
 from engine.collection.manifest import Covering, Manifest
 from engine.collection.snapshot import Snapshot
-from indexers import checks
 from indexers.errors import CollectionError, CorruptCollection
 
 ADDED, REMOVED, CHANGED, MOVED, RELABELLED = KINDS = ("added", "removed", "changed", "moved", "relabelled")
@@ -92,7 +91,7 @@ def rollback(root: Path, number: int) -> Manifest:
         CorruptCollection: there is no such version any more, or a file that is not derived is missing or damaged.
         CommitConflict: other writers were faster again and again.
     """
-    with Snapshot.open(root, checks.whole("version", number, 0)) as old, writing(root):
+    with Snapshot.open(root, number) as old, writing(root):
         wanted = _without_damaged(old)
 
         def change(base: Manifest) -> Manifest:

@@ -68,10 +68,6 @@ def gather(collection: Evaluable, options: EvaluateOptions, heads: Mapping[str, 
     space = snapshot.manifest.space(DEFAULT_SPACE)
     dims = _dims(snapshot, options, heads)
     neighbours.check_cuts(options.k, options.shortlist)
-    if options.queries < 1:
-        raise InvalidInput(f"expected at least 1 query, found {options.queries}")
-    if options.seed < 0:
-        raise InvalidInput(f"expected a seed of 0 or more, found {options.seed}")
     rows = collected.live_rows(snapshot)
     if len(rows) < 2:
         raise InvalidInput(f"{snapshot.root} has {len(rows)} items, and an evaluation needs at least two")

@@ -39,9 +39,6 @@ def unheld() -> AbstractContextManager[Callable[[], bool]]:
     return nullcontext(lambda: False)
 
 
-MOST_WORKERS = 1024
-
-
 @dataclass(frozen=True)
 class EncodeOptions:
     """How pictures are encoded.
@@ -62,7 +59,7 @@ class EncodeOptions:
         checks.settle(
             self,
             batch_size=checks.whole("batch_size", self.batch_size),
-            workers=checks.whole("workers", self.workers, high=MOST_WORKERS),
+            workers=checks.whole("workers", self.workers, high=checks.MOST_THREADS),
             max_pixels=checks.whole("max_pixels", self.max_pixels, high=checks.MOST_BYTES),
         )
         if not callable(self.held):
