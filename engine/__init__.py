@@ -19,24 +19,125 @@ import indexers  # noqa: F401 - before NumPy is: it says how long NumPy's thread
 if TYPE_CHECKING:
     from engine.answers import AnswerList, Answers
     from engine.api import Collection
+    from engine.collection.history import Version
+    from engine.collection.manifest import Covering, FileRef, IndexEntry, Manifest, Source, Space
+    from engine.collection.snapshot import Item, Snapshot
+    from engine.collection.tuned import CurvePoint, PlanEntry, Tuning
+    from engine.encoders.base import Encoder, Fingerprint
     from engine.evaluation.evaluate import evaluate
-    from engine.evaluation.options import EvaluateOptions
-    from engine.heads.model import Head, load_head
+    from engine.evaluation.options import Evaluable, EvaluateOptions, Evaluation
+    from engine.evaluation.rows import Row
+    from engine.heads.model import Head, Tower, load_head
     from engine.heads.options import TrainOptions
     from engine.ingest.examples import ExampleOptions
+    from engine.ingest.report import Summary
+    from engine.ingest.run import RunOptions
+    from engine.ingest.sources import TableOptions
+    from engine.ingest.sync import EncodeOptions
+    from engine.ingest.tables import LabelTable
     from engine.ingest.train import train_head
     from engine.ingest.tune import TuneOptions
+    from engine.progress import Listener
+    from engine.retrieval.coarse import Coarse
+    from engine.retrieval.explain import Explanation, Step
+    from engine.retrieval.searcher import Searcher
+    from indexers.base import IndexSpec, Neighbors
+    from indexers.errors import (
+        CollectionError,
+        CommitConflict,
+        CorruptCollection,
+        DependencyMissing,
+        DiskFull,
+        EncoderError,
+        EncoderMismatch,
+        EncoderNotNamed,
+        HeadError,
+        InvalidInput,
+        InvalidSpec,
+        InvalidVectors,
+        ItemNotFound,
+        ModalityError,
+        NestvecError,
+        NotACollection,
+        NotEnoughMemory,
+        PictureError,
+        SourceError,
+        UnsupportedFormat,
+        WeightsMissing,
+    )
+    from indexers.plan import SearchPlan, Stage
+    from indexers.probing import Probed, ProbedIndex
+    from indexers.pruned import Found, PrunedIndex
+    from indexers.store import VectorStore
 
 # Where each public name lies: it is imported when it is first used, and `nestvec --help` needs none of them.
 _HOME = {
     "AnswerList": "engine.answers",
     "Answers": "engine.answers",
+    "Coarse": "engine.retrieval.coarse",
     "Collection": "engine.api",
+    "CollectionError": "indexers.errors",
+    "CommitConflict": "indexers.errors",
+    "CorruptCollection": "indexers.errors",
+    "Covering": "engine.collection.manifest",
+    "CurvePoint": "engine.collection.tuned",
+    "DependencyMissing": "indexers.errors",
+    "DiskFull": "indexers.errors",
+    "EncodeOptions": "engine.ingest.sync",
+    "Encoder": "engine.encoders.base",
+    "EncoderError": "indexers.errors",
+    "EncoderMismatch": "indexers.errors",
+    "EncoderNotNamed": "indexers.errors",
+    "Evaluable": "engine.evaluation.options",
     "EvaluateOptions": "engine.evaluation.options",
+    "Evaluation": "engine.evaluation.options",
     "ExampleOptions": "engine.ingest.examples",
+    "Explanation": "engine.retrieval.explain",
+    "FileRef": "engine.collection.manifest",
+    "Fingerprint": "engine.encoders.base",
+    "Found": "indexers.pruned",
     "Head": "engine.heads.model",
+    "HeadError": "indexers.errors",
+    "IndexEntry": "engine.collection.manifest",
+    "IndexSpec": "indexers.base",
+    "InvalidInput": "indexers.errors",
+    "InvalidSpec": "indexers.errors",
+    "InvalidVectors": "indexers.errors",
+    "Item": "engine.collection.snapshot",
+    "ItemNotFound": "indexers.errors",
+    "LabelTable": "engine.ingest.tables",
+    "Listener": "engine.progress",
+    "Manifest": "engine.collection.manifest",
+    "ModalityError": "indexers.errors",
+    "Neighbors": "indexers.base",
+    "NestvecError": "indexers.errors",
+    "NotACollection": "indexers.errors",
+    "NotEnoughMemory": "indexers.errors",
+    "PictureError": "indexers.errors",
+    "PlanEntry": "engine.collection.tuned",
+    "Probed": "indexers.probing",
+    "ProbedIndex": "indexers.probing",
+    "PrunedIndex": "indexers.pruned",
+    "Row": "engine.evaluation.rows",
+    "RunOptions": "engine.ingest.run",
+    "SearchPlan": "indexers.plan",
+    "Searcher": "engine.retrieval.searcher",
+    "Snapshot": "engine.collection.snapshot",
+    "Source": "engine.collection.manifest",
+    "SourceError": "indexers.errors",
+    "Space": "engine.collection.manifest",
+    "Stage": "indexers.plan",
+    "Step": "engine.retrieval.explain",
+    "Summary": "engine.ingest.report",
+    "TableOptions": "engine.ingest.sources",
+    "Tower": "engine.heads.model",
     "TrainOptions": "engine.heads.options",
     "TuneOptions": "engine.ingest.tune",
+    "Tuning": "engine.collection.tuned",
+    "UnsupportedFormat": "indexers.errors",
+    "VectorStore": "indexers.store",
+    "Version": "engine.collection.history",
+    "WeightsMissing": "indexers.errors",
     "evaluate": "engine.evaluation.evaluate",
     "load_head": "engine.heads.model",
     "train_head": "engine.ingest.train",
@@ -45,12 +146,70 @@ _HOME = {
 __all__ = [
     "AnswerList",
     "Answers",
+    "Coarse",
     "Collection",
+    "CollectionError",
+    "CommitConflict",
+    "CorruptCollection",
+    "Covering",
+    "CurvePoint",
+    "DependencyMissing",
+    "DiskFull",
+    "EncodeOptions",
+    "Encoder",
+    "EncoderError",
+    "EncoderMismatch",
+    "EncoderNotNamed",
+    "Evaluable",
     "EvaluateOptions",
+    "Evaluation",
     "ExampleOptions",
+    "Explanation",
+    "FileRef",
+    "Fingerprint",
+    "Found",
     "Head",
+    "HeadError",
+    "IndexEntry",
+    "IndexSpec",
+    "InvalidInput",
+    "InvalidSpec",
+    "InvalidVectors",
+    "Item",
+    "ItemNotFound",
+    "LabelTable",
+    "Listener",
+    "Manifest",
+    "ModalityError",
+    "Neighbors",
+    "NestvecError",
+    "NotACollection",
+    "NotEnoughMemory",
+    "PictureError",
+    "PlanEntry",
+    "Probed",
+    "ProbedIndex",
+    "PrunedIndex",
+    "Row",
+    "RunOptions",
+    "SearchPlan",
+    "Searcher",
+    "Snapshot",
+    "Source",
+    "SourceError",
+    "Space",
+    "Stage",
+    "Step",
+    "Summary",
+    "TableOptions",
+    "Tower",
     "TrainOptions",
     "TuneOptions",
+    "Tuning",
+    "UnsupportedFormat",
+    "VectorStore",
+    "Version",
+    "WeightsMissing",
     "evaluate",
     "load_head",
     "train_head",

@@ -15,7 +15,8 @@ import numpy as np
 
 from engine.collection.snapshot import Item, Snapshot
 from engine.retrieval.searcher import Searcher
-from indexers.base import MISSING, Neighbors, check_k
+from indexers import checks
+from indexers.base import MISSING, Neighbors
 from indexers.errors import CollectionError, CorruptCollection
 from indexers.plan import SearchPlan
 from indexers.vectors import FloatArray, IdArray
@@ -124,9 +125,9 @@ def answer_all(
         dim: stop at this prefix.
         leave_out: a row for each query that must not answer it, or None; empty for none at all.
     """
-    queries = searcher.check_queries(xq)
+    queries, dim = searcher.check_queries(xq), checks.optional("dim", dim, _signed)
     more = any(position is not None for position in leave_out)
-    found = searcher.search(queries, check_k(k) + 1 if more else k, plan, dim=dim)
+    found = searcher.search(queries, checks.whole("k", k) + 1 if more else k, plan, dim=dim)
     # Stored values that are infinite come first, and unit vectors have no such cosines.
     if found.scores.size and not math.isfinite(found.scores[:, 0].max() if len(queries) > 1 else found.scores.item(0)):
         raise CorruptCollection(f"{snapshot.root} holds vectors that are not finite; see `nestvec verify`")
@@ -136,6 +137,11 @@ def answer_all(
     else:
         ids = snapshot.ids[found.ids]
     return AnswerList(found.scores, ids, names, snapshot, found.ids)
+
+
+def _signed(name: str, value: Any) -> int:
+    """Of the right type; which dimensions there are is told by the searcher."""
+    return checks.whole(name, value, -checks.MOST)
 
 
 def find(snapshot: Snapshot, item: str | Path | int) -> int | None:
@@ -160,5 +166,16 @@ def find(snapshot: Snapshot, item: str | Path | int) -> int | None:
 
 def as_items(items: Any) -> list[str | Path | int]:
     """Return one item or several as a list, ids as Python's own int: answers hold NumPy's."""
-    several = [items] if isinstance(items, str | Path | Integral) else items
-    return [int(one) if isinstance(one, Integral) else one for one in several]
+    one = isinstance(items, str | Path | Integral)
+    return [as_item("item", items)] if one else checks.several("item", items, as_item)
+
+
+def as_item(name: str, given: Any) -> str | Path | int:
+    """Return what names an item: an id as Python's own int, a path, or a text.
+
+    Raises:
+        InvalidInput: it is something else.
+    """
+    if isinstance(given, Integral):
+        return checks.whole(name, given, -checks.MOST_ID, checks.MOST_ID)
+    return given if isinstance(given, Path) else checks.text(name, given)

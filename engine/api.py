@@ -10,26 +10,24 @@ from typing import Any
 
 import numpy as np
 
-from engine.answers import answer_all, as_items, find
+from engine.answers import answer_all, as_item, as_items
 from engine.collection import history, layout
 from engine.collection.changes import require_space
 from engine.collection.history import Version
 from engine.collection.paths import shown
-from engine.collection.snapshot import Snapshot
 from engine.collection.tuned import Tuning
 from engine.ingest import arrays, heads, maintain, run
-from engine.ingest.pictures import DEFAULT_MAX_PIXELS
-from engine.ingest.report import Listener, Silent, Summary
+from engine.ingest.report import Listener, Summary
 from engine.ingest.run import RunOptions
 from engine.ingest.tune import TuneOptions, tune_space
 from engine.opened import Opened
-from engine.queries import as_asked, picture_query, plan_asked_for, text_queries
+from engine.progress import as_listener
+from engine.queries import as_asked, plan_asked_for, text_queries
 from engine.retrieval.explain import Explanation, explain
-from engine.retrieval.searcher import Searcher
-from indexers.base import IndexSpec
+from indexers import checks
+from indexers.base import IndexSpec, read_specs
 from indexers.errors import InvalidInput
 from indexers.plan import SearchPlan
-from indexers.vectors import FloatArray
 
 Paths = str | Path | Sequence[str | Path]
 Specs = Sequence[str | IndexSpec]
@@ -56,6 +54,7 @@ class Collection(Opened):
         space: str | None = None,
         search_device: str = "cpu",
         gpu_memory: int | None = None,
+        encoder: str | None = None,
     ) -> Collection:
         """Open the newest version of a collection.
 
@@ -66,13 +65,16 @@ class Collection(Opened):
             search_device: where to search: "cpu", or "cuda" for many queries at once with `flat` and `ivf-flat`
                 indexes. Vectors and indexes are copied there with the first search.
             gpu_memory: bytes of it that may be used; most of what is free if None.
+            encoder: spec of the collection's encoder, where its files are now. One with files of yours has to be
+                named once on a machine; what a collection says about them is not enough.
 
         Raises:
             NotACollection: there is none there.
             CorruptCollection: its newest version is damaged.
             InvalidInput: it has no such space, or there is no such device.
         """
-        return cls(Path(path), device=device, space=space, search_device=search_device, gpu_memory=gpu_memory)
+        how: dict[str, Any] = {"search_device": search_device, "gpu_memory": gpu_memory, "encoder": encoder}
+        return cls(path, device=device, space=space, **how)
 
     @classmethod
     def create(
@@ -99,19 +101,21 @@ class Collection(Opened):
         """
         from engine.encoders.registry import load_encoder
 
-        loaded = load_encoder(encoder, device=device, dim=dim)
-        run.create(Path(path), loaded, dtype=dtype)
-        return cls(Path(path), device=device, encoder=loaded)
+        root, dim = checks.path("path", path), checks.optional("dim", dim, checks.whole)
+        device = checks.one_of("device", device, checks.DEVICES)
+        loaded = load_encoder(checks.text("encoder", encoder), device=device, dim=dim)
+        run.create(root, loaded, dtype=dtype)
+        return cls(root, device=device, encoder=loaded)
 
     # -- changing it ---------------------------------------------------------------------
 
     def index(self, sources: Paths, options: RunOptions | None = None, listener: Listener | None = None) -> Summary:
         """Bring the collection in line with sources and build indexes; see `ingest.run.index`."""
-        return self._changed(run.index(self.root, _paths(sources), self._options(options), listener))
+        return self._ran(run.index, sources, options, listener)
 
     def add(self, sources: Paths, options: RunOptions | None = None, listener: Listener | None = None) -> Summary:
         """Add what is new or changed in sources; see `ingest.run.add`."""
-        return self._changed(run.add(self.root, _paths(sources), self._options(options), listener))
+        return self._ran(run.add, sources, options, listener)
 
     def add_vectors(
         self,
@@ -155,14 +159,13 @@ class Collection(Opened):
         Raises:
             InvalidInput: there is no such space.
         """
-        require_space(self.root, self.snapshot.manifest, space)
-        options = replace(self._options(None), specs=_specs(specs))
-        manifest = run.build(self.root, self._main(), options, listener or Silent(), space=space)
+        require_space(self.root, self.snapshot.manifest, checks.text("space", space))
+        options, heard = replace(self._options(None), specs=read_specs(specs)), as_listener(listener)
+        manifest = run.build(self.root, self._main(), options, heard, space=space)
         return self._changed(Summary(version=manifest.version))
 
     def remove(self, paths: Sequence[str] = (), *, ids: Sequence[int] = (), below: Sequence[str] = ()) -> Summary:
         """Take items out; see `ingest.maintain.remove`. One path or folder may be given as it is."""
-        paths, below = ([one] if isinstance(one, str) else one for one in (paths, below))
         return self._changed(maintain.remove(self.root, paths, ids=ids, below=below))
 
     def purge(
@@ -174,17 +177,17 @@ class Collection(Opened):
         listener: Listener | None = None,
     ) -> tuple[Summary, tuple[int, ...]]:
         """Take items out so that their bytes are in no file; return also the versions somebody still has open."""
-        paths, below = ([one] if isinstance(one, str) else one for one in (paths, below))
+        heard = as_listener(listener)
         gone = maintain.remove(self.root, paths, ids=ids, below=below, purge=True)
         self.refresh()
         with maintain.telling_how_to_go_on(self.root):
-            summary = self.compact(listener)
+            summary = self.compact(heard)
             held = maintain.expire_all(self.root, self.snapshot.manifest)
         return replace(summary, removed=gone.removed), held
 
     def compact(self, listener: Listener | None = None) -> Summary:
         """Rewrite shards and indexes without what was removed."""
-        heard = listener or Silent()
+        heard = as_listener(listener)
         options = run.available_options(self._main, self.snapshot, self._options(None), heard)
         return self._changed(maintain.compact(self.root, options, heard))
 
@@ -211,12 +214,12 @@ class Collection(Opened):
         Raises:
             HeadError, EncoderMismatch, InvalidInput, CommitConflict: see `ingest.heads.apply_head`.
         """
-        options = heads.HeadOptions(name, _specs(specs), dtype, use, self._device)
+        options = heads.HeadOptions(name, read_specs(specs), dtype, use, self._device)
         return self._changed(heads.apply_head(self.root, path, options, listener, load=self._main))
 
     def remove_space(self, name: str) -> Summary:
         """Take a derived space out; see `ingest.heads.remove_space`."""
-        summary = heads.remove_space(self.root, name)
+        summary = heads.remove_space(self.root, checks.text("name", name))
         self._wanted = None if self._wanted == name else self._wanted
         return self._changed(summary)
 
@@ -235,7 +238,8 @@ class Collection(Opened):
         Raises:
             InvalidInput: see `ingest.tune.tune_space`.
         """
-        _, found = tune_space(self.root, self.space_name, options or TuneOptions(), self._main, listener or Silent())
+        wish = TuneOptions() if options is None else checks.instance("options", options, TuneOptions)
+        _, found = tune_space(self.root, self.space_name, wish, self._main, as_listener(listener))
         self.refresh()
         return found
 
@@ -251,10 +255,16 @@ class Collection(Opened):
 
     def use(self, name: str) -> Summary:
         """Make a space the one that is searched where none is named, here and for everybody who opens it."""
-        return self._changed(heads.use_space(self.root, name))
+        return self._changed(heads.use_space(self.root, checks.text("name", name)))
+
+    def _ran(self, verb: run.Verb, sources: Any, options: Any, listener: Any) -> Summary:
+        paths, how = checks.paths("sources", sources), self._options(options)
+        return self._changed(verb(self.root, paths, how, as_listener(listener)))
 
     def _options(self, options: RunOptions | None) -> RunOptions:
-        return options or RunOptions(device=self._device)
+        if options is None:
+            return RunOptions(device=self._device)
+        return checks.instance("options", options, RunOptions)
 
     def _changed(self, summary: Summary) -> Summary:
         self.refresh()
@@ -305,15 +315,6 @@ class Collection(Opened):
         answers = answer_all(*pair, xq, names, k, plan_asked_for(pair[1], k, plan, exact, recall), dim)
         return answers[0] if not texts and xq.ndim == 1 else answers
 
-    def encode_texts(self, texts: Sequence[str]) -> FloatArray:
-        """Encode query texts into the space that is searched, unit float32 [n, D].
-
-        Raises:
-            ModalityError: the encoder has no text tower.
-            InvalidInput: a text is empty.
-        """
-        return text_queries(self.encoder, texts)
-
     def similar(
         self,
         item: str | Path | int | Sequence[str | Path | int],
@@ -349,26 +350,10 @@ class Collection(Opened):
         found = [self._resolve(one, snapshot, searcher) for one in wanted]
         xq = np.stack([vector for _, vector in found]) if found else np.empty((0, searcher.dim), np.float32)
         names = [one if isinstance(one, int) else shown(str(one)) for one in wanted]
+        include_self = checks.truth("include_self", include_self)
         leave_out = [None if include_self else position for position, _ in found]
         answers = answer_all(*pair, xq, names, k, plan_asked_for(searcher, k, plan, exact, recall), dim, leave_out)
         return answers[0] if one_item else answers
-
-    def _resolve(self, item: str | Path | int, snapshot: Snapshot, searcher: Searcher) -> tuple[int | None, FloatArray]:
-        """Return the row number of a stored item, or None, and its vector."""
-        position = find(snapshot, item)
-        if position is not None:
-            return position, searcher.vectors(np.array([position]))[0]
-        encoder = self._encoder_for(snapshot, searcher.space)
-        return None, picture_query(encoder, Path(str(item)), max_pixels=DEFAULT_MAX_PIXELS)
-
-    def encode_picture(self, path: Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> FloatArray:
-        """Encode one picture file into the space that is searched, unit float32 [D].
-
-        Raises:
-            ModalityError: the encoder takes no pictures.
-            PictureError: it cannot be read or decoded.
-        """
-        return picture_query(self.encoder, path, max_pixels=max_pixels)
 
     def explain(self, query: Any, k: int = 10, *, plan: str | SearchPlan | None = None) -> Explanation:
         """Carry out a plan stage by stage, and compare each stage with the exact answer.
@@ -386,13 +371,5 @@ class Collection(Opened):
     def explain_item(self, item: str | Path | int, k: int = 10, *, plan: str | SearchPlan | None = None) -> Explanation:
         """Do as `explain` for the likeness of an item or picture file."""
         snapshot, searcher = self._pair()
-        _, vector = self._resolve(item, snapshot, searcher)
+        _, vector = self._resolve(as_item("item", item), snapshot, searcher)
         return explain(searcher, searcher.check_queries(vector), k, plan_asked_for(searcher, k, plan))
-
-
-def _paths(sources: Paths) -> list[Path]:
-    return [Path(sources)] if isinstance(sources, str | Path) else [Path(one) for one in sources]
-
-
-def _specs(specs: Specs | None) -> list[IndexSpec] | None:
-    return None if specs is None else [s if isinstance(s, IndexSpec) else IndexSpec.parse(s) for s in specs]

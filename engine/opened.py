@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
+import numpy as np
+
+from engine.answers import find
 from engine.collection.changes import require_space
 from engine.collection.commit import current_version
 from engine.collection.derived import encoder_for
@@ -12,9 +16,13 @@ from engine.collection.manifest import FileRef, Space
 from engine.collection.snapshot import Snapshot
 from engine.encoders.base import Encoder
 from engine.ingest import run
+from engine.ingest.pictures import DEFAULT_MAX_PIXELS
+from engine.queries import picture_query, text_queries
 from engine.retrieval.searcher import Searcher
-from indexers.errors import InvalidInput, NestvecError
+from indexers import checks
+from indexers.errors import NestvecError
 from indexers.threads import new_lock
+from indexers.vectors import FloatArray
 
 SEARCH_DEVICES = ("cpu", "cuda")
 
@@ -26,28 +34,28 @@ class Opened:
         root: the collection.
         device: where queries are encoded.
         space: the space to search; the version's default if None.
-        encoder: the collection's, if it is loaded already.
+        encoder: the collection's, if it is loaded already; or its spec, where the user names it.
         search_device: where to search, "cpu" or "cuda".
         gpu_memory: bytes of a GPU that searching may use; most of what is free if None.
     """
 
     def __init__(
         self,
-        root: Path,
+        root: str | Path,
         *,
         device: str = "auto",
         space: str | None = None,
-        encoder: Encoder | None = None,
+        encoder: Encoder | str | None = None,
         search_device: str = "cpu",
         gpu_memory: int | None = None,
     ) -> None:
-        if search_device not in SEARCH_DEVICES:
-            raise InvalidInput(f"search_device: expected {' or '.join(SEARCH_DEVICES)}, found {search_device!r}")
-        self.root = root
-        self._search_device, self._gpu_memory = search_device, gpu_memory
-        self._device = device
-        self._wanted = space
-        self._encoder = encoder
+        self.root = checks.path("path", root)
+        self._search_device = checks.one_of("search_device", search_device, SEARCH_DEVICES)
+        self._gpu_memory = checks.optional("gpu_memory", gpu_memory, checks.room)
+        self._device = checks.one_of("device", device, checks.DEVICES)
+        self._wanted = checks.optional("space", space, checks.text)
+        self._encoder = encoder if isinstance(encoder, Encoder) else None
+        self._spec = None if self._encoder is not None else checks.optional("encoder", encoder, checks.text)
         self._headed: tuple[FileRef, Encoder] | None = None
         self._lock = new_lock()
         self._state: tuple[Snapshot, Searcher | None] = (self._newest(), None)
@@ -90,6 +98,32 @@ class Opened:
         """What encodes queries into the space that is searched, loaded the first time."""
         return self._encoder_for(self.snapshot, self.space_name)
 
+    def encode_texts(self, texts: Sequence[str]) -> FloatArray:
+        """Encode query texts into the space that is searched, unit float32 [n, D].
+
+        Raises:
+            ModalityError: the encoder has no text tower.
+            InvalidInput: a text is empty.
+        """
+        return text_queries(self.encoder, texts)
+
+    def encode_picture(self, path: Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> FloatArray:
+        """Encode one picture file into the space that is searched, unit float32 [D].
+
+        Raises:
+            ModalityError: the encoder takes no pictures.
+            PictureError: it cannot be read or decoded.
+        """
+        return picture_query(self.encoder, path, max_pixels=max_pixels)
+
+    def _resolve(self, item: str | Path | int, snapshot: Snapshot, searcher: Searcher) -> tuple[int | None, FloatArray]:
+        """Return the row number of a stored item, or None, and its vector."""
+        position = find(snapshot, item)
+        if position is not None:
+            return position, searcher.vectors(np.array([position]))[0]
+        encoder = self._encoder_for(snapshot, searcher.space)
+        return None, picture_query(encoder, Path(str(item)), max_pixels=DEFAULT_MAX_PIXELS)
+
     def _name(self, snapshot: Snapshot) -> str:
         return self._wanted or snapshot.manifest.default
 
@@ -109,7 +143,7 @@ class Opened:
             with self._lock:
                 if self._encoder is None:
                     main = self.snapshot.manifest.space()
-                    self._encoder = run.encoder_of(main, wanted=None, pool=None, device=self._device)
+                    self._encoder = run.encoder_of(main, wanted=self._spec, pool=None, device=self._device)
         return self._encoder
 
     @property

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from engine.collection.originals import MOST_FILE_BYTES
-from engine.collection.paths import shown
 from engine.encoders.base import Encoder, require_modality
 from engine.ingest.pictures import decode_picture
 from engine.retrieval.searcher import Searcher
 from engine.storage.regular import read_regular
+from indexers import checks
 from indexers.errors import InvalidInput, InvalidVectors, PictureError
 from indexers.plan import EXACT, SearchPlan
 from indexers.vectors import FloatArray
@@ -25,7 +25,10 @@ def as_asked(query: Any) -> Any:
     Raises:
         InvalidVectors: it is nothing of the kind.
     """
-    xq = np.asarray(query)
+    try:
+        xq = np.asarray(query)
+    except ValueError as error:
+        raise InvalidVectors(f"a query is a text, several texts, or vectors of one length; {error}") from error
     if not xq.ndim:
         raise InvalidVectors(f"a query is a text, several texts, or vectors; found {type(query).__name__}")
     return xq
@@ -38,9 +41,10 @@ def text_queries(encoder: Encoder, texts: Sequence[str]) -> FloatArray:
         ModalityError: the encoder has no text tower.
         InvalidInput: a text is empty.
     """
+    texts = checks.several("texts", texts, lambda _, one: checks.instance("a query", one, str))
     if blank := [number for number, text in enumerate(texts) if not text.strip()]:
         raise InvalidInput(f"query {blank[0]} is empty: there is nothing to look for")
-    if wrong := [text for text in texts if shown(text) != text]:
+    if wrong := [text for text in texts if any("\ud800" <= letter <= "\udfff" for letter in text)]:
         raise InvalidInput(f"query {wrong[0]!r} is not valid Unicode; give it as UTF-8")
     require_modality(encoder, "text")
     return encoder.encode_texts(list(texts))
@@ -54,6 +58,7 @@ def picture_query(encoder: Encoder, path: Path, *, max_pixels: int) -> FloatArra
         PictureError: it cannot be read or decoded.
     """
     require_modality(encoder, "image")
+    path, max_pixels = checks.path("path", path), checks.whole("max_pixels", max_pixels, high=checks.MOST_BYTES)
     try:
         data = read_regular(path, most=MOST_FILE_BYTES)
     except OSError as error:
@@ -76,10 +81,12 @@ def plan_asked_for(
         InvalidInput: more than one of them at once, or a recall of a collection that was not tuned.
         InvalidSpec: it does not parse.
     """
-    if sum((plan is not None, exact, recall is not None)) > 1:
+    if sum((plan is not None, checks.truth("exact", exact), recall is not None)) > 1:
         raise InvalidInput("a plan, exact and recall exclude each other: each of them says how to search")
     if recall is not None:
-        return searcher.plan_for_recall(recall, k)
+        return searcher.plan_for_recall(checks.share("recall", recall), checks.whole("k", k))
     if exact:
         return SearchPlan(EXACT)
-    return SearchPlan.parse(plan) if isinstance(plan, str) else plan
+    if isinstance(plan, str):
+        return SearchPlan.parse(plan)
+    return checks.optional("plan", plan, lambda name, given: checks.instance(name, given, SearchPlan))

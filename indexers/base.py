@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import operator
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from indexers import checks
 from indexers.errors import InvalidInput, InvalidSpec
 from indexers.vectors import FloatArray, IdArray
 
@@ -88,6 +88,12 @@ class IndexSpec:
     params: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
+        checks.settle(
+            self,
+            family=checks.text("family", self.family),
+            dim=checks.whole("dim", self.dim, -checks.MOST),
+            params=tuple(checks.several("params", self.params, _param)),
+        )
         if self.dim < 1:
             raise InvalidSpec(f"{self}: a prefix has at least 1 dimension")
 
@@ -114,6 +120,26 @@ class IndexSpec:
     def key(self) -> str:
         """`family@dim`: what a plan calls the index by; at most one of each is kept."""
         return f"{self.family}@{self.dim}"
+
+
+def read_specs(specs: Sequence[str | IndexSpec] | None) -> list[IndexSpec] | None:
+    """Return prefix indexes as specs, whether they are written out or not; None for those a build chooses.
+
+    Raises:
+        InvalidInput: it is no list of them.
+        InvalidSpec: one does not parse.
+    """
+    return checks.optional("specs", specs, lambda name, given: checks.several(name, given, _spec))
+
+
+def _spec(name: str, given: Any) -> IndexSpec:
+    return IndexSpec.parse(given) if isinstance(given, str) else checks.instance(name, given, IndexSpec)
+
+
+def _param(name: str, given: Any) -> tuple[str, int]:
+    if not isinstance(given, tuple) or len(given) != 2:
+        raise InvalidInput(f"{name}: expected pairs of a name and a number, found {checks.brief(given)}")
+    return checks.text(name, given[0]), checks.whole(str(given[0]), given[1], -checks.MOST)
 
 
 class Indexer(Protocol):
@@ -207,18 +233,3 @@ def positions_mask(n: int, excluded: NDArray[np.int64]) -> NDArray[np.uint8]:
     allowed = np.ones(n, dtype=bool)
     allowed[excluded] = False
     return np.packbits(allowed, bitorder="little")
-
-
-def check_k(k: int) -> int:
-    """Return how many answers are asked for, as an int.
-
-    Raises:
-        InvalidInput: not a whole number, or less than 1.
-    """
-    try:
-        whole = operator.index(k)
-    except TypeError as error:
-        raise InvalidInput(f"k must be a whole number, found {k!r}") from error
-    if whole < 1:
-        raise InvalidInput(f"k must be at least 1, found {k}")
-    return whole

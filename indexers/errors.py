@@ -11,6 +11,7 @@ A message says what was expected, what was found, and what to do::
     │   └── PictureError          one picture that cannot be decoded (a row in the failures table)
     ├── EncoderError
     │   ├── WeightsMissing        weights that are not on this machine and could not be fetched
+    │   ├── EncoderNotNamed       files of this machine that a collection names, and nobody here has named
     │   ├── ModalityError         a text asked of an image-only encoder, or the reverse
     │   ├── EncoderMismatch       vectors of two encoders would be mixed
     │   └── HeadError             a head file that is damaged, or is no head
@@ -61,6 +62,10 @@ class EncoderError(NestvecError):
 
 class WeightsMissing(EncoderError):
     """Weights that are not on this machine and could not be fetched."""
+
+
+class EncoderNotNamed(EncoderError):
+    """A collection names files of this machine for its encoder, and nobody has named them here."""
 
 
 class ModalityError(EncoderError):

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from indexers import checks
 from indexers.base import AXES, IndexSpec
 from indexers.build import training_rows
 from indexers.errors import InvalidInput, InvalidSpec, NotEnoughMemory
@@ -49,7 +50,10 @@ def parse_bytes(text: str) -> int:
     match = SIZE.fullmatch(text.strip())
     if match is None:
         raise InvalidInput(f"expected a size like 2GiB or 500MB, found {text!r}")
-    return int(float(match["number"]) * (1024 if match["binary"] else 1000) ** POWERS[match["unit"].upper()])
+    found = float(match["number"]) * (1024 if match["binary"] else 1000) ** POWERS[match["unit"].upper()]
+    if not found < checks.MOST_BYTES:
+        raise InvalidInput(f"expected a size like 2GiB or 500MB, found {text[:80]!r}: no machine has as much")
+    return int(found)
 
 
 def shown_bytes(size: float) -> str:

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from indexers import checks
 from indexers.base import parse_params
 from indexers.errors import InvalidSpec
 
@@ -34,6 +35,10 @@ class Stage:
 
     dim: int
     shortlist: int
+
+    def __post_init__(self) -> None:
+        for name in ("dim", "shortlist"):
+            checks.settle(self, **{name: checks.whole(name, getattr(self, name), -checks.MOST)})
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,13 @@ class SearchPlan:
     margin: int = 0
 
     def __post_init__(self) -> None:
+        checks.settle(
+            self,
+            index=checks.text("index", self.index),
+            probe=checks.whole("probe", self.probe, -checks.MOST),
+            stages=tuple(checks.several("stages", self.stages, lambda name, one: checks.instance(name, one, Stage))),
+            margin=checks.whole("margin", self.margin, -checks.MOST),
+        )
         if self.index == EXACT:
             if self.stages or self.probe or self.margin:
                 raise InvalidSpec(f"plan {self}: an exact scan has no probes and no stages")

@@ -32,7 +32,7 @@ def check_dtype(name: str) -> np.dtype[Any]:
     Raises:
         InvalidSpec: it is neither float16 nor float32.
     """
-    if name not in DTYPES:
+    if not isinstance(name, str) or name not in DTYPES:
         raise InvalidSpec(f"vectors are stored as {' or '.join(DTYPES)}, found {name!r}")
     return np.dtype(name)
 

@@ -11,18 +11,35 @@ import pytest
 import engine
 import indexers.errors
 from engine.api import Collection
+from tests.public import types_in
 
 
-def test_the_package_offers_these_names() -> None:
-    assert engine.__all__ == [
-        *("AnswerList", "Answers", "Collection", "EvaluateOptions", "ExampleOptions", "Head", "TrainOptions"),
-        "TuneOptions",
+def test_the_package_offers_these_names_to_do_things_with() -> None:
+    doing = {
+        *("AnswerList", "Answers", "Collection", "EvaluateOptions", "ExampleOptions", "Head", "RunOptions"),
+        *("EncodeOptions", "TableOptions", "TrainOptions", "TuneOptions"),
         *("evaluate", "load_head", "train_head"),
-    ]
+    }
+    assert doing <= set(engine.__all__)
+    assert list(engine._HOME) == engine.__all__
     for name in engine.__all__:
         assert getattr(engine, name).__name__ == name
         assert getattr(engine, name).__doc__
+        assert getattr(engine, name).__module__ == engine._HOME[name]
     assert engine.Collection is Collection
+
+
+def test_every_error_is_exported() -> None:
+    for name, one in vars(indexers.errors).items():
+        if inspect.isclass(one):
+            assert getattr(engine, name) is one
+
+
+@pytest.mark.parametrize("name", engine.__all__)
+def test_every_type_in_a_public_signature_is_exported(name: str) -> None:
+    one = getattr(engine, name)
+    for found in types_in(one):
+        assert getattr(engine, found.__name__, None) is found, f"engine.{name} speaks of {found.__qualname__}"
 
 
 def test_a_name_that_is_not_there() -> None:

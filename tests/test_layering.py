@@ -23,7 +23,7 @@ LAYERS = (
     ("engine.collection",),
     ("engine.encoders",),
     ("engine.heads",),
-    ("engine.storage",),
+    ("engine.storage", "engine.progress"),
     ("indexers",),
 )
 HEAVY = {"torch", "open_clip", "timm", "torchvision", "matplotlib"}

@@ -15,8 +15,8 @@ SIGNS = {"added": "+", "removed": "-", "changed": "~", "moved": ">", "relabelled
 
 @click.command()
 @options.collection
-@click.argument("old", type=int)
-@click.argument("new", type=int, required=False)
+@click.argument("old", type=options.VERSION)
+@click.argument("new", type=options.VERSION, required=False)
 @options.as_json
 def command(collection: Path, old: int, new: int | None, as_json: bool) -> None:
     """Say in which items version OLD differs from version NEW, or from the newest.

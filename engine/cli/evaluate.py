@@ -58,9 +58,9 @@ def read_dims(_context: click.Context, _parameter: click.Parameter, text: str | 
 @click.command()
 @click.argument("collection", type=options.EXISTING, required=False)
 @click.option("--dims", callback=read_dims, metavar="D,D,…", help="Prefixes; 8, 16, … and the trained ones by default.")
-@click.option("-k", "--k", type=click.IntRange(1), default=10, show_default=True, help="Neighbours to find.")
-@click.option("--shortlist", type=click.IntRange(1), default=100, show_default=True, help="Candidates of a rerank.")
-@click.option("--queries", type=click.IntRange(1), default=1000, show_default=True, help="Queries of each kind.")
+@click.option("-k", "--k", type=options.COUNT, default=10, show_default=True, help="Neighbours to find.")
+@click.option("--shortlist", type=options.COUNT, default=100, show_default=True, help="Candidates of a rerank.")
+@click.option("--queries", type=options.COUNT, default=1000, show_default=True, help="Queries of each kind.")
 @click.option("--labels", metavar="COLUMN", help="Also 1-NN, mAP and adaptive retrieval by this column, or by caption.")
 @click.option("--texts", type=options.FILE, help="A file of text queries, one a line, instead of captions.")
 @click.option("--no-texts", is_flag=True, help="Leave the captions out.")
@@ -70,14 +70,15 @@ def read_dims(_context: click.Context, _parameter: click.Parameter, text: str | 
 )
 @click.option("--topics", type=options.FILE, help="TREC topics, id and text with a tab between, for --qrels.")
 @click.option("--qrels", type=options.FILE, help="Graded judgements of items by path or id.")
-@click.option("--run-out", type=click.Path(path_type=Path, file_okay=False), help="Write TREC runs into this folder.")
+@click.option("--run-out", type=options.FOLDER, help="Write TREC runs into this folder.")
 @click.option("--run", "run_file", type=options.FILE, help="Score this TREC run by --qrels, without a collection.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of every draw.")
+@click.option("--seed", type=options.SEED, default=0, show_default=True, help="Of every draw.")
 @click.option("--parquet", type=options.FILE, help="Write the figures to this file.")
 @click.option("--plot", "plots", multiple=True, type=options.FILE, help="Draw to FILE.png, FILE.svg, or both: FILE.")
+@options.encoder
 @options.device
 @options.as_json
-def command(collection: Path | None, run_file: Path | None, device: str, **given: Any) -> None:
+def command(collection: Path | None, run_file: Path | None, encoder: str | None, device: str, **given: Any) -> None:
     """Measure what a prefix costs and what a head bought.
 
     For prefixes of the vectors, of the same vectors rotated (pca, random) and of those a head makes: how many of the
@@ -99,7 +100,7 @@ def command(collection: Path | None, run_file: Path | None, device: str, **given
         return
     if collection is None:
         raise click.UsageError("give a collection, or --run with --qrels")
-    evaluation = _evaluate(collection, device, asked)
+    evaluation = _evaluate(collection, encoder, device, asked)
     _show(
         evaluation, evaluation.rows, shown, f"{collection.name}: {evaluation.items} items, {evaluation.dim} dimensions"
     )
@@ -138,11 +139,11 @@ def _score(run_file: Path, asked: Asked) -> tuple[Row, ...]:
     return tuple(run_rows(run_file.name, 0, read_run(run_file), read_qrels(asked.qrels)))
 
 
-def _evaluate(collection: Path, device: str, asked: Asked) -> Evaluation:
+def _evaluate(collection: Path, encoder: str | None, device: str, asked: Asked) -> Evaluation:
     from engine.api import Collection
     from engine.evaluation.evaluate import evaluate
 
-    with Collection.open(collection, device=device) as opened:
+    with Collection.open(collection, device=device, encoder=encoder) as opened:
         return evaluate(opened, _options(asked), Terminal())
 
 

@@ -18,14 +18,23 @@ if TYPE_CHECKING:
 @click.command()
 @options.collection
 @click.argument("query")
-@click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Answers.")
+@click.option("-k", type=options.COUNT, default=10, show_default=True, help="Answers.")
 @click.option("--plan", help="The plan to explain; the collection's own by default.")
 @click.option("--item", is_flag=True, help="QUERY is the path or id of an item instead of a text.")
 @options.space
+@options.encoder
 @options.device
 @options.as_json
 def command(
-    collection: Path, query: str, k: int, plan: str | None, item: bool, space: str | None, device: str, as_json: bool
+    collection: Path,
+    query: str,
+    k: int,
+    plan: str | None,
+    item: bool,
+    space: str | None,
+    encoder: str | None,
+    device: str,
+    as_json: bool,
 ) -> None:
     """Show what a search does, stage by stage: dimension, candidates, time, recall.
 
@@ -36,7 +45,7 @@ def command(
     """
     from engine.api import Collection
 
-    with Collection.open(collection, device=device, space=space) as opened:
+    with Collection.open(collection, device=device, space=space, encoder=encoder) as opened:
         found = opened.explain_item(query, k, plan=plan) if item else opened.explain(query, k, plan=plan)
     if as_json:
         print_json({"query": query, **asdict(found)})

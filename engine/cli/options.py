@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import update_wrapper
@@ -10,8 +11,27 @@ from typing import Any
 
 import click
 
-EXISTING = click.Path(path_type=Path)
-FILE = click.Path(path_type=Path, dir_okay=False)
+from indexers import checks
+
+
+class NamedPath(click.Path):
+    """A path that says something: an empty one, as an unset variable of a shell leaves it, is the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read it."""
+        if not os.fspath(value):
+            self.fail("expected a path, found an empty text", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+EXISTING = NamedPath(path_type=Path)
+FILE = NamedPath(path_type=Path, dir_okay=False)
+FOLDER = NamedPath(path_type=Path, file_okay=False)
+COUNT = click.IntRange(1, checks.MOST)
+VERSION = click.IntRange(0, checks.MOST)
+ID = click.IntRange(0, checks.MOST_ID)
+SEED = click.IntRange(0, checks.MOST_SEED)
+RECALL = click.FloatRange(0, 1, min_open=True)
 
 Command = Callable[..., None]
 
@@ -27,6 +47,9 @@ device = click.option(
 )
 
 space = click.option("--space", metavar="NAME", help="The space to search; see info. The collection's default if none.")
+encoder = click.option(
+    "--encoder", metavar="SPEC", help="The collection's encoder, where its files are now; needed once on a machine."
+)
 index_specs = click.option(
     "--index",
     "specs",
@@ -48,6 +71,7 @@ class Answering:
     html: Path | None
     pictures_from: tuple[Path, ...]
     space: str | None
+    encoder: str | None
     device: str
     as_json: bool
 
@@ -71,11 +95,11 @@ class Running:
 
 
 _ANSWERING = (
-    click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Answers a query."),
-    click.option("--dim", type=click.IntRange(1), help="Answer by the first DIM numbers alone."),
+    click.option("-k", type=COUNT, default=10, show_default=True, help="Answers a query."),
+    click.option("--dim", type=COUNT, help="Answer by the first DIM numbers alone."),
     click.option("--plan", help="How to search, e.g. 'ivf-pq@64:nprobe=32 | 100@512'; see explain."),
     click.option("--exact", is_flag=True, help="Find precisely the best, whatever it takes."),
-    click.option("--recall", type=float, help="Search by the fastest plan that keeps this recall; see tune."),
+    click.option("--recall", type=RECALL, help="Search by the fastest plan that keeps this recall; see tune."),
     click.option("--html", type=FILE, help="Write a contact sheet of the answers to this file."),
     click.option(
         "--pictures-from",
@@ -85,6 +109,7 @@ _ANSWERING = (
         help="With --html: show pictures below this folder too, whoever says they are the collection's; repeatable.",
     ),
     space,
+    encoder,
     device,
     as_json,
 )
@@ -95,9 +120,11 @@ _RUNNING = (
     click.option("--table", type=FILE, help="CSV, JSONL or Parquet with captions and columns, joined by file name."),
     click.option("--name-column", help="The table's column of file names."),
     click.option("--caption-column", help="The table's column of captions."),
-    click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Pictures a batch."),
-    click.option("--workers", type=click.IntRange(1), help="Decoding threads; one a core by default."),
-    click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger pictures."),
+    click.option("--batch-size", type=COUNT, default=32, show_default=True, help="Pictures a batch."),
+    click.option(
+        "--workers", type=click.IntRange(1, checks.MOST_THREADS), help="Decoding threads; one a core by default."
+    ),
+    click.option("--max-pixels", type=click.IntRange(1, checks.MOST_BYTES), help="Refuse larger pictures."),
     index_specs,
     click.option("--rebuild", is_flag=True, help="Build the indexes even if they are not due."),
     device,

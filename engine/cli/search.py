@@ -44,7 +44,7 @@ def command(
     wanted = list(texts) + (read_queries(queries) if queries else [])
     if bool(wanted) == bool(vectors):
         raise click.UsageError("give texts, --queries or --vectors")
-    with Collection.open(collection, device=how.device, space=how.space) as opened:
+    with Collection.open(collection, device=how.device, space=how.space, encoder=how.encoder) as opened:
         asked = load_vectors(vectors) if vectors else wanted
         answers = opened.search(asked, how.k, plan=how.plan, dim=how.dim, exact=how.exact, recall=how.recall)
         present(answers, how, opened)

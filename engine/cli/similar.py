@@ -27,7 +27,7 @@ def command(collection: Path, items: tuple[str, ...], include_self: bool, how: o
     """
     from engine.api import Collection
 
-    with Collection.open(collection, device=how.device, space=how.space) as opened:
+    with Collection.open(collection, device=how.device, space=how.space, encoder=how.encoder) as opened:
         answers = opened.similar(
             list(items),
             how.k,

@@ -11,6 +11,7 @@ import click
 from engine.cli import options
 from engine.cli.output import Terminal, print_json
 from engine.heads.model import OBJECTIVES
+from indexers import checks
 
 if TYPE_CHECKING:
     from engine.heads.model import Head
@@ -40,18 +41,18 @@ def numbers(kind: type[int] | type[float]) -> Callable[[click.Context, click.Par
 @click.option("--queries", metavar="FILE", help="rotation: vectors or texts (.txt) to serve, or `captions`.")
 @click.option("--encoder", help="What made vectors that lie in files; it belongs to the head.")
 @click.option("--table", type=options.FILE, help="Captions and columns, row for row beside a file of vectors.")
-@click.option("--rows", type=click.IntRange(1), help="Train on a sample of at most so many rows.  [default: 200000]")
-@click.option("--width", type=click.IntRange(1), help="Dimensions the head gives; as many as it takes by default.")
-@click.option("--hidden", type=click.IntRange(0), help="Neurons of a hidden layer beside the linear map.")
+@click.option("--rows", type=options.COUNT, help="Train on a sample of at most so many rows.  [default: 200000]")
+@click.option("--width", type=options.COUNT, help="Dimensions the head gives; as many as it takes by default.")
+@click.option("--hidden", type=click.IntRange(0, checks.MOST), help="Neurons of a hidden layer beside the linear map.")
 @click.option("--weights", callback=numbers(float), metavar="N,N,...", help="Relative weight of each of the dims.")
 @click.option("--shared-classifier", is_flag=True, help="supervised: one classifier for all dims (MRL-E).")
 @click.option("--fixed", type=click.Choice(["items", "queries"]), help="paired: this side stays as it is.")
 @click.option("--shared-tower", is_flag=True, help="paired: one tower for both sides.")
-@click.option("--steps", type=click.IntRange(1), help="At most so many; early stopping may end it sooner.")
-@click.option("--batch", type=click.IntRange(2), help="Rows a step.")
+@click.option("--steps", type=options.COUNT, help="At most so many; early stopping may end it sooner.")
+@click.option("--batch", type=click.IntRange(2, checks.MOST), help="Rows a step.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Highest learning rate.")
-@click.option("--patience", type=click.IntRange(1), default=10, show_default=True, help="Looks (of 20) without a gain.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="The same seed, the same head.")
+@click.option("--patience", type=options.COUNT, default=10, show_default=True, help="Looks (of 20) without a gain.")
+@click.option("--seed", type=options.SEED, default=0, show_default=True, help="The same seed, the same head.")
 @click.option("--overwrite", is_flag=True, help="Replace a head that is there already.")
 @options.device
 @options.as_json

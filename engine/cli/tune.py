@@ -30,8 +30,10 @@ def read_bytes(_context: click.Context, _parameter: click.Parameter, text: str |
 
 @click.command()
 @options.collection
-@click.option("--recall", type=float, default=0.95, show_default=True, help="Share of the true answers to find.")
-@click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Answers a query.")
+@click.option(
+    "--recall", type=options.RECALL, default=0.95, show_default=True, help="Share of the true answers to find."
+)
+@click.option("-k", type=options.COUNT, default=10, show_default=True, help="Answers a query.")
 @click.option("--queries", type=options.FILE, help="Queries to serve too: a .npy of vectors, or texts, one a line.")
 @click.option("--memory", callback=read_bytes, metavar="SIZE", help="Most the index may take, such as 2GiB.")
 @click.option(
@@ -43,6 +45,7 @@ def read_bytes(_context: click.Context, _parameter: click.Parameter, text: str |
 )
 @click.option("--plot", "plots", multiple=True, type=options.FILE, help="Draw the curve to FILE.png, FILE.svg or both.")
 @options.space
+@options.encoder
 @options.device
 @options.as_json
 def command(
@@ -54,6 +57,7 @@ def command(
     latency: str,
     plots: tuple[Path, ...],
     space: str | None,
+    encoder: str | None,
     device: str,
     as_json: bool,
 ) -> None:
@@ -78,7 +82,7 @@ def command(
         for path in plots:
             plot_files(path)
     wanted = TuneOptions(recall, k, latency, memory, None if queries is None else read_queries(queries))
-    with Collection.open(collection, device=device, space=space) as opened:
+    with Collection.open(collection, device=device, space=space, encoder=encoder) as opened:
         tuning = opened.tune(wanted, Terminal())
         plan = opened.space.plans[0].plan
     if as_json:

@@ -8,7 +8,7 @@ import os
 import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from engine.collection.manifest import Covering, FileRef, Manifest, Source
 from engine.collection.paths import file_text, path_key, path_text
 from engine.collection.shards import META, check_rows, read_embeddings, read_items, read_table
 from engine.storage.regular import open_regular
+from indexers import checks
 from indexers.errors import CorruptCollection, ItemNotFound
 from indexers.store import StoredArray
 from indexers.vectors import FloatArray, IdArray
@@ -90,8 +91,9 @@ class Snapshot:
         Raises:
             NotACollection: there is no collection there.
             CorruptCollection: its version file is damaged.
+            InvalidInput: the version is no number of one.
         """
-        root = Path(root)
+        root, version = checks.path("path", root), checks.optional("version", version, partial(checks.whole, low=0))
         while True:
             number = commit.current_version(root) if version is None else version
             try:

@@ -10,7 +10,8 @@ MODEL ends at the first "/". A PATH or a CONFIG begins with "/", "./", "../" or 
 ends at the first ".json:". PATH is a .safetensors file or a state dict (.pt, .bin), which a
 training checkpoint may hold. CONFIG is open_clip's model configuration, bare or as `model_cfg`
 beside `preprocess_cfg` (the open_clip_config.json of a model hub); a list `trained_dims` in it
-names the prefix dimensions the model was trained for.
+names the prefix dimensions the model was trained for. What else it may say is in
+`engine.encoders.clip_config`; folders of a tokenizer or text tower lie relative to it.
 
 Published weights are preprocessed as they were published, your own as the configuration says.
 """
@@ -25,18 +26,18 @@ from numpy.typing import NDArray
 
 from engine.encoders import checkpoints
 from engine.encoders.base import Device, EncoderInfo, Fingerprint, Modality
+from engine.encoders.clip_config import input_sides, read_config
 from engine.encoders.clip_loading import (
     ClipSpec,
     Loaded,
     hub_files,
-    input_sides,
     known_config,
     load,
     make_tokenizer,
     parse_spec,
-    read_config,
+    reason_of,
 )
-from indexers.errors import InvalidInput
+from indexers.errors import EncoderError, InvalidInput
 from indexers.threads import new_lock
 from indexers.vectors import FloatArray, as_matrix, normalize
 
@@ -69,7 +70,7 @@ class ClipEncoder:
         self._lock = new_lock()
         self._loaded: Loaded | None = None
         self._tokenizer: Any = None
-        self._config = read_config(self._spec) if self._spec.config else known_config(self._spec)
+        self._config = read_config(self._spec.config) if self._spec.config else known_config(self._spec)
         if self._spec.weights:
             checkpoints.local_file(self._spec.weights, what=self.name)
 
@@ -175,7 +176,12 @@ class ClipEncoder:
 
         mixed = torch.autocast(self._device, dtype=torch.float16, enabled=self._device == "cuda")
         with torch.inference_mode(), mixed:
-            output = tower(inputs.to(self._device)).float().cpu().numpy()
+            try:
+                output = tower(inputs.to(self._device)).float().cpu().numpy()
+            except Exception as error:  # a model that could be built may still not fit what comes in
+                if "out of memory" in str(error):  # whoever encodes a batch makes it smaller
+                    raise
+                raise EncoderError(f"{self.name}: the model cannot compute: {reason_of(error)}") from error
         return normalize(as_matrix(output, name=self.name, dim=self.dim), name=self.name)
 
     def _ready(self) -> Loaded:

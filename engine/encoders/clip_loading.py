@@ -15,7 +15,7 @@ from typing import Any
 
 from engine.encoders import checkpoints
 from engine.encoders.base import Device, Fingerprint
-from engine.storage.regular import read_regular
+from engine.encoders.clip_config import input_sides, public_names, require_room, tokenizer_arguments
 from indexers.errors import DependencyMissing, EncoderError, InvalidSpec, WeightsMissing
 
 MOST_CONFIG_BYTES = 1 << 24
@@ -87,12 +87,13 @@ def known_config(spec: ClipSpec) -> dict[str, Any]:
 
     import open_clip
 
-    model = open_clip.get_model_config(spec.model)
-    if model is None:
-        near = difflib.get_close_matches(spec.model, open_clip.list_models(), n=4, cutoff=0.4)
+    known = open_clip.list_models()
+    if spec.model not in known:  # looked for first: behind "hf-hub:" and "local-dir:" open_clip would go and read one
+        near = difflib.get_close_matches(spec.model, known, n=4, cutoff=0.4)
         raise InvalidSpec(
             f"encoder clip: open_clip has no model {spec.model!r}. Near it: {', '.join(near) or 'nothing'}"
         )
+    model = open_clip.get_model_config(spec.model)
     published: dict[str, Any] = {}
     if spec.tag:
         published = open_clip.pretrained.get_pretrained_cfg(spec.model, spec.tag)
@@ -107,36 +108,6 @@ def known_config(spec: ClipSpec) -> dict[str, Any]:
     wanted = ("mean", "std", "interpolation", "resize_mode")
     preprocess = {key: published[key] for key in wanted if published.get(key) is not None}
     return {"model_cfg": model, "preprocess_cfg": preprocess, "trained_dims": ()}
-
-
-def read_config(spec: ClipSpec) -> dict[str, Any]:
-    """Read a model configuration file; what it returns is as in `known_config`.
-
-    Raises:
-        WeightsMissing: there is no such file.
-        InvalidSpec: it is not a model configuration of open_clip.
-    """
-    path = checkpoints.local_file(spec.config, what=f"clip model configuration {spec.config}")
-    try:
-        read = json.loads(read_regular(path, most=MOST_CONFIG_BYTES))
-        model = read.get("model_cfg", read)
-        preprocess, trained = read.get("preprocess_cfg", {}), read.get("trained_dims", [])
-        model = {key: value for key, value in model.items() if key != "trained_dims"}
-        dims = tuple(int(d) for d in trained)
-        input_sides({"model_cfg": model})
-        if not {"embed_dim", "vision_cfg", "text_cfg"} <= model.keys() or not isinstance(preprocess, dict):
-            raise ValueError("embed_dim, vision_cfg and text_cfg are not all there")
-        if list(dims) != sorted(set(dims)) or any(not 1 <= d <= int(model["embed_dim"]) for d in dims):
-            raise ValueError("trained_dims must ascend, from 1 at least to embed_dim at most")
-    except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
-        raise InvalidSpec(f"{path}: expected an open_clip model configuration in JSON, and: {error}") from error
-    return {"model_cfg": model, "preprocess_cfg": preprocess, "trained_dims": dims}
-
-
-def input_sides(config: dict[str, Any]) -> tuple[int, int]:
-    """Return height and width of the network's input."""
-    size = config["model_cfg"]["vision_cfg"].get("image_size", 224)
-    return (int(size[0]), int(size[1])) if isinstance(size, list | tuple) else (int(size), int(size))
 
 
 def hub_files(spec: ClipSpec) -> tuple[str, tuple[str, ...]]:
@@ -189,8 +160,10 @@ def _build(config: dict[str, Any], source: Path, name: str) -> Any:
     import open_clip
     import torch
 
-    if config["model_cfg"]["text_cfg"].get("hf_model_name"):
+    tower = config["model_cfg"]["text_cfg"].get("hf_model_name")
+    if tower:
         _require_transformers(name)
+        _require_no_code(tower, name)
     with tempfile.TemporaryDirectory(prefix="nestvec-") as temporary, torch.random.fork_rng(devices=[]):
         folder = Path(temporary)
         _write_config(config, folder)
@@ -200,12 +173,12 @@ def _build(config: dict[str, Any], source: Path, name: str) -> Any:
             weights.symlink_to(source.resolve())
         else:
             checkpoints.write_safetensors(checkpoints.read_state_dict(source), weights)
+        require_room(config, weights, f"{name}: the weights in {source}")
         try:
             return open_clip.create_model(f"local-dir:{folder}", precision="fp32", device="cpu")
         except Exception as error:  # architectures fail in many ways: shapes, missing keys, bad options
-            reason = " ".join(str(error).split())[:400]
             raise EncoderError(
-                f"{name}: the weights in {source} do not fit the model, or are damaged: {reason}"
+                f"{name}: the weights in {source} do not fit the model, or are damaged: {reason_of(error)}"
             ) from error
 
 
@@ -218,13 +191,14 @@ def _public_name(spec: ClipSpec, config: dict[str, Any]) -> str:
     """Return the model's name for the fingerprint: never a path, which says nothing elsewhere."""
     if spec.model:
         return f"clip:{spec.model}/{spec.tag}" if spec.tag else f"clip:{spec.model}"
-    canonical = json.dumps(config["model_cfg"], sort_keys=True)
+    model = config["model_cfg"]
+    canonical = json.dumps({**model, "text_cfg": public_names(model["text_cfg"])}, sort_keys=True)
     return f"clip:config-{hashlib.sha256(canonical.encode()).hexdigest()[:12]}"
 
 
 def _describe(preprocess: Any, config: dict[str, Any]) -> str:
     height, width = input_sides(config)
-    text = config["model_cfg"]["text_cfg"]
+    text = public_names(config["model_cfg"]["text_cfg"])
     mean, std = (" ".join(f"{value:.8g}" for value in part) for part in (preprocess.mean, preprocess.std))
     return (
         f"resize {preprocess.resize_mode} to {height}×{width} {preprocess.interpolation}, "
@@ -241,21 +215,17 @@ def make_tokenizer(spec: ClipSpec, config: dict[str, Any], name: str) -> Any:
         WeightsMissing: its vocabulary is not on this machine and cannot be fetched.
     """
     import open_clip
+    from open_clip.tokenizer import HFTokenizer
 
-    source = config["model_cfg"]["text_cfg"].get("hf_tokenizer_name")
+    text = config["model_cfg"]["text_cfg"]
+    source = text.get("hf_tokenizer_name")
     if source:
         _require_transformers(name)
     try:
+        if source:
+            return HFTokenizer(source, **tokenizer_arguments(text))
         if spec.model:
             return open_clip.get_tokenizer(spec.model)
-        if source:
-            text = config["model_cfg"]["text_cfg"]
-            return open_clip.HFTokenizer(
-                source,
-                context_length=text.get("context_length", 77),
-                tokenizer_mode=text.get("tokenizer_mode"),
-                **text.get("tokenizer_kwargs", {}),
-            )
         with tempfile.TemporaryDirectory(prefix="nestvec-") as temporary:
             _write_config(config, Path(temporary))
             return open_clip.get_tokenizer(f"local-dir:{temporary}")
@@ -264,10 +234,39 @@ def make_tokenizer(spec: ClipSpec, config: dict[str, Any], name: str) -> Any:
             f"{name}: the tokenizer {source} is not on this machine and could not be fetched: {error}. "
             "Connect once to download it, or use the encoder `bundled`, which works offline."
         ) from error
+    except Exception as error:  # the files of a tokenizer fail in many ways, and one that needs code is refused
+        raise EncoderError(f"{name}: the tokenizer {source} cannot be used: {reason_of(error)}") from error
+
+
+def _require_no_code(tower: str, name: str) -> None:
+    """Refuse a text tower whose architecture is not one of transformers' own, but code beside its configuration.
+
+    Raises:
+        WeightsMissing: its configuration is not on this machine and cannot be fetched.
+        EncoderError: it is no configuration, or names code.
+    """
+    from transformers import AutoConfig
+
+    try:
+        found = AutoConfig.from_pretrained(tower, trust_remote_code=False)
+    except OSError as error:
+        raise WeightsMissing(
+            f"{name}: the text tower {tower} is not on this machine and could not be fetched: {error}. "
+            "Connect once to download it, or use the encoder `bundled`, which works offline."
+        ) from error
+    except Exception as error:  # what needs code is refused there with a ValueError, and others fail otherwise
+        raise EncoderError(f"{name}: the text tower {tower} cannot be used: {reason_of(error)}") from error
+    if getattr(found, "auto_map", None):
+        raise EncoderError(f"{name}: the text tower {tower} comes with code of its own, which is not run; use another")
+
+
+def reason_of(error: Exception) -> str:
+    """Return what a library says went wrong, in one line of some length."""
+    return " ".join(str(error).split())[:400] or type(error).__name__
 
 
 def _require_transformers(name: str) -> None:
     from importlib.util import find_spec
 
     if find_spec("transformers") is None:
-        raise DependencyMissing(f"{name} reads text with the package transformers: pip install transformers")
+        raise DependencyMissing(f"{name} reads text with the package transformers: pip install 'transformers>=4.53'")

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from engine.encoders.base import Encoder, EncoderInfo, Modality
 from engine.encoders.device import choose_device
 from engine.encoders.headed import MARK
+from engine.encoders.trusted import note
 from indexers.errors import InvalidSpec
 
 _EXAMPLES = {
@@ -26,7 +27,10 @@ _IMAGE: frozenset[Modality] = frozenset({"image"})
 
 
 def load_encoder(spec: str, *, device: str = "auto", pool: str | None = None, dim: int | None = None) -> Encoder:
-    """Make the encoder that `spec` names. Weights are read when they are first needed.
+    """Make the encoder that the user names. Weights are read when they are first needed.
+
+    That it was named is noted (`engine.encoders.trusted`): a spec that somebody else names, a collection, goes through
+    `require_named` first.
 
     Args:
         spec: "bundled", "clip:MODEL/PRETRAINED", "resnet:NAME/WEIGHTS", "precomputed" or
@@ -42,6 +46,12 @@ def load_encoder(spec: str, *, device: str = "auto", pool: str | None = None, di
         WeightsMissing: a local weights file or head does not exist.
         HeadError: the file of the head is damaged, or is no head.
     """
+    loaded = _loaded(spec, device=device, pool=pool, dim=dim)
+    note(loaded.name)
+    return loaded
+
+
+def _loaded(spec: str, *, device: str, pool: str | None, dim: int | None) -> Encoder:
     if MARK in spec:
         return _headed(spec, device=device, pool=pool, dim=dim)
     family, colon, rest = spec.partition(":")
@@ -75,7 +85,7 @@ def _headed(spec: str, *, device: str, pool: str | None, dim: int | None) -> Enc
             f"then apply the head: nestvec apply-head COLLECTION {path}"
         )
     head = open_head(path, what=spec)
-    return HeadedEncoder(load_encoder(base, device=device, pool=pool, dim=dim), head, path)
+    return HeadedEncoder(_loaded(base, device=device, pool=pool, dim=dim), head, path)
 
 
 def _precomputed(spec: str, rest: str, dim: int | None) -> Encoder:

@@ -14,10 +14,12 @@ from engine.encoders.headed import require_encoder
 from engine.encoders.shipped import open_head
 from engine.evaluation import captions, collected, judged, labelled, neighbours, trec
 from engine.evaluation.material import ITEMS, TEXTS, TOPICS, Material, gather, spaces_of
-from engine.evaluation.options import Evaluable, EvaluateOptions, Evaluation, Listener, Quiet
+from engine.evaluation.options import Evaluable, EvaluateOptions, Evaluation
 from engine.evaluation.representations import QuerySet, Representation, represent
 from engine.evaluation.rows import Row
 from engine.heads.model import Head
+from engine.progress import Listener, as_listener
+from indexers import checks
 from indexers.errors import InvalidInput
 
 NOT_ADAPTIVE = ("random", "full")
@@ -43,7 +45,10 @@ def evaluate(
         HeadError: a head that is damaged, or of another encoder.
         SourceError: topics or judgements that cannot be read.
     """
-    options, heard = options or EvaluateOptions(), listener or Quiet()
+    if not all(hasattr(collection, name) for name in ("snapshot", "encoder")):
+        raise InvalidInput(f"collection: expected an open one, found {checks.brief(collection)}")
+    options = EvaluateOptions() if options is None else checks.instance("options", options, EvaluateOptions)
+    heard = as_listener(listener)
     heads = _heads(collection.snapshot, options)
     material = gather(collection, options, heads, heard)
     rows: list[Row] = []

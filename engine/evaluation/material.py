@@ -13,9 +13,10 @@ from engine.encoders.base import Fingerprint, require_modality, require_same
 from engine.encoders.headed import HeadedEncoder
 from engine.evaluation import captions, collected, neighbours, trec
 from engine.evaluation.graded import Qrels
-from engine.evaluation.options import Evaluable, EvaluateOptions, Listener
+from engine.evaluation.options import Evaluable, EvaluateOptions
 from engine.evaluation.representations import QuerySet, check_dims, default_dims, sample_items
 from engine.heads.model import Head
+from engine.progress import Listener
 from indexers.errors import EncoderError, InvalidInput
 from indexers.vectors import FloatArray, IdArray
 
@@ -67,10 +68,6 @@ def gather(collection: Evaluable, options: EvaluateOptions, heads: Mapping[str, 
     space = snapshot.manifest.space(DEFAULT_SPACE)
     dims = _dims(snapshot, options, heads)
     neighbours.check_cuts(options.k, options.shortlist)
-    if options.queries < 1:
-        raise InvalidInput(f"expected at least 1 query, found {options.queries}")
-    if options.seed < 0:
-        raise InvalidInput(f"expected a seed of 0 or more, found {options.seed}")
     rows = collected.live_rows(snapshot)
     if len(rows) < 2:
         raise InvalidInput(f"{snapshot.root} has {len(rows)} items, and an evaluation needs at least two")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from engine.collection.snapshot import Snapshot
 from engine.encoders.base import Encoder
-from engine.evaluation import neighbours
 from engine.evaluation.representations import PLAIN
 from engine.evaluation.rows import Row
+from indexers import checks
+
+FILES = ("topics", "qrels", "run_out")
 
 
 class Evaluable(Protocol):
@@ -27,29 +29,6 @@ class Evaluable(Protocol):
     def encoder(self) -> Encoder:
         """What encodes queries into it; asked for only where there are texts."""
         ...
-
-
-class Listener(Protocol):
-    """Hears what is being done, as in `engine.ingest.report`."""
-
-    def say(self, text: str) -> None:
-        """One line worth knowing."""
-        ...
-
-    def progress(self, task: str, total: int | None) -> AbstractContextManager[Callable[[int], None]]:
-        """Begin a task of `total` steps; the value advances it."""
-        ...
-
-
-class Quiet:
-    """Listens and says nothing."""
-
-    def say(self, text: str) -> None:
-        """Drop the line."""
-
-    def progress(self, task: str, total: int | None) -> AbstractContextManager[Callable[[int], None]]:
-        """Count nothing."""
-        return nullcontext(neighbours.idle)
 
 
 @dataclass(frozen=True)
@@ -87,6 +66,28 @@ class EvaluateOptions:
     qrels: Path | None = None
     run_out: Path | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        several: dict[str, Callable[[str, Any], Any]] = {
+            "dims": checks.whole,
+            "texts": checks.text,
+            "spaces": checks.text,
+        }
+        checks.settle(
+            self,
+            **{name: checks.whole(name, getattr(self, name)) for name in ("k", "shortlist", "queries")},
+            **{name: checks.optional(name, getattr(self, name), checks.path) for name in FILES},
+            **{name: checks.optional(name, getattr(self, name), _listed(check)) for name, check in several.items()},
+            labels=checks.optional("labels", self.labels, checks.text),
+            use_texts=checks.truth("use_texts", self.use_texts),
+            representations=checks.several("representations", self.representations, checks.text),
+            heads=checks.several("heads", self.heads, checks.path),
+            seed=checks.whole("seed", self.seed, 0, checks.MOST_SEED),
+        )
+
+
+def _listed(check: Callable[[str, Any], Any]) -> Callable[[str, Any], list[Any]]:
+    return partial(checks.several, check=check)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import numpy as np
 from blake3 import blake3
 
 from engine.heads.files import parse_safetensors, read_safetensors, replace_file, write_safetensors
+from indexers import checks
 from indexers.errors import HeadError, InvalidInput
 from indexers.vectors import FloatArray, as_matrix, normalize
 
@@ -170,6 +171,7 @@ def load_head(path: str | Path, *, own: bool = False) -> Head:
     Raises:
         HeadError: it cannot be read, is cut short, or is no head.
     """
+    path = checks.path("path", path)
     return _checked(*read_safetensors(path, own=own), name=str(path))
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.heads.model import OBJECTIVES, Side
+from indexers import checks
 from indexers.errors import InvalidInput
 from indexers.vectors import FloatArray, as_matrix, normalize
 
@@ -58,6 +60,15 @@ class Examples:
         )
 
 
+def _signed(name: str, value: Any) -> int:
+    """Of the right type; whether it is of the right size is told with the others, by `check_numbers`."""
+    return checks.whole(name, value, -checks.MOST)
+
+
+def _reals(name: str, value: Any) -> tuple[float, ...]:
+    return tuple(checks.several(name, value, checks.real))
+
+
 @dataclass(frozen=True)
 class TrainOptions:
     """How a head is trained.
@@ -93,6 +104,22 @@ class TrainOptions:
     shared_tower: bool = False
     patience: int = 10
     device: Device = "cpu"
+
+    def __post_init__(self) -> None:
+        numbers = ("steps", "batch", "width", "hidden")
+        checks.settle(
+            self,
+            **{name: checks.optional(name, getattr(self, name), _signed) for name in numbers},
+            **{name: checks.truth(name, getattr(self, name)) for name in ("shared_classifier", "shared_tower")},
+            objective=checks.text("objective", self.objective),
+            dims=tuple(checks.several("dims", self.dims, _signed)),
+            seed=checks.whole("seed", self.seed, -checks.MOST_SEED, MOST_SEED - 1),
+            rate=checks.optional("rate", self.rate, checks.real),
+            weights=checks.optional("weights", self.weights, _reals),
+            fixed=checks.optional("fixed", self.fixed, partial(checks.one_of, known=("items", "queries"))),
+            patience=_signed("patience", self.patience),
+            device=checks.one_of("device", self.device, checks.DEVICES),
+        )
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 from blake3 import blake3
@@ -11,10 +12,12 @@ from blake3 import blake3
 from engine.collection.manifest import Source
 from engine.ingest.entries import Block, VectorListing
 from engine.ingest.tables import plain
+from indexers import checks
 from indexers.errors import InvalidInput, InvalidVectors
 from indexers.vectors import FloatArray
 
 ROWS_AT_ONCE = 4096
+T = TypeVar("T")
 
 
 class ArrayListing(VectorListing):
@@ -32,19 +35,28 @@ class ArrayListing(VectorListing):
         *,
         dim: int,
     ) -> None:
-        self.source = Source(_text(source, "source"), "vectors", source)
+        self.source = Source(checks.text("source", source), "vectors", source)
         self._dim = dim
-        self.vectors = np.asarray(vectors)
+        try:
+            self.vectors = np.asarray(vectors)
+        except ValueError as error:
+            raise InvalidVectors(f"vectors: expected rows of one length: {error}") from error
         if self.vectors.ndim != 2 or self.vectors.shape[1] != dim or self.vectors.dtype.kind not in "fiu":
             raise InvalidVectors(
                 f"vectors: expected numbers of shape [n, {dim}], found {self.vectors.dtype} {list(self.vectors.shape)}"
             )
-        for name, given in (("names", names), ("captions", captions), ("meta", meta)):
-            if given is not None and len(given) != len(self.vectors):
-                raise InvalidInput(f"{name}: expected one for each of {len(self.vectors)} vectors, found {len(given)}")
-        self._names = None if names is None else [_text(name, "names") for name in names]
-        self._captions = None if captions is None else [c if c is None else _text(c, "captions") for c in captions]
-        self._meta = None if meta is None else [_columns(row) for row in meta]
+        self._names = self._each("names", names, _text)
+        self._captions = self._each("captions", captions, partial(checks.optional, check=_text))
+        self._meta = self._each("meta", meta, _columns)
+
+    def _each(self, name: str, given: Any, check: Callable[[str, Any], T]) -> list[T] | None:
+        """Return one for each row, checked; None for none at all."""
+        if given is None:
+            return None
+        found = checks.several(name, given, check)
+        if len(found) != len(self.vectors):
+            raise InvalidInput(f"{name}: expected one for each of {len(self.vectors)} vectors, found {len(found)}")
+        return found
 
     @property
     def dim(self) -> int:
@@ -70,7 +82,7 @@ def _name(row: FloatArray) -> str:
     return f"vector-{blake3(row.tobytes()).hexdigest(length=8)}"
 
 
-def _text(value: Any, name: str) -> str:
+def _text(name: str, value: Any) -> str:
     """Return a text that can be stored.
 
     Raises:
@@ -85,6 +97,7 @@ def _text(value: Any, name: str) -> str:
     return value
 
 
-def _columns(row: dict[str, Any]) -> dict[str, Any]:
-    found = {_text(str(name), "meta"): plain(value) for name, value in row.items()}
+def _columns(name: str, row: Any) -> dict[str, Any]:
+    columns = checks.instance(name, row, dict)
+    found = {_text(name, str(column)): plain(value) for column, value in columns.items()}
     return {name: value for name, value in found.items() if value is not None}

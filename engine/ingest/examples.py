@@ -19,6 +19,7 @@ from engine.heads.options import LABELLED, PAIRED, Examples
 from engine.ingest.entries import VectorListing
 from engine.ingest.run import PRECOMPUTED, encoder_of
 from engine.ingest.sources import TableOptions, open_sources
+from indexers import checks
 from indexers.errors import InvalidInput, SourceError
 from indexers.vectors import FloatArray
 
@@ -50,6 +51,18 @@ class ExampleOptions:
     table: TableOptions = field(default_factory=TableOptions)
     rows: int = MOST_ROWS
     device: str = "auto"
+
+    def __post_init__(self) -> None:
+        texts = {name: getattr(self, name) for name in ("labels", "encoder")}
+        checks.settle(
+            self,
+            **{name: checks.optional(name, given, checks.text) for name, given in texts.items()},
+            queries=None if self.queries is None else str(checks.path("queries", self.queries)),
+            pairs=checks.optional("pairs", self.pairs, checks.path),
+            table=checks.instance("table", self.table, TableOptions),
+            rows=checks.whole("rows", self.rows),
+            device=checks.one_of("device", self.device, checks.DEVICES),
+        )
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from engine.collection import changes, layout
@@ -18,12 +19,14 @@ from engine.encoders.headed import MARK, encoder_of_head, headed_fingerprint, re
 from engine.encoders.shipped import open_head
 from engine.heads.model import Head
 from engine.ingest.derive import derived, tail_rows
-from engine.ingest.report import Listener, Silent, Summary
+from engine.ingest.report import Listener, Summary
 from engine.ingest.run import MANY_ROWS, RunOptions, available_options, encoder_of, for_space
-from indexers.base import IndexSpec
+from engine.progress import as_listener
+from indexers import checks
+from indexers.base import IndexSpec, read_specs
 from indexers.errors import HeadError, InvalidInput
 from indexers.registry import resolve_all
-from indexers.store import check_dtype
+from indexers.store import DTYPES, check_dtype
 
 NESTED = "nested"
 """What a derived space is called if nobody says."""
@@ -46,6 +49,16 @@ class HeadOptions:
     dtype: str | None = None
     use: bool = False
     device: str = "auto"
+
+    def __post_init__(self) -> None:
+        checks.settle(
+            self,
+            name=checks.text("name", self.name),
+            specs=read_specs(self.specs),
+            dtype=checks.optional("dtype", self.dtype, partial(checks.one_of, known=DTYPES)),
+            use=checks.truth("use", self.use),
+            device=checks.one_of("device", self.device, checks.DEVICES),
+        )
 
 
 def apply_head(
@@ -77,8 +90,8 @@ def apply_head(
         CommitConflict: another process compacted the collection meanwhile.
     """
     started = time.perf_counter()
-    how, heard = options or HeadOptions(), listener or Silent()
-    head = open_head(path)
+    how, heard = options or HeadOptions(), as_listener(listener)
+    head = open_head(checks.path("path", path))
     with Snapshot.open(root) as snapshot:
         base = _base(snapshot.manifest, head, str(path))
         if _is_there(snapshot.manifest, base, head, how):

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from engine.collection.snapshot import Snapshot
 from engine.ingest.derive import BuildOptions, chosen_specs, derived_family, fitting
 from engine.ingest.report import Listener, Silent, Summary
 from engine.ingest.run import for_space
+from indexers import checks
 from indexers.errors import CommitConflict, InvalidInput, ItemNotFound, NestvecError
 from indexers.store import StoredArray
 from indexers.vectors import IdArray
@@ -51,16 +53,17 @@ def remove(
             is removed then.
         InvalidInput: nothing was named.
     """
-    paths, ids, below = list(paths), [int(one) for one in ids], list(below)
-    if not (paths or ids or below):
+    named, folders = checks.texts("paths", paths), checks.texts("below", below)
+    numbers = checks.several("ids", ids, partial(checks.whole, low=-checks.MOST_ID, high=checks.MOST_ID))
+    if not (named or numbers or folders):
         raise InvalidInput("name at least one path, id or folder to remove")
     started = time.perf_counter()
     if purge:
         require_own_folders(root)  # first: it is what is wrong, whatever else is
     with Snapshot.open(root) as snapshot:
-        failed = _failed(snapshot, paths, below) if purge else set()
+        failed = _failed(snapshot, named, folders) if purge else set()
         try:
-            positions = _positions(snapshot, paths, ids, below, failed)
+            positions = _positions(snapshot, named, numbers, folders, failed)
         except ItemNotFound as error:
             if not purge:
                 raise

@@ -14,6 +14,7 @@ from engine.collection.named import remember_named
 from engine.collection.snapshot import Snapshot
 from engine.encoders.base import Encoder, Fingerprint, require_modality, require_same
 from engine.encoders.registry import load_encoder
+from engine.encoders.trusted import require_named
 from engine.ingest.canaries import check_canaries, write_canaries
 from engine.ingest.compare import Comparison
 from engine.ingest.derive import BuildOptions, build_indexes, is_due, tail_rows
@@ -23,11 +24,12 @@ from engine.ingest.prompts import text_sample
 from engine.ingest.report import Listener, Silent, Summary
 from engine.ingest.sources import Moved, Sources, TableOptions, open_sources
 from engine.ingest.sync import EncodeOptions, Sync, check_dimensions
-from indexers.base import IndexSpec
+from indexers import checks
+from indexers.base import IndexSpec, read_specs
 from indexers.build import BuildDevice
 from indexers.errors import CollectionError, CommitConflict, DiskFull, InvalidSpec, NestvecError
 from indexers.registry import resolve_all
-from indexers.store import check_dtype
+from indexers.store import DTYPES, check_dtype
 
 DEFAULT_ENCODER = "bundled"
 PRECOMPUTED = "precomputed"
@@ -59,6 +61,23 @@ class RunOptions:
     rebuild: bool = False
     encode: EncodeOptions = field(default_factory=EncodeOptions)
     table: TableOptions = field(default_factory=TableOptions)
+
+    def __post_init__(self) -> None:
+        checks.settle(
+            self,
+            encoder=checks.optional("encoder", self.encoder, checks.text),
+            pool=checks.optional("pool", self.pool, checks.text),
+            device=checks.one_of("device", self.device, checks.DEVICES),
+            dtype=checks.one_of("dtype", self.dtype, DTYPES),
+            specs=read_specs(self.specs),
+            rebuild=checks.truth("rebuild", self.rebuild),
+            encode=checks.instance("encode", self.encode, EncodeOptions),
+            table=checks.instance("table", self.table, TableOptions),
+        )
+
+
+Verb = Callable[[Path, Sequence[Path], RunOptions, Listener], Summary]
+"""`index` or `add`."""
 
 
 def create(root: Path, encoder: Encoder, *, dtype: str = "float16") -> Manifest:
@@ -101,8 +120,11 @@ def encoder_of(space: Space, *, wanted: str | None, pool: str | None, device: st
 
     Raises:
         EncoderMismatch: it makes other vectors than the space holds.
+        EncoderNotNamed: none was named, and the space's is in files that nobody has named on this machine.
     """
-    spec = wanted or space.encoder
+    if wanted is None:
+        require_named(space.encoder)
+    spec = space.encoder if wanted is None else wanted
     dim = space.dim if spec.partition(":")[0] == PRECOMPUTED else None
     encoder = load_encoder(spec, device=device, pool=pool, dim=dim)
     require_same(Fingerprint.from_json(space.fingerprint), encoder.fingerprint, where="the collection")

@@ -16,6 +16,7 @@ from engine.ingest.entries import Listing, VectorListing
 from engine.ingest.folders import Folder, PictureTable, SingleFiles
 from engine.ingest.tables import SUFFIXES, LabelTable
 from engine.ingest.vectors import VectorFiles, vector_files
+from indexers import checks
 from indexers.errors import SourceError
 
 Moved = Callable[[Source, Path], bool]
@@ -34,6 +35,14 @@ class TableOptions:
     table: Path | None = None
     name_column: str | None = None
     caption_column: str | None = None
+
+    def __post_init__(self) -> None:
+        checks.settle(
+            self,
+            table=checks.optional("table", self.table, checks.path),
+            name_column=checks.optional("name_column", self.name_column, checks.text),
+            caption_column=checks.optional("caption_column", self.caption_column, checks.text),
+        )
 
     def open(self) -> LabelTable | None:
         """Read the table, if there is one, to be joined by name."""

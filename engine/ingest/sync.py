@@ -24,7 +24,8 @@ from engine.ingest.report import Advance, Listener, Summary
 from engine.ingest.unit import contents_of, unit_rows
 from engine.ingest.writer import Row, ShardWriter
 from engine.storage.regular import read_regular
-from indexers.errors import SourceError
+from indexers import checks
+from indexers.errors import InvalidInput, SourceError
 from indexers.vectors import FloatArray
 
 MORE_IDS = 1024
@@ -53,6 +54,16 @@ class EncodeOptions:
     workers: int = 2
     max_pixels: int = DEFAULT_MAX_PIXELS
     held: Held = unheld
+
+    def __post_init__(self) -> None:
+        checks.settle(
+            self,
+            batch_size=checks.whole("batch_size", self.batch_size),
+            workers=checks.whole("workers", self.workers, high=checks.MOST_THREADS),
+            max_pixels=checks.whole("max_pixels", self.max_pixels, high=checks.MOST_BYTES),
+        )
+        if not callable(self.held):
+            raise InvalidInput(f"held: expected what makes a context, found {checks.brief(self.held)}")
 
 
 def read_file(entry: Entry) -> bytes:

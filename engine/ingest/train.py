@@ -12,7 +12,8 @@ from engine.heads.model import Head
 from engine.heads.options import TrainOptions, check_numbers
 from engine.heads.train import LOOKS, Progress, train
 from engine.ingest.examples import ExampleOptions, Gathered, gather
-from engine.ingest.report import Listener, Silent
+from engine.progress import Listener, as_listener
+from indexers import checks
 from indexers.errors import HeadError
 
 PARTIAL = ".partial"
@@ -51,10 +52,10 @@ def train_head(
         SourceError: something cannot be read.
         HeadError: `output` exists or cannot be written.
     """
-    heard, examples = listener or Silent(), examples or ExampleOptions()
-    paths = [Path(sources)] if isinstance(sources, str | Path) else [Path(one) for one in sources]
-    target = None if output is None else Path(output)
-    check_numbers(options)
+    heard, paths = as_listener(listener), checks.paths("sources", sources)
+    examples = ExampleOptions() if examples is None else checks.instance("examples", examples, ExampleOptions)
+    target, overwrite = checks.optional("output", output, checks.path), checks.truth("overwrite", overwrite)
+    check_numbers(checks.instance("options", options, TrainOptions))
     if target is not None:
         _check_output(target, overwrite)
     options = replace(options, device=choose_device(options.device))

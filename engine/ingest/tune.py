@@ -25,7 +25,8 @@ from engine.retrieval.calibrate import ITEMS
 from engine.retrieval.curve import Point
 from engine.retrieval.judge import INTERVAL, Judge, Queries, make_judge
 from engine.retrieval.searcher import Searcher
-from engine.retrieval.tune import Outcome, Wish, check_wish, tune
+from engine.retrieval.tune import Outcome, Wish, tune
+from indexers import checks
 from indexers.errors import CommitConflict, InvalidInput
 from indexers.memory import index_bytes
 from indexers.plan import EXACT, SearchPlan
@@ -60,6 +61,15 @@ class TuneOptions:
     memory: int | None = None
     queries: FloatArray | Sequence[str] | None = None
 
+    def __post_init__(self) -> None:
+        checks.settle(
+            self,
+            recall=checks.share("recall", self.recall),
+            k=checks.whole("k", self.k),
+            latency=checks.one_of("latency", self.latency, LATENCIES),
+            memory=checks.optional("memory", self.memory, checks.room),
+        )
+
 
 def tune_space(
     root: Path, space: str, options: TuneOptions, load: Callable[[], Encoder], listener: Listener
@@ -81,9 +91,6 @@ def tune_space(
         CommitConflict: the collection was changed meanwhile in a way the index does not fit, or is being added to.
     """
     wish = Wish(options.recall, options.k, options.latency, options.memory)
-    check_wish(wish)
-    if options.latency not in LATENCIES:
-        raise InvalidInput(f"latency: expected {' or '.join(LATENCIES)}, found {options.latency!r}")
     with Snapshot.open(root) as snapshot:
         own = _own_queries(snapshot, space, options, load)
     _index_everything(root, space, load, listener)
@@ -139,6 +146,12 @@ def _own_queries(
     given = options.queries
     if given is None:
         return None
+    if (
+        not isinstance(given, np.ndarray | Sequence)
+        or isinstance(given, str | bytes)
+        or (isinstance(given, np.ndarray) and not given.ndim)
+    ):
+        raise InvalidInput(f"{OWN}: expected vectors [m, D] or texts, found {checks.brief(given)}")
     if len(given) < FEWEST_QUERIES:
         raise InvalidInput(f"{OWN}: expected at least {FEWEST_QUERIES} queries to tune with, found {len(given)}")
     dim = snapshot.manifest.space(space).dim

@@ -11,7 +11,8 @@ from functools import partial
 from engine.retrieval.cost import middle_of
 from engine.retrieval.rerank import rerank
 from engine.retrieval.searcher import Searcher
-from indexers.base import Neighbors, check_k
+from indexers import checks
+from indexers.base import Neighbors
 from indexers.exact import recall
 from indexers.plan import EXACT, SearchPlan
 from indexers.vectors import FloatArray, IdArray
@@ -74,7 +75,7 @@ def explain(searcher: Searcher, xq: FloatArray, k: int, plan: SearchPlan | None)
         InvalidInput: k < 1.
         InvalidSpec: the plan names an index the collection does not have.
     """
-    k = max(1, min(check_k(k), searcher.live))
+    k = max(1, min(checks.whole("k", k), searcher.live))
     used = searcher.default_for(k, searcher.dim) if plan is None else searcher.fit(plan, k)
     truth, exact_seconds = _timed(lambda: searcher.search(xq, k, SearchPlan(EXACT)))
     found, seconds = _timed(lambda: searcher.search(xq, k, used))

@@ -21,7 +21,8 @@ from engine.collection.snapshot import Snapshot
 from engine.retrieval.accelerator import Accelerator
 from engine.retrieval.coarse import Coarse, Search, coarse_over, prepared, shortlisting
 from engine.retrieval.rerank import best, scan_prefix
-from indexers.base import AXES, MISSING, Indexer, IndexSpec, Neighbors, check_k, positions_mask
+from indexers import checks
+from indexers.base import AXES, MISSING, Indexer, IndexSpec, Neighbors, positions_mask
 from indexers.errors import CorruptCollection, InvalidInput, InvalidSpec, InvalidVectors
 from indexers.files import read_index
 from indexers.plan import EXACT, SearchPlan, Stage
@@ -296,10 +297,9 @@ class Searcher:
             InvalidInput: k < 1, or a dim that is not the plan's.
             InvalidSpec: the plan names an index the collection does not have.
         """
-        k = check_k(k)
         if xq.ndim != 2 or xq.shape[1] != self.dim:
             raise InvalidVectors(f"queries: expected shape [nq, {self.dim}], found {list(xq.shape)}")
-        k = min(k, self.live)
+        k = min(checks.whole("k", k), self.live)
         if k == 0 or not len(xq):
             return Neighbors(np.empty((len(xq), k), np.float32), np.empty((len(xq), k), np.int64))
         way = self._way(k, plan, dim)

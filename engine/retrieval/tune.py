@@ -43,7 +43,6 @@ from engine.retrieval.searcher import Searcher
 from indexers.axes import moments, principal_axes
 from indexers.base import AXES, FaissIndex, IndexSpec
 from indexers.build import build
-from indexers.errors import InvalidInput
 from indexers.exact import exact_search
 from indexers.ivf import REFINE, REFINE_BITS, RESIDUAL, default_nlist
 from indexers.memory import build_bytes, index_bytes, memory_left, shown_bytes
@@ -354,17 +353,3 @@ class _Tuner:
 def _smaller(spec: IndexSpec) -> IndexSpec:
     """Return a spec without its number of cells: the family chooses for fewer rows."""
     return IndexSpec(spec.family, spec.dim, tuple((name, value) for name, value in spec.params if name != "nlist"))
-
-
-def check_wish(wish: Wish) -> None:
-    """Refuse a wish that cannot be meant.
-
-    Raises:
-        InvalidInput: a recall outside of (0, 1], k < 1, or no memory at all.
-    """
-    if not 0 < wish.recall <= 1:
-        raise InvalidInput(f"recall: expected more than 0 and at most 1, found {wish.recall}")
-    if wish.k < 1:
-        raise InvalidInput(f"k must be at least 1, found {wish.k}")
-    if wish.memory is not None and wish.memory < 1:
-        raise InvalidInput(f"memory: expected bytes, at least 1, found {wish.memory}")

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.collection import verified
 from engine.collection.commit import new_file, written
 from engine.collection.manifest import FileRef
-from engine.collection.verified import Verified, cache_folder
+from engine.collection.verified import Verified
 from indexers.errors import CorruptCollection
 from tests.helpers import flip_bit
 
@@ -93,12 +92,3 @@ def test_a_cache_that_cannot_be_written_is_no_reason_to_fail(root: Path, monkeyp
     monkeypatch.setenv("NESTVEC_CACHE", "/dev/null/cache")
     ref = put(root)
     Verified(root).ensure([ref])
-
-
-def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert cache_folder() == tmp_path / "cache"
-    monkeypatch.delenv("NESTVEC_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
-    assert cache_folder() == Path("/xdg/nestvec")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert verified.cache_folder() == Path.home() / ".cache/nestvec"

@@ -142,12 +142,12 @@ def test_heads_that_do_not_fit(root: Path, tmp_path: Path) -> None:
     ("options", "said"),
     [
         ({"dims": [8, 17]}, "from 1 to 16, found 17"),
-        ({"dims": [0]}, "from 1 to 16, found 0"),
+        ({"dims": [0]}, "dims must be at least 1, found 0"),
         ({"dims": []}, "at least one prefix"),
         ({"k": 0}, "k must be at least 1"),
         ({"k": 20, "shortlist": 10}, "at least k = 20"),
-        ({"queries": 0}, "at least 1 query"),
-        ({"seed": -1}, "a seed of 0 or more"),
+        ({"queries": 0}, "queries must be at least 1"),
+        ({"seed": -1}, "seed must be at least 0"),
         ({"labels": "colour"}, "no column 'colour'; it has caption, n, species"),
         ({"labels": "n"}, "different for every item"),
         ({"labels": "caption"}, "different for every item"),
@@ -224,7 +224,7 @@ def test_pictures_are_asked_for_by_their_captions(pictures: Path, tmp_path: Path
     assert {row.queries for row in run(root, use_texts=False)} == {"items"}
     asked = run(root, texts=["a boat"], use_texts=False, dims=[384])
     assert {(row.queries, row.count) for row in asked} == {("items", 6), ("texts", 1)}
-    with pytest.raises(InvalidInput, match="texts: expected texts to ask with, found an empty one"):
+    with pytest.raises(InvalidInput, match="texts: expected a text that is not empty"):
         run(root, texts=["a boat", " "], use_texts=False)
 
 

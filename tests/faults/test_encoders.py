@@ -1,21 +1,29 @@
-"""An encoder that became another one behind the same name is refused, whatever was swapped; the old one is welcome."""
+"""An encoder that became another one behind the same name is refused, whatever was swapped; the old one is welcome.
+
+And what a collection says about files of this machine is not enough to open them.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 from open_clip.model import CLIP
 from safetensors.torch import save_file
 
 from engine.api import Collection
-from engine.collection.commit import current_version
-from indexers.errors import EncoderMismatch
+from engine.cli.search import command as search
+from engine.collection.commit import commit, current_version
+from engine.collection.manifest import Manifest
+from indexers.errors import EncoderMismatch, EncoderNotNamed
 from tests.faults.states import assert_sound
 from tests.helpers import draw, index
 
@@ -97,3 +105,65 @@ def test_it_is_refused_wherever_it_would_encode(
     for ask in ASKED:
         ask(made)
     assert_sound(made / NAME)
+
+
+def elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatch, spec: str) -> Path:
+    """Take a collection to a machine where nobody has named an encoder, and have it name another in its version."""
+    monkeypatch.setenv("NESTVEC_CACHE", str(folder / "cache"))
+
+    def change(base: Manifest) -> Manifest:
+        return replace(base, spaces={"main": replace(base.space(), encoder=spec)})
+
+    commit(folder / NAME, change, operation="encoder")
+    return folder / NAME
+
+
+@pytest.fixture
+def taken(made: Path, tmp_path: Path) -> Path:
+    shutil.copytree(made / NAME, tmp_path / NAME)
+    for name in ("w.safetensors", "c.json", "asked.png"):
+        shutil.copy2(made / name, tmp_path / name)
+    return tmp_path
+
+
+@pytest.mark.parametrize("form", ["clip:{0}/c.json:{0}/w.safetensors", "resnet:resnet18/{0}/w.safetensors"])
+def test_a_collection_from_elsewhere_names_no_file_of_this_machine(
+    taken: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """Whatever asks for its encoder: the files are not opened."""
+    spec = form.format(taken)
+    root = elsewhere(taken, monkeypatch, spec)
+    for name in ("w.safetensors", "c.json"):
+        (taken / name).unlink()
+        os.mkfifo(taken / name)  # whoever opened it would wait
+    asks: list[Callable[[Collection], Any]] = [
+        lambda opened: opened.search("a cat"),
+        lambda opened: opened.similar(taken / "asked.png"),
+        lambda opened: opened.encode_texts(["a cat"]),
+        lambda opened: opened.add(taken / "asked.png"),
+        lambda opened: opened.explain("a cat"),
+    ]
+    with Collection.open(root, device="cpu") as opened:
+        for ask in asks:
+            with pytest.raises(EncoderNotNamed, match="--encoder") as caught:
+                ask(opened)
+            assert spec in str(caught.value)
+        assert len(opened.similar("1.png")) == 3
+
+
+def test_what_the_user_names_is_used_then_and_from_then_on(taken: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = f"clip:{taken}/c.json:{taken}/w.safetensors"
+    root = elsewhere(taken, monkeypatch, spec)
+    asked = [str(root), "a cat", "--device", "cpu"]
+    refused = CliRunner().invoke(search, asked)
+    assert isinstance(refused.exception, EncoderNotNamed)
+    assert spec in str(refused.exception)
+    assert CliRunner().invoke(search, [*asked, "--encoder", spec]).exit_code == 0
+    assert CliRunner().invoke(search, asked).exit_code == 0
+    # Other files are other files, though they lie beside these.
+    shutil.copy2(taken / "w.safetensors", taken / "v.safetensors")
+    elsewhere(taken, monkeypatch, f"clip:{taken}/c.json:{taken}/v.safetensors")
+    with Collection.open(root, device="cpu") as opened, pytest.raises(EncoderNotNamed):
+        opened.search("a cat")
+    with Collection.open(root, device="cpu", encoder=spec) as opened:
+        assert len(opened.search("a cat")) == 4

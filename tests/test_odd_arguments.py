@@ -1,0 +1,211 @@
+"""Odd values at every public parameter: each works, or is refused by a named error, and the collection stays sound.
+
+The parameters are found by looking (`tests.public`), so that a new one cannot be forgotten: it fails here until there
+is a valid value for it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import engine
+from engine.api import Collection
+from engine.collection.commit import current_version
+from engine.heads.options import Examples, check_options
+from tests.faults.states import assert_sound
+from tests.helpers import clustered, save
+from tests.made_heads import rotation, saved
+from tests.public import callables_of, exported
+
+ODD: list[Any] = [
+    *(True, False, None, -1, 0, 1, 2**31, 2**63, 2**70, -(2**70), 1.5, math.nan, math.inf, -math.inf, 1 + 2j),
+    *("", " ", "\0", "\ud800", "a\nb", "x" * 5000, "5", "nonsense", "../..", b"", b"x", bytearray(b"x")),
+    *([], [[]], [None], [True], [1.5], [""], ["a", 3], [-1], [2**70], ["x"] * 3, [object()], [None] * 1_000_000),
+    *((), {}, {"a": 1}, set(), range(3), object(), int, len, iter(())),
+    *(np.int64(2), np.int8(-1), np.float32(0.5), np.bool_(True), np.str_("a"), np.array(1), np.array("a")),
+    *(np.zeros(0), np.zeros((0, 8)), np.ones(3), np.ones((2, 3)), np.ones((2, 3, 4)), np.ones(8), np.array([None])),
+    *(np.full((2, 8), np.nan), np.ones((2, 8), complex), np.array([["a"]]), Path(), Path("/nonexistent"), Path("\0")),
+]
+
+# What comes back and is read: nobody makes one, and what they offer is asked through the collection.
+ANSWERS = {
+    *(
+        "Answers",
+        "AnswerList",
+        "Coarse",
+        "Covering",
+        "CurvePoint",
+        "Evaluation",
+        "Explanation",
+        "FileRef",
+        "Fingerprint",
+    ),
+    *("Found", "IndexEntry", "Item", "LabelTable", "Manifest", "Neighbors", "PlanEntry", "Probed", "ProbedIndex"),
+    *("PrunedIndex", "Row", "Searcher", "Snapshot", "Source", "Space", "Step", "Summary", "Tower", "Tuning"),
+    *("VectorStore", "Version", "Head"),
+}
+# Rows that are read, and then refused as too few: nothing is trained here.
+FEW = "few.npy"
+PROTOCOLS = {"Encoder", "Evaluable", "Listener"}
+
+
+def doors(root: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
+    """Return every way in, with arguments that are fine. `root` holds a collection, and files to name."""
+    here = Collection.open(root, device="cpu")
+    v, head, few = (root.parent / name for name in ("v.npy", "h.safetensors", FEW))
+    search = {"k": 3, "plan": None, "dim": None, "exact": False, "recall": None}
+    items = {"paths": ["v-1"], "ids": [], "below": []}
+    doing: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
+        "open": (
+            lambda **given: Collection.open(**given).close(),
+            {
+                **{"path": root, "device": "cpu", "space": None, "search_device": "cpu", "gpu_memory": None},
+                "encoder": None,
+            },
+        ),
+        "create": (
+            lambda **given: Collection.create(**given).close(),
+            {"path": root.parent / "new", "encoder": "precomputed", "dim": 8, "dtype": "float16", "device": "cpu"},
+        ),
+        "close": (here.close, {}),
+        "refresh": (here.refresh, {}),
+        "versions": (here.versions, {}),
+        **{name: (getattr(here, name), {"sources": v, "options": None, "listener": None}) for name in ("index", "add")},
+        "add_vectors": (
+            here.add_vectors,
+            {"vectors": clustered(2, 8), "names": None, "captions": None, "meta": None, "source": "api"},
+        ),
+        "build": (here.build, {"specs": ["flat@4"], "listener": None, "space": "main"}),
+        "remove": (here.remove, items),
+        "purge": (here.purge, {**items, "listener": None}),
+        "compact": (here.compact, {"listener": None}),
+        "apply_head": (
+            here.apply_head,
+            {"path": head, "name": "other", "specs": None, "dtype": None, "use": False, "listener": None},
+        ),
+        "remove_space": (here.remove_space, {"name": "other"}),
+        "use": (here.use, {"name": "main"}),
+        "tune": (here.tune, {"options": None, "listener": None}),
+        "rollback": (here.rollback, {"version": 2}),
+        "search": (here.search, {"query": clustered(1, 8)[0], **search}),
+        "similar": (here.similar, {"item": 0, **search, "include_self": False}),
+        "encode_texts": (here.encode_texts, {"texts": ["a"]}),
+        "encode_picture": (here.encode_picture, {"path": v, "max_pixels": 100}),
+        "explain": (here.explain, {"query": clustered(1, 8)[0], "k": 3, "plan": None}),
+        "explain_item": (here.explain_item, {"item": 0, "k": 3, "plan": None}),
+        "evaluate": (engine.evaluate, {"collection": here, "options": engine.EvaluateOptions(k=2), "listener": None}),
+        "load_head": (engine.load_head, {"path": head}),
+        "train_head": (
+            engine.train_head,
+            {
+                **{"sources": few, "options": training(), "examples": None, "output": None},
+                **{"overwrite": False, "listener": None},
+            },
+        ),
+    }
+    return doing | options(root, here)
+
+
+def training() -> Any:
+    return engine.TrainOptions("rotation", (2, 4), steps=1)
+
+
+def options(root: Path, here: Collection) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
+    """Return the options, each made and handed to whoever takes it."""
+    v, few = root.parent / "v.npy", root.parent / FEW
+    rows = Examples(clustered(60, 8))
+
+    takers: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
+        "RunOptions": (
+            lambda **given: here.add(v, engine.RunOptions(**given)),
+            {"device": "cpu", "encode": engine.EncodeOptions(), "table": engine.TableOptions()},
+        ),
+        "EncodeOptions": (lambda **given: here.add(v, engine.RunOptions(encode=engine.EncodeOptions(**given))), {}),
+        "TableOptions": (lambda **given: here.add(v, engine.RunOptions(table=engine.TableOptions(**given))), {}),
+        "TuneOptions": (lambda **given: here.tune(engine.TuneOptions(**given)), {}),
+        "TrainOptions": (
+            lambda **given: check_options(engine.TrainOptions(**given), rows),
+            {"objective": "rotation", "dims": (2, 4)},
+        ),
+        "ExampleOptions": (
+            lambda **given: engine.train_head(few, training(), engine.ExampleOptions(**given)),
+            {"table": engine.TableOptions()},
+        ),
+        "EvaluateOptions": (lambda **given: engine.evaluate(here, engine.EvaluateOptions(**given)), {"k": 2}),
+        "IndexSpec": (lambda **given: here.build([engine.IndexSpec(**given)]), {"family": "flat", "dim": 4}),
+        "SearchPlan": (
+            lambda **given: here.search(clustered(1, 8)[0], 3, plan=engine.SearchPlan(**given)),
+            {"index": "flat@4", "probe": 0, "stages": (engine.Stage(8, 5),), "margin": 0},
+        ),
+        "Stage": (
+            lambda **given: here.search(
+                clustered(1, 8)[0], 3, plan=engine.SearchPlan("flat@4", stages=(engine.Stage(**given),))
+            ),
+            {"dim": 8, "shortlist": 5},
+        ),
+    }
+    for name, (taker, given) in takers.items():
+        defaults = {
+            field.name: getattr(getattr(engine, name), field.name, None) for field in fields(getattr(engine, name))
+        }
+        takers[name] = (taker, {**defaults, **given})
+    return takers
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("odd")
+    with Collection.create(folder / "c.nest", encoder="precomputed", dim=8, device="cpu") as opened:
+        opened.add(save(folder / "v.npy", clustered(60, 8)))
+        opened.build(["flat@4"])
+        save(folder / FEW, clustered(10, 8))
+        saved(rotation(engine.Fingerprint.from_json(opened.space.fingerprint)), folder / "h.safetensors")
+    return folder
+
+
+@pytest.fixture
+def root(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    shutil.copytree(made, tmp_path / "w")
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")  # where a path that says nothing would lead
+    yield tmp_path / "w" / "c.nest"
+
+
+PROPERTIES = {"snapshot", "version", "space", "space_name", "encoder", "searcher"}
+WAYS = {name.partition(".")[2] for name, _ in callables_of(Collection) if "__" not in name} - PROPERTIES
+WAYS |= {
+    name
+    for name, one in exported().items()
+    if name not in ANSWERS | PROTOCOLS | {"Collection"} and not (inspect.isclass(one) and issubclass(one, Exception))
+}
+
+
+@pytest.mark.parametrize("name", sorted(WAYS))
+def test_odd_values_are_refused_or_right(root: Path, name: str) -> None:
+    call, fine = doors(root)[name]
+    public = getattr(Collection, name, None) or getattr(engine, name)
+    assert set(inspect.signature(public).parameters) - {"self"} == set(fine)
+    wrong = []
+    for parameter in fine:
+        for odd in ODD:
+            if parameter == "held" and callable(odd):  # what it makes is seen when it is called
+                continue
+            before = current_version(root)
+            try:
+                call(**{**fine, parameter: odd})
+            except engine.NestvecError:
+                if current_version(root) != before:
+                    wrong.append((parameter, f"{odd!r:.50}", "refused, and committed"))
+            except Exception as error:
+                wrong.append((parameter, f"{odd!r:.50}", f"{error!r:.100}"))
+    assert not wrong, "\n".join(map(str, wrong))
+    assert_sound(root)
