@@ -7,8 +7,7 @@ from pathlib import Path
 import click
 
 from engine.cli import options
-from engine.cli.output import print_json
-from engine.collection.paths import printable
+from engine.cli.output import line, print_json
 
 SIGNS = {"added": "+", "removed": "-", "changed": "~", "moved": ">", "relabelled": "#"}
 
@@ -36,4 +35,4 @@ def command(collection: Path, old: int, new: int | None, as_json: bool) -> None:
             print_json(one._asdict())
             continue
         was = "" if one.was is None else f"{one.was} > "
-        click.echo(f"{SIGNS[one.kind]} {printable(one.source)}: {printable(was + one.path)}")
+        line(f"{SIGNS[one.kind]} {one.source}: {was}{one.path}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.cli import options
-from engine.cli.output import Terminal, print_json, say
+from engine.cli.output import Terminal, line, print_json, say
 
 if TYPE_CHECKING:
     from engine.evaluation.options import EvaluateOptions, Evaluation
@@ -158,20 +158,19 @@ def _options(asked: Asked) -> EvaluateOptions:
 
 
 def _show(evaluation: Evaluation | None, rows: tuple[Row, ...], shown: Shown, title: str) -> None:
-    from engine.collection.paths import printable
     from engine.evaluation.report import as_json, text_tables, write_parquet
 
     if shown.as_json:
         about = {} if evaluation is None else {name: getattr(evaluation, name) for name in ("items", "dim", "seed")}
         print_json({**about, "rows": as_json(rows)})
     else:
-        for line in text_tables(rows):
-            click.echo(printable(line))
+        for text in text_tables(rows):
+            line(text)
     if shown.parquet is not None:
         write_parquet(shown.parquet, rows)
         say(f"wrote {shown.parquet}")
     if shown.plots:
         from engine.evaluation.plots import draw_plots
 
-        for file in draw_plots(shown.plots, rows, title=printable(title)):
+        for file in draw_plots(shown.plots, rows, title=title):
             say(f"wrote {file}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from engine.cli import options
-from engine.cli.output import human_bytes, print_json
+from engine.cli.output import human_bytes, line, print_json
 
 if TYPE_CHECKING:
     from engine.retrieval.explain import Explanation
@@ -46,11 +46,12 @@ def command(
 
 def print_explanation(found: Explanation) -> None:
     """Print the stages as a table."""
-    click.echo(f"plan    {found.plan}")
-    click.echo(f"rows    {found.rows}, of which {found.unindexed} not in an index")
-    click.echo(f"\n{'stage':<44}{'dim':>6}{'hands on':>10}{'ms':>10}{'recall':>8}")
+    line(f"plan    {found.plan}")
+    line(f"rows    {found.rows}, of which {found.unindexed} not in an index")
+    line()
+    line(f"{'stage':<44}{'dim':>6}{'hands on':>10}{'ms':>10}{'recall':>8}")
     for step in found.steps:
-        click.echo(f"{step.name:<44}{step.dim:>6}{step.candidates:>10}{step.seconds * 1e3:>10.3f}{step.recall:>8.3f}")
-    click.echo(f"{'whole search':<60}{found.seconds * 1e3:>10.3f}{found.recall:>8.3f}")
+        line(f"{step.name:<44}{step.dim:>6}{step.candidates:>10}{step.seconds * 1e3:>10.3f}{step.recall:>8.3f}")
+    line(f"{'whole search':<60}{found.seconds * 1e3:>10.3f}{found.recall:>8.3f}")
     read = f"exact, reading {human_bytes(found.exact_bytes)} of {human_bytes(found.scan_bytes)}"
-    click.echo(f"{read:<60}{found.exact_seconds * 1e3:>10.3f}{1.0:>8.3f}")
+    line(f"{read:<60}{found.exact_seconds * 1e3:>10.3f}{1.0:>8.3f}")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.collection.paths import path_bytes
+from engine.collection.paths import path_bytes, printable
 from engine.ingest.pictures import decode_picture
 from indexers.errors import PictureError
 
@@ -58,8 +58,13 @@ def write_sheet(path: Path, answers: Sequence[Answers]) -> None:
         answers: to one query each, in order.
     """
     body = "\n".join(_section(one) for one in answers)
-    title = html.escape(", ".join(str(one.query) for one in answers)[:80])
-    path.write_text(_PAGE.format(title=title, body=body), encoding="utf-8", errors="replace")
+    title = _shown(", ".join(str(one.query) for one in answers)[:80])
+    path.write_text(_PAGE.format(title=title, body=body), encoding="utf-8")
+
+
+def _shown(text: str) -> str:
+    """Return text as a page shows it: as what it is, and nothing in it turns the direction of what follows."""
+    return html.escape(printable(text))
 
 
 def _section(answers: Answers) -> str:
@@ -67,14 +72,13 @@ def _section(answers: Answers) -> str:
         _card(rank, item, float(score))
         for rank, (item, score) in enumerate(zip(answers.items, answers.scores, strict=True), start=1)
     )
-    return f"<section>\n<h2>{html.escape(str(answers.query))}</h2>\n<ol>\n{cards}\n</ol>\n</section>"
+    return f"<section>\n<h2>{_shown(str(answers.query))}</h2>\n<ol>\n{cards}\n</ol>\n</section>"
 
 
 def _card(rank: int, item: Item, score: float) -> str:
-    caption = html.escape(item.caption or "")
     return (
         f'<li><div class="picture">{_picture(item)}</div><div class="text"><span class="score">{score:.3f}</span>'
-        f'{rank}. {caption}<span class="path">{html.escape(item.path)}</span></div></li>'
+        f'{rank}. <bdi>{_shown(item.caption or "")}</bdi><bdi class="path">{_shown(item.path)}</bdi></div></li>'
     )
 
 
@@ -84,7 +88,7 @@ def _picture(item: Item) -> str:
     if data is None:
         return "no picture here any more" if item.width else "a vector"
     encoded = base64.b64encode(data).decode("ascii")
-    return f'<img alt="{html.escape(item.caption or item.path, quote=True)}" src="data:image/jpeg;base64,{encoded}">'
+    return f'<img alt="{_shown(item.caption or item.path)}" src="data:image/jpeg;base64,{encoded}">'
 
 
 def thumbnail(item: Item) -> bytes | None:
