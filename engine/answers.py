@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral
@@ -13,10 +14,11 @@ from typing import Any, overload
 
 import numpy as np
 
+from engine.collection.absent import near_path
 from engine.collection.snapshot import Item, Snapshot
 from engine.retrieval.searcher import Searcher
 from indexers.base import MISSING, Neighbors, check_k
-from indexers.errors import CollectionError, CorruptCollection
+from indexers.errors import CorruptCollection, InvalidInput, ItemNotFound
 from indexers.plan import SearchPlan
 from indexers.vectors import FloatArray, IdArray
 
@@ -124,6 +126,8 @@ def answer_all(
         dim: stop at this prefix.
         leave_out: a row for each query that must not answer it, or None; empty for none at all.
     """
+    if not isinstance(dim, Integral | None):
+        raise InvalidInput(f"dim: expected a whole number, found {dim!r}")
     queries = searcher.check_queries(xq)
     more = any(position is not None for position in leave_out)
     found = searcher.search(queries, check_k(k) + 1 if more else k, plan, dim=dim)
@@ -149,16 +153,41 @@ def find(snapshot: Snapshot, item: str | Path | int) -> int | None:
     text = str(item)
     try:
         return snapshot.find_path(text)
-    except CollectionError:
+    except ItemNotFound as error:
         with contextlib.suppress(OSError, ValueError):  # too long for a file name, or with a null in it
             if Path(text).is_file():
                 return None
         if text.isdecimal() and len(text) < MOST_DIGITS:
             return snapshot.find_id(int(text))
-        raise
+        near = near_path(Path(text))
+        meant = "a text is looked for by search" if near is None else f"did you mean {near}?"
+        raise ItemNotFound(f"{error}, and no such file is there; {meant}") from error
+
+
+def is_item(value: Any) -> bool:
+    """Whether something is what one item is named by."""
+    return isinstance(value, str | os.PathLike | Integral) and not isinstance(value, bool)
 
 
 def as_items(items: Any) -> list[str | Path | int]:
-    """Return one item or several as a list, ids as Python's own int: answers hold NumPy's."""
-    several = [items] if isinstance(items, str | Path | Integral) else items
-    return [int(one) if isinstance(one, Integral) else one for one in several]
+    """Return one item or several as a list, ids as Python's own int: answers hold NumPy's.
+
+    Raises:
+        InvalidInput: something that names no item.
+    """
+    found = several(items)
+    if wrong := [one for one in found if not is_item(one)]:
+        raise InvalidInput(f"an item is an id, or the path of a picture; found {_kind(wrong[0])}")
+    return [int(one) if isinstance(one, Integral) else one for one in found]
+
+
+def several(given: Any) -> list[Any]:
+    """Return what was given as a list, one of it or several; paths as texts."""
+    each = [given] if is_item(given) or isinstance(given, bytes) or not isinstance(given, Iterable) else given
+    return [os.fspath(one) if isinstance(one, os.PathLike) else one for one in each]
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, np.ndarray | np.floating | float):
+        return f"{type(value).__name__}: vectors are searched with by search"
+    return f"{type(value).__name__} {str(value)[:40]!r}"

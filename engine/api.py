@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from engine.answers import answer_all, as_items, find
+from engine.answers import answer_all, as_items, find, is_item, several
 from engine.collection import history, layout
 from engine.collection.changes import require_space
 from engine.collection.history import Version
@@ -161,8 +160,8 @@ class Collection(Opened):
         return self._changed(Summary(version=manifest.version))
 
     def remove(self, paths: Sequence[str] = (), *, ids: Sequence[int] = (), below: Sequence[str] = ()) -> Summary:
-        """Take items out; see `ingest.maintain.remove`. One path or folder may be given as it is."""
-        paths, below = ([one] if isinstance(one, str) else one for one in (paths, below))
+        """Take items out; see `ingest.maintain.remove`. One of each may be given as it is."""
+        paths, ids, below = map(several, (paths, ids, below))
         return self._changed(maintain.remove(self.root, paths, ids=ids, below=below))
 
     def purge(
@@ -174,7 +173,7 @@ class Collection(Opened):
         listener: Listener | None = None,
     ) -> tuple[Summary, tuple[int, ...]]:
         """Take items out so that their bytes are in no file; return also the versions somebody still has open."""
-        paths, below = ([one] if isinstance(one, str) else one for one in (paths, below))
+        paths, ids, below = map(several, (paths, ids, below))
         gone = maintain.remove(self.root, paths, ids=ids, below=below, purge=True)
         self.refresh()
         with maintain.telling_how_to_go_on(self.root):
@@ -305,12 +304,12 @@ class Collection(Opened):
         answers = answer_all(*pair, xq, names, k, plan_asked_for(pair[1], k, plan, exact, recall), dim)
         return answers[0] if not texts and xq.ndim == 1 else answers
 
-    def encode_texts(self, texts: Sequence[str]) -> FloatArray:
-        """Encode query texts into the space that is searched, unit float32 [n, D].
+    def encode_texts(self, texts: str | Sequence[str]) -> FloatArray:
+        """Encode query texts, or one, into the space that is searched, unit float32 [n, D].
 
         Raises:
             ModalityError: the encoder has no text tower.
-            InvalidInput: a text is empty.
+            InvalidInput: a text is empty, or is none.
         """
         return text_queries(self.encoder, texts)
 
@@ -343,7 +342,6 @@ class Collection(Opened):
             ItemNotFound: no item has that id, or the path is neither indexed nor a file.
             PictureError: a file that is not a picture.
         """
-        one_item = isinstance(item, str | Path | Integral)
         wanted = as_items(item)
         pair = snapshot, searcher = self._pair()
         found = [self._resolve(one, snapshot, searcher) for one in wanted]
@@ -351,7 +349,7 @@ class Collection(Opened):
         names = [one if isinstance(one, int) else shown(str(one)) for one in wanted]
         leave_out = [None if include_self else position for position, _ in found]
         answers = answer_all(*pair, xq, names, k, plan_asked_for(searcher, k, plan, exact, recall), dim, leave_out)
-        return answers[0] if one_item else answers
+        return answers[0] if is_item(item) else answers
 
     def _resolve(self, item: str | Path | int, snapshot: Snapshot, searcher: Searcher) -> tuple[int | None, FloatArray]:
         """Return the row number of a stored item, or None, and its vector."""
@@ -359,14 +357,15 @@ class Collection(Opened):
         if position is not None:
             return position, searcher.vectors(np.array([position]))[0]
         encoder = self._encoder_for(snapshot, searcher.space)
-        return None, picture_query(encoder, Path(str(item)), max_pixels=DEFAULT_MAX_PIXELS)
+        return None, picture_query(encoder, str(item), max_pixels=DEFAULT_MAX_PIXELS)
 
-    def encode_picture(self, path: Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> FloatArray:
+    def encode_picture(self, path: str | Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> FloatArray:
         """Encode one picture file into the space that is searched, unit float32 [D].
 
         Raises:
             ModalityError: the encoder takes no pictures.
             PictureError: it cannot be read or decoded.
+            InvalidInput: it is no path.
         """
         return picture_query(self.encoder, path, max_pixels=max_pixels)
 

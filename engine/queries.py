@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from pathlib import Path
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from engine.collection.paths import shown
 from engine.encoders.base import Encoder, require_modality
 from engine.ingest.pictures import decode_picture
 from engine.retrieval.searcher import Searcher
+from engine.storage.regular import opened_regular
 from indexers.errors import InvalidInput, InvalidVectors, PictureError
 from indexers.plan import EXACT, SearchPlan
 from indexers.vectors import FloatArray
@@ -23,19 +25,27 @@ def as_asked(query: Any) -> Any:
     Raises:
         InvalidVectors: it is nothing of the kind.
     """
-    xq = np.asarray(query)
-    if not xq.ndim:
+    if isinstance(query, os.PathLike):
+        raise InvalidInput(f"a query is a text, several texts, or vectors; pictures like {query} are found by similar")
+    try:
+        xq = np.asarray(query)
+    except (TypeError, ValueError) as error:
+        raise InvalidVectors(f"a query is a text, several texts, or vectors; found {error}") from error
+    if not xq.ndim or xq.dtype.kind not in "fiu":
         raise InvalidVectors(f"a query is a text, several texts, or vectors; found {type(query).__name__}")
     return xq
 
 
-def text_queries(encoder: Encoder, texts: Sequence[str]) -> FloatArray:
-    """Encode query texts, unit float32 [n, D].
+def text_queries(encoder: Encoder, texts: str | Sequence[str]) -> FloatArray:
+    """Encode query texts, or one, unit float32 [n, D].
 
     Raises:
         ModalityError: the encoder has no text tower.
-        InvalidInput: a text is empty.
+        InvalidInput: a text is empty, or is none.
     """
+    texts = [texts] if isinstance(texts, str) else texts
+    if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
+        raise InvalidInput(f"queries: expected texts, found {texts!r:.80}")
     if blank := [number for number, text in enumerate(texts) if not text.strip()]:
         raise InvalidInput(f"query {blank[0]} is empty: there is nothing to look for")
     if wrong := [text for text in texts if shown(text) != text]:
@@ -44,18 +54,22 @@ def text_queries(encoder: Encoder, texts: Sequence[str]) -> FloatArray:
     return encoder.encode_texts(list(texts))
 
 
-def picture_query(encoder: Encoder, path: Path, *, max_pixels: int) -> FloatArray:
+def picture_query(encoder: Encoder, path: str | os.PathLike[str], *, max_pixels: int) -> FloatArray:
     """Encode one picture file, unit float32 [D].
 
     Raises:
         ModalityError: the encoder takes no pictures.
         PictureError: it cannot be read or decoded.
+        InvalidInput: it is no path.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise InvalidInput(f"a picture is given by the path of its file, one at a time; found {type(path).__name__}")
     require_modality(encoder, "image")
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise PictureError(f"{path} cannot be read: {error.strerror}") from error
+        with opened_regular(path) as file:
+            data = file.read()
+    except (OSError, ValueError) as error:  # no such file, or no name of one
+        raise PictureError(f"{path} cannot be read: {getattr(error, 'strerror', error)}") from error
     picture = decode_picture(data, max_pixels=max_pixels, min_side=encoder.image_size)
     vector: FloatArray = encoder.encode_images(encoder.prepare(picture)[None])[0]
     return vector
@@ -74,7 +88,12 @@ def plan_asked_for(
         InvalidInput: more than one of them at once, or a recall of a collection that was not tuned.
         InvalidSpec: it does not parse.
     """
-    if sum((plan is not None, exact, recall is not None)) > 1:
+    if not isinstance(plan, str | SearchPlan | None):
+        raise InvalidInput(f"plan: expected a plan or how one is written, found {type(plan).__name__}")
+    share: object = recall
+    if not isinstance(share, Real | None) or not isinstance(exact, bool | np.bool_):
+        raise InvalidInput(f"expected a number as recall and a bool as exact, found {recall!r:.40} and {exact!r:.40}")
+    if sum((plan is not None, bool(exact), recall is not None)) > 1:
         raise InvalidInput("a plan, exact and recall exclude each other: each of them says how to search")
     if recall is not None:
         return searcher.plan_for_recall(recall, k)

@@ -48,6 +48,14 @@ class Verbs(click.Group):
         """Return the verbs, in the order they are met."""
         return list(VERBS)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb, or say which was probably meant."""
+        if args[0] not in VERBS and not args[0].startswith("-"):
+            ctx.fail(f"there is no verb {args[0]!r}{_meant(args)}")
+        return super().resolve_command(ctx, args)
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import one verb."""
         if cmd_name not in VERBS:
@@ -66,6 +74,17 @@ class Verbs(click.Group):
         """List the verbs without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(VERBS.items()))
+
+
+def _meant(args: list[str]) -> str:
+    """Return what somebody may have meant who named no verb."""
+    from engine.cli.meant import command, is_collection
+    from indexers.names import did_you_mean
+
+    if is_collection(args[0]):
+        verb = "search" if args[1:] else "info"
+        return f", it is a collection; did you mean: {command(verb, *args)}"
+    return did_you_mean(args[0], VERBS) or f"; they are {', '.join(VERBS)}"
 
 
 def _reader_gone() -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from engine.cli import options
+from engine.cli.meant import Number
 from engine.cli.output import line, print_json
 
 SIGNS = {"added": "+", "removed": "-", "changed": "~", "moved": ">", "relabelled": "#"}
@@ -14,8 +15,8 @@ SIGNS = {"added": "+", "removed": "-", "changed": "~", "moved": ">", "relabelled
 
 @click.command()
 @options.collection
-@click.argument("old", type=int)
-@click.argument("new", type=int, required=False)
+@click.argument("old", type=Number())
+@click.argument("new", type=Number(), required=False)
 @options.as_json
 def command(collection: Path, old: int, new: int | None, as_json: bool) -> None:
     """Say in which items version OLD differs from version NEW, or from the newest.

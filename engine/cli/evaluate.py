@@ -130,12 +130,16 @@ def _only_run(collection: Path | None, asked: Asked, shown: Shown) -> None:
 
 
 def _score(run_file: Path, asked: Asked) -> tuple[Row, ...]:
+    from engine.evaluation.few import warn_of_few
     from engine.evaluation.judged import run_rows
     from engine.evaluation.trec import read_qrels, read_run
 
     if asked.qrels is None:
         raise click.UsageError("--run needs --qrels")
-    return tuple(run_rows(run_file.name, 0, read_run(run_file), read_qrels(asked.qrels)))
+    run, qrels = read_run(run_file), read_qrels(asked.qrels)
+    rows = tuple(run_rows(run_file.name, 0, run, qrels))
+    warn_of_few(len(qrels), "judged queries", Terminal())
+    return rows
 
 
 def _evaluate(collection: Path, device: str, asked: Asked) -> Evaluation:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from engine.cli import options
+from engine.cli.meant import Query, check_order, understood
 from engine.cli.output import human_bytes, line, print_json
 
 if TYPE_CHECKING:
@@ -17,15 +18,22 @@ if TYPE_CHECKING:
 
 @click.command()
 @options.collection
-@click.argument("query")
+@click.argument("words", nargs=-1, required=True, metavar="QUERY...")
 @click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Answers.")
 @click.option("--plan", help="The plan to explain; the collection's own by default.")
-@click.option("--item", is_flag=True, help="QUERY is the path or id of an item instead of a text.")
+@click.option("--item", is_flag=True, help="QUERY is the path or id of an item, and no text; a picture always is.")
 @options.space
 @options.device
 @options.as_json
 def command(
-    collection: Path, query: str, k: int, plan: str | None, item: bool, space: str | None, device: str, as_json: bool
+    collection: Path,
+    words: tuple[str, ...],
+    k: int,
+    plan: str | None,
+    item: bool,
+    space: str | None,
+    device: str,
+    as_json: bool,
 ) -> None:
     """Show what a search does, stage by stage: dimension, candidates, time, recall.
 
@@ -36,8 +44,14 @@ def command(
     """
     from engine.api import Collection
 
+    check_order(collection, words)
+    meant = Query("", words) if item else understood(words)
+    if len(meant.pictures) > 1:
+        raise click.UsageError(f"one query is explained at a time, and {len(meant.pictures)} items were given")
+    query = meant.sentence or meant.pictures[0]
     with Collection.open(collection, device=device, space=space) as opened:
-        found = opened.explain_item(query, k, plan=plan) if item else opened.explain(query, k, plan=plan)
+        explained = opened.explain_item if meant.pictures else opened.explain
+        found = explained(query, k, plan=plan)
     if as_json:
         print_json({"query": query, **asdict(found)})
     else:

@@ -17,6 +17,7 @@ from engine.collection.manifest import Covering, FileRef, IndexEntry, Manifest, 
 from engine.collection.shards import FAILURE_SCHEMA, TOMBSTONE_SCHEMA, read_items, read_table, write_table
 from engine.collection.tuned import PlanEntry, Tuning
 from indexers.errors import CommitConflict, InvalidInput
+from indexers.names import did_you_mean
 
 Tombstone = tuple[str, int]
 Failure = tuple[str, str, str]
@@ -270,7 +271,9 @@ def require_space(root: Path, manifest: Manifest, name: str) -> Space:
         InvalidInput: there is none of that name.
     """
     if name not in manifest.spaces:
-        raise InvalidInput(f"{root} has no space {name!r}; it has {', '.join(manifest.spaces)}")
+        raise InvalidInput(
+            f"{root} has no space {name!r}; it has {', '.join(manifest.spaces)}{did_you_mean(name, manifest.spaces)}"
+        )
     return manifest.space(name)
 
 
