@@ -97,7 +97,7 @@ def test_a_picture_is_a_picture(photos: Path) -> None:
         (("evaluate", "c.nest", "--labels", "N"), "no column 'N'; it has caption, n."),
         (("evaluate", "c.nest", "--labels", "capton"), "did you mean 'caption'?"),
         (
-            ("train", "c.nest", "--objective", "supervised", "--labels", "N", "--dims", "4", "-o", "x"),
+            ("train", "c.nest", "--objective", "supervised", "--labels", "N", "--dims", "4", "-o", "x.safetensors"),
             "did you mean 'n'?",
         ),
     ],
