@@ -35,10 +35,11 @@ class Seeing(Letters):
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-@pytest.fixture
-def opened(tmp_path: Path) -> Iterator[Collection]:
-    run.create(tmp_path / "c.nest", Seeing())
-    with Collection(tmp_path / "c.nest", encoder=Seeing()) as made:
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collection]:
+    root = tmp_path_factory.mktemp("queries") / "c.nest"
+    run.create(root, Seeing())
+    with Collection(root, encoder=Seeing()) as made:
         made.add_vectors(clustered(20, D), names=[f"row-{row}" for row in range(20)], source="rows")
         yield made
 

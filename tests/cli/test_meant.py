@@ -4,71 +4,95 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.helpers import draw, needs_bundled, nestvec
+from engine.cli.meant import Query, is_picture, understood
+from tests.conftest import Carried
+from tests.helpers import draw, needs_bundled
 
-
-def told(*arguments: str | Path, cwd: Path) -> str:
-    """Run a command that is refused as wrong usage, and return what it said."""
-    done = nestvec(*arguments, cwd=cwd)
-    assert done.returncode == 2, done.stderr.decode()
-    assert not done.stdout
-    return done.stderr.decode()
-
-
-def queries(*arguments: str | Path, cwd: Path) -> tuple[list[str], str]:
-    """Run a search, and return what was asked and what was said about it."""
-    done = nestvec("search", *arguments, "--json", "-k", "2", cwd=cwd)
-    assert done.returncode == 0, done.stderr.decode()
-    return [json.loads(line)["query"] for line in done.stdout.splitlines()], done.stderr.decode()
+Told = Callable[..., str]
+Queries = Callable[..., tuple[list[str], str]]
 
 
 @pytest.fixture
-def photos(pictures: Path, tmp_path: Path) -> Path:
-    """A folder with a copy of the collection and a picture beside it."""
-    shutil.copytree(pictures / "c.nest", tmp_path / "c.nest")
+def told(carried_out: Carried) -> Told:
+    """Run a command that is refused as wrong usage, and return what it said."""
+
+    def run(*arguments: str | Path, cwd: Path) -> str:
+        done = carried_out(*arguments, cwd=cwd)
+        assert (done.returncode, done.stdout) == (2, ""), done
+        return done.stderr
+
+    return run
+
+
+@pytest.fixture
+def queries(carried_out: Carried) -> Queries:
+    """Run a search, and return what was asked and what was said about it."""
+
+    def run(*arguments: str | Path, cwd: Path) -> tuple[list[str], str]:
+        done = carried_out("search", *arguments, "--json", "-k", "2", cwd=cwd)
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line)["query"] for line in done.stdout.splitlines()], done.stderr
+
+    return run
+
+
+@pytest.fixture
+def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder, where we are, with a picture under two names and a file that is none."""
     draw(tmp_path / "a.png", 1)
     shutil.copyfile(tmp_path / "a.png", tmp_path / "picture")
     (tmp_path / "notes").write_text("no picture")
+    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-@needs_bundled
-def test_words_are_one_query(photos: Path) -> None:
-    assert queries("c.nest", "a", "dog", "on", "grass", cwd=photos) == (
-        ["a dog on grass"],
-        'searching for "a dog on grass"\n',
-    )
-    assert queries("c.nest", "a dog on grass", cwd=photos) == (["a dog on grass"], "")
-    asked, said = queries("c.nest", "a red circle", "the sea", cwd=photos)
-    assert asked == ["a red circle the sea"]
-    assert said == 'searching for "a red circle the sea"; for several queries put -q before each\n'
-    assert queries("c.nest", "-q", "a red circle", "--query", "the sea", cwd=photos)[0] == ["a red circle", "the sea"]
-    assert queries("c.nest", "a", "dog", "-q", "the sea", cwd=photos)[0] == ["a dog", "the sea"]
-    assert queries("c.nest", "notes", cwd=photos) == (["notes"], "")
-    assert "there is no file none.jpg" in queries("c.nest", "none.jpg", cwd=photos)[1]
+@pytest.mark.parametrize(
+    ("words", "sentence", "said"),
+    [
+        (["a", "dog", "on", "grass"], "a dog on grass", 'searching for "a dog on grass"\n'),
+        (["a dog on grass"], "a dog on grass", ""),
+        (
+            ["a red circle", "the sea"],
+            "a red circle the sea",
+            'searching for "a red circle the sea"; for several queries put -q before each\n',
+        ),
+        (["notes"], "notes", ""),
+        (["none.jpg"], "none.jpg", "there is no file none.jpg: searching for these words; "),
+        ([], "", ""),
+    ],
+)
+def test_words_are_one_query(
+    beside: Path, capfd: pytest.CaptureFixture[str], words: list[str], sentence: str, said: str
+) -> None:
+    assert understood(words) == Query(sentence, ())
+    out, err = capfd.readouterr()
+    assert (out, err.startswith(said), bool(err)) == ("", True, bool(said))
 
 
-@needs_bundled
-def test_a_picture_is_a_picture(photos: Path) -> None:
-    for name in ("a.png", "picture"):
-        done = nestvec("search", "c.nest", name, "-k", "2", cwd=photos)
-        assert done.stdout == nestvec("similar", "c.nest", name, "-k", "2", cwd=photos).stdout
-        assert f"{name}: a picture, so this looks for what is like it" in done.stderr.decode()
-    assert queries("c.nest", "a.png", "picture", cwd=photos)[0] == ["a.png", "picture"]
-    assert queries("c.nest", "-q", "a.png", cwd=photos)[0] == ["a.png"]
-    said = told("search", "c.nest", "a.png", "in", "spring", cwd=photos)
+def test_a_picture_is_a_picture(beside: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert understood(["a.png", "picture"]) == Query("", ("a.png", "picture"))
+    assert capfd.readouterr().err.startswith("a.png, picture: pictures, so this looks for what is like it")
+    assert not any(map(is_picture, ["", "\0", "notes", "none.png", ".", "x" * 9000, "/dev/null"]))
+
+
+def test_pictures_and_words_at_once(vectors: Path, beside: Path, told: Told) -> None:
+    said = told("search", vectors / "c.nest", "a.png", "in", "spring", cwd=beside)
     assert "a.png is a picture and 'in' is not" in said
     assert "nestvec similar COLLECTION a.png" in said
     assert "nestvec search COLLECTION -q 'a.png in spring'" in said
-    assert "one of them" in told("search", "c.nest", "a.png", "-q", "the sea", cwd=photos)
-    explained = nestvec("explain", "c.nest", "a.png", cwd=photos)
-    assert (explained.returncode, b"a.png: a picture" in explained.stderr) == (0, True)
-    assert nestvec("explain", "c.nest", "the", "sea", cwd=photos).stderr == b'searching for "the sea"\n'
-    assert "2 items were given" in told("explain", "c.nest", "a.png", "picture", cwd=photos)
+    assert "one of them" in told("search", vectors / "c.nest", "a.png", "-q", "the sea", cwd=beside)
+    assert "2 items were given" in told("explain", vectors / "c.nest", "a.png", "picture", cwd=beside)
+
+
+@needs_bundled
+def test_words_and_pictures_are_searched_for(pictures: Path, beside: Path, queries: Queries) -> None:
+    assert queries(pictures / "c.nest", "a", "dog", "-q", "the sea", cwd=beside)[0] == ["a dog", "the sea"]
+    assert queries(pictures / "c.nest", "picture", cwd=beside)[0] == ["picture"]
 
 
 @pytest.mark.parametrize(
@@ -102,16 +126,16 @@ def test_a_picture_is_a_picture(photos: Path) -> None:
         ),
     ],
 )
-def test_nearly_right(vectors: Path, arguments: tuple[str, ...], said: str) -> None:
+def test_nearly_right(vectors: Path, told: Told, arguments: tuple[str, ...], said: str) -> None:
     assert said in told(*arguments, cwd=vectors)
 
 
-def test_files_that_do_not_exist(vectors: Path) -> None:
+def test_files_that_do_not_exist(vectors: Path, carried_out: Carried) -> None:
     for arguments, said in (
         (("index", "q.nyp", "d.nest"), "q.nyp does not exist; did you mean q.npy?"),
         (("similar", "c.nest", "q.nyp"), "'q.nyp' is not in c.nest, and no such file is there; did you mean q.npy?"),
         (("similar", "c.nest", "a dog"), "a text is looked for by search"),
         (("info", "d.nest"), "did you mean c.nest?"),
     ):
-        done = nestvec(*arguments, cwd=vectors)
-        assert (done.returncode, said in done.stderr.decode()) == (1, True), done.stderr.decode()
+        done = carried_out(*arguments, cwd=vectors)
+        assert (done.returncode, said in done.stderr) == (1, True), done.stderr

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import pytest
 
-from engine.cli import VERBS, _carried_out
+from engine.cli import VERBS
+from tests.conftest import Carried
 from tests.faults.texts import HARMLESS, HOSTILE, build, doctor, doctor_encoder
 
 CODE = Path(__file__).parents[2] / "engine"
@@ -93,19 +94,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+def run(made: Path, tmp_path: Path, carried_out: Carried) -> Run:
     def said(kind: str, doctored: str, verb: str, arguments: tuple[str, ...]) -> Said:
         odd = HARMLESS if kind == "harmless" else HOSTILE
         folder = tmp_path / f"{kind}-{len(list(tmp_path.iterdir()))}"
         shutil.copytree(made / kind, folder)
         filled = [one.format(c=f"{odd}{doctored}.nest", n=odd, t=odd) for one in arguments]
-        monkeypatch.chdir(folder)
-        monkeypatch.setattr("sys.argv", ["nestvec", verb, *filled])
-        capfd.readouterr()
-        code = _carried_out()
-        out, err = capfd.readouterr()
+        done = carried_out(verb, *filled, cwd=folder)
         more = {path.suffix: path.read_text() for path in folder.iterdir() if path.suffix in (".html", ".svg")}
-        return Said(out, err, code, more)
+        return Said(done.stdout, done.stderr, done.returncode, more)
 
     return said
 
@@ -140,7 +137,7 @@ def test_what_an_encoder_is_called(run: Run, verb: str) -> None:
         assert_as_plain(run, "encoder", verb, arguments)
 
 
-@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "train"])
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb not in ("train", "doctor")])
 def test_json_is_a_value_a_line(run: Run, verb: str) -> None:
     for arguments in CALLS[verb][:2]:
         for one in assert_as_plain(run, "everywhere", verb, (*arguments, "--json")).out.splitlines():
