@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,11 +14,12 @@ from typing import Any, overload
 
 import numpy as np
 
+from engine.collection.absent import near_path
 from engine.collection.snapshot import Item, Snapshot
 from engine.retrieval.searcher import Searcher
 from indexers import checks
 from indexers.base import MISSING, Neighbors
-from indexers.errors import CollectionError, CorruptCollection
+from indexers.errors import CorruptCollection, InvalidInput, ItemNotFound
 from indexers.plan import SearchPlan
 from indexers.vectors import FloatArray, IdArray
 
@@ -155,27 +157,43 @@ def find(snapshot: Snapshot, item: str | Path | int) -> int | None:
     text = str(item)
     try:
         return snapshot.find_path(text)
-    except CollectionError:
+    except ItemNotFound as error:
         with contextlib.suppress(OSError, ValueError):  # too long for a file name, or with a null in it
             if Path(text).is_file():
                 return None
         if text.isdecimal() and len(text) < MOST_DIGITS:
             return snapshot.find_id(int(text))
-        raise
+        near = near_path(Path(text))
+        meant = "a text is looked for by search" if near is None else f"did you mean {near}?"
+        raise ItemNotFound(f"{error}, and no such file is there; {meant}") from error
 
 
-def as_items(items: Any) -> list[str | Path | int]:
-    """Return one item or several as a list, ids as Python's own int: answers hold NumPy's."""
-    one = isinstance(items, str | Path | Integral)
-    return [as_item("item", items)] if one else checks.several("item", items, as_item)
+def is_item(value: Any) -> bool:
+    """Whether something is what one item is named by."""
+    return isinstance(value, str | os.PathLike | Integral) and not isinstance(value, bool)
 
 
-def as_item(name: str, given: Any) -> str | Path | int:
-    """Return what names an item: an id as Python's own int, a path, or a text.
+def as_items(items: Any) -> list[str | int]:
+    """Return one item or several as a list, ids as Python's own int: answers hold NumPy's.
+
+    Raises:
+        InvalidInput: one of them is something that names no item.
+    """
+    return checks.one_or_several("item", items, as_item)
+
+
+def as_item(name: str, given: Any) -> str | int:
+    """Return what names an item: an id as Python's own int, or the text of a path.
 
     Raises:
         InvalidInput: it is something else.
     """
     if isinstance(given, Integral):
         return checks.whole(name, given, -checks.MOST_ID, checks.MOST_ID)
-    return given if isinstance(given, Path) else checks.text(name, given)
+    if isinstance(given, str | os.PathLike):
+        return checks.text(name, checks.as_text(given))
+    vectors = isinstance(given, np.ndarray | np.floating | float)
+    raise InvalidInput(
+        f"{name}: expected an id, or the path of a picture, found {checks.brief(given)}"
+        f"{': vectors are searched with by search' if vectors else ''}"
+    )

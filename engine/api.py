@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from engine.answers import answer_all, as_item, as_items
+from engine.answers import answer_all, as_item, as_items, is_item
 from engine.collection import history, layout
 from engine.collection.changes import require_space
 from engine.collection.history import Version
@@ -344,7 +343,6 @@ class Collection(Opened):
             ItemNotFound: no item has that id, or the path is neither indexed nor a file.
             PictureError: a file that is not a picture.
         """
-        one_item = isinstance(item, str | Path | Integral)
         wanted = as_items(item)
         pair = snapshot, searcher = self._pair()
         found = [self._resolve(one, snapshot, searcher) for one in wanted]
@@ -353,7 +351,7 @@ class Collection(Opened):
         include_self = checks.truth("include_self", include_self)
         leave_out = [None if include_self else position for position, _ in found]
         answers = answer_all(*pair, xq, names, k, plan_asked_for(searcher, k, plan, exact, recall), dim, leave_out)
-        return answers[0] if one_item else answers
+        return answers[0] if is_item(item) else answers
 
     def explain(self, query: Any, k: int = 10, *, plan: str | SearchPlan | None = None) -> Explanation:
         """Carry out a plan stage by stage, and compare each stage with the exact answer.

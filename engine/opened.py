@@ -98,21 +98,22 @@ class Opened:
         """What encodes queries into the space that is searched, loaded the first time."""
         return self._encoder_for(self.snapshot, self.space_name)
 
-    def encode_texts(self, texts: Sequence[str]) -> FloatArray:
-        """Encode query texts into the space that is searched, unit float32 [n, D].
+    def encode_texts(self, texts: str | Sequence[str]) -> FloatArray:
+        """Encode query texts, or one, into the space that is searched, unit float32 [n, D].
 
         Raises:
             ModalityError: the encoder has no text tower.
-            InvalidInput: a text is empty.
+            InvalidInput: a text is empty, or is none.
         """
         return text_queries(self.encoder, texts)
 
-    def encode_picture(self, path: Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> FloatArray:
+    def encode_picture(self, path: str | Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> FloatArray:
         """Encode one picture file into the space that is searched, unit float32 [D].
 
         Raises:
             ModalityError: the encoder takes no pictures.
             PictureError: it cannot be read or decoded.
+            InvalidInput: it is no path.
         """
         return picture_query(self.encoder, path, max_pixels=max_pixels)
 
@@ -122,7 +123,7 @@ class Opened:
         if position is not None:
             return position, searcher.vectors(np.array([position]))[0]
         encoder = self._encoder_for(snapshot, searcher.space)
-        return None, picture_query(encoder, Path(str(item)), max_pixels=DEFAULT_MAX_PIXELS)
+        return None, picture_query(encoder, str(item), max_pixels=DEFAULT_MAX_PIXELS)
 
     def _name(self, snapshot: Snapshot) -> str:
         return self._wanted or snapshot.manifest.default

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,23 +25,25 @@ def as_asked(query: Any) -> Any:
     Raises:
         InvalidVectors: it is nothing of the kind.
     """
+    if isinstance(query, os.PathLike):
+        raise InvalidInput(f"a query is a text, several texts, or vectors; pictures like {query} are found by similar")
     try:
         xq = np.asarray(query)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise InvalidVectors(f"a query is a text, several texts, or vectors of one length; {error}") from error
-    if not xq.ndim:
+    if not xq.ndim or xq.dtype.kind not in "fiu":
         raise InvalidVectors(f"a query is a text, several texts, or vectors; found {type(query).__name__}")
     return xq
 
 
-def text_queries(encoder: Encoder, texts: Sequence[str]) -> FloatArray:
-    """Encode query texts, unit float32 [n, D].
+def text_queries(encoder: Encoder, texts: str | Sequence[str]) -> FloatArray:
+    """Encode query texts, or one, unit float32 [n, D].
 
     Raises:
         ModalityError: the encoder has no text tower.
-        InvalidInput: a text is empty.
+        InvalidInput: a text is empty, or is none.
     """
-    texts = checks.several("texts", texts, lambda _, one: checks.instance("a query", one, str))
+    texts = checks.one_or_several("texts", texts, lambda _, one: checks.instance("a query", one, str))
     if blank := [number for number, text in enumerate(texts) if not text.strip()]:
         raise InvalidInput(f"query {blank[0]} is empty: there is nothing to look for")
     if wrong := [text for text in texts if any("\ud800" <= letter <= "\udfff" for letter in text)]:
@@ -50,13 +52,16 @@ def text_queries(encoder: Encoder, texts: Sequence[str]) -> FloatArray:
     return encoder.encode_texts(list(texts))
 
 
-def picture_query(encoder: Encoder, path: Path, *, max_pixels: int) -> FloatArray:
+def picture_query(encoder: Encoder, path: str | os.PathLike[str], *, max_pixels: int) -> FloatArray:
     """Encode one picture file, unit float32 [D].
 
     Raises:
         ModalityError: the encoder takes no pictures.
         PictureError: it cannot be read or decoded.
+        InvalidInput: it is no path.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise InvalidInput(f"a picture is given by the path of its file, one at a time; found {type(path).__name__}")
     require_modality(encoder, "image")
     path, max_pixels = checks.path("path", path), checks.whole("max_pixels", max_pixels, high=checks.MOST_BYTES)
     try:

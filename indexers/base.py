@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from indexers import checks
 from indexers.errors import InvalidInput, InvalidSpec
+from indexers.names import did_you_mean
 from indexers.vectors import FloatArray, IdArray
 
 # A live FAISS object. The wheels carry no type information, so this alias is documentation.
@@ -211,7 +212,9 @@ def check_params(spec: IndexSpec, defaults: Mapping[str, int], *, least: Mapping
                 raise InvalidSpec(f"{spec}: {AXES} is 0 or 1")
             continue
         if name not in defaults:
-            raise InvalidSpec(f"{spec}: {spec.family} has no parameter {name!r}; it has {', '.join((*defaults, AXES))}")
+            known = (*defaults, AXES)
+            near = did_you_mean(name, known)
+            raise InvalidSpec(f"{spec}: {spec.family} has no parameter {name!r}; it has {', '.join(known)}{near}")
         if value < least.get(name, 1):
             raise InvalidSpec(f"{spec}: {name} must be at least {least.get(name, 1)}, found {value}")
     found = {**defaults, **dict(spec.params)}

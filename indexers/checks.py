@@ -161,6 +161,16 @@ def several(name: str, value: Any, check: Callable[[str, Any], T]) -> list[T]:
     return [check(name, one) for one in value]
 
 
+def one_or_several(name: str, value: Any, check: Callable[[str, Any], T]) -> list[T]:
+    """Return a list of what passes a check each, or of the one thing that was given without a list.
+
+    Raises:
+        InvalidInput: one of them does not pass.
+    """
+    alone = isinstance(value, str | bytes | os.PathLike) or not isinstance(value, Iterable)
+    return [check(name, value)] if alone else several(name, value, check)
+
+
 def optional(name: str, value: Any, check: Callable[[str, Any], T]) -> T | None:
     """Return None as it is, and anything else as a check returns it."""
     return None if value is None else check(name, value)
@@ -183,19 +193,24 @@ def paths(name: str, value: Any) -> list[Path]:
     Raises:
         InvalidInput: there is none, or one is none.
     """
-    found = [path(name, value)] if isinstance(value, str | os.PathLike) else several(name, value, path)
+    found = one_or_several(name, value, path)
     if not found:
         raise InvalidInput(f"{name}: expected at least one path, found none")
     return found
 
 
 def texts(name: str, value: Any) -> list[str]:
-    """Return one text or several as a list.
+    """Return one text or several as a list; a path is its text.
 
     Raises:
         InvalidInput: one of them is none.
     """
-    return [text(name, value)] if isinstance(value, str) else several(name, value, text)
+    return one_or_several(name, value, lambda name, one: text(name, as_text(one)))
+
+
+def as_text(value: Any) -> Any:
+    """Return a path as text, and anything else as it is."""
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def settle(options: Any, **values: Any) -> None:

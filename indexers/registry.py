@@ -9,6 +9,7 @@ from indexers.errors import InvalidSpec
 from indexers.flat import Flat
 from indexers.hnsw import Hnsw
 from indexers.ivf import IvfFlat, IvfPq
+from indexers.names import did_you_mean
 from indexers.scalar import Scalar
 
 FAMILIES: dict[str, Indexer] = {one.family: one for one in (Flat(), IvfFlat(), Scalar(), IvfPq(), Hnsw())}
@@ -25,7 +26,7 @@ def family(name: str) -> Indexer:
         InvalidSpec: there is none of that name.
     """
     if name not in FAMILIES:
-        raise InvalidSpec(f"no index family {name!r}; there are {', '.join(FAMILIES)}")
+        raise InvalidSpec(f"no index family {name!r}; there are {', '.join(FAMILIES)}{did_you_mean(name, FAMILIES)}")
     return FAMILIES[name]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from engine.api import Collection
+from engine.cli import _carried_out
 from engine.ingest.derive import BuildOptions, build_indexes
 from engine.ingest.report import Silent
 from indexers.base import IndexSpec, Neighbors
@@ -126,6 +128,24 @@ def interruptible() -> None:
 def one_faiss_thread() -> None:
     """On a busy machine the barriers of OpenMP make two threads many times slower than one."""
     faiss.omp_set_num_threads(1)
+
+
+Carried = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def carried_out(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Carried:
+    """Run the command in this process, which has imported already what takes long."""
+
+    def run(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+        words = ["nestvec", *map(str, arguments)]
+        monkeypatch.chdir(cwd)
+        monkeypatch.setattr("sys.argv", words)
+        capfd.readouterr()
+        code = _carried_out()
+        return subprocess.CompletedProcess(words, code, *capfd.readouterr())
+
+    return run
 
 
 MakeCollection = Callable[..., Collection]

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from engine.cli.output import hear_of_all, say, say_wrong_usage
 from engine.cli.signals import Signals
 
 # verb → what its line in `nestvec --help` says. The module of the same name holds `command`.
@@ -47,6 +48,14 @@ class Verbs(click.Group):
         """Return the verbs, in the order they are met."""
         return list(VERBS)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb, or say which was probably meant."""
+        if args[0] not in VERBS and not args[0].startswith("-"):
+            ctx.fail(f"there is no verb {args[0]!r}{_meant(args)}")
+        return super().resolve_command(ctx, args)
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import one verb."""
         if cmd_name not in VERBS:
@@ -65,6 +74,17 @@ class Verbs(click.Group):
         """List the verbs without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(VERBS.items()))
+
+
+def _meant(args: list[str]) -> str:
+    """Return what somebody may have meant who named no verb."""
+    from engine.cli.meant import command, is_collection
+    from indexers.names import did_you_mean
+
+    if is_collection(args[0]):
+        verb = "search" if args[1:] else "info"
+        return f", it is a collection; did you mean: {command(verb, *args)}"
+    return did_you_mean(args[0], VERBS) or f"; they are {', '.join(VERBS)}"
 
 
 def _reader_gone() -> int:
@@ -93,6 +113,7 @@ def main() -> None:
     """
     # Arrow's own allocator keeps what is freed: a run over four shards held two of them that nobody needed.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    hear_of_all()
     try:
         with SIGNALS.installed():
             code = _carried_out()
@@ -105,7 +126,6 @@ def main() -> None:
 
 def _carried_out() -> int:
     """Run the command and return its exit code."""
-    from engine.collection.paths import printable
     from indexers.errors import InvalidInput, NestvecError
 
     # A caption in a script that the terminal's encoding lacks is shown escaped and stops nothing.
@@ -113,23 +133,23 @@ def _carried_out() -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = cli.main(standalone_mode=False, color=False if os.environ.get("NO_COLOR") else None)
+        code = cli.main(prog_name="nestvec", standalone_mode=False, color=False if os.environ.get("NO_COLOR") else None)
         sys.stdout.flush()
     except click.exceptions.Exit as exit_:
         code = exit_.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("nestvec: interrupted; what was finished is kept: run the same command again", err=True)
+        say("nestvec: interrupted; what was finished is kept: run the same command again")
         code = SIGNALS.exit_code
     except click.ClickException as error:
-        error.show()
+        say_wrong_usage(error)
         code = error.exit_code
     except NestvecError as error:
-        click.echo(f"nestvec: {printable(str(error))}", err=True)
+        say(f"nestvec: {error}")
         code = USAGE if isinstance(error, InvalidInput) else FAILED
     except BrokenPipeError:
         code = _reader_gone()
     except OSError as error:
         where = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
-        click.echo(f"nestvec: {printable(where)}{error.strerror or error}", err=True)
+        say(f"nestvec: {where}{error.strerror or error}")
         code = FAILED
     return int(code or 0)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from engine.cli import options
+from engine.cli.meant import check_order
 from engine.cli.runs import carry_out
 
 
@@ -27,4 +28,5 @@ def command(collection: Path, sources: tuple[Path, ...], how: options.Running) -
     """
     from engine.ingest.run import add
 
+    check_order(collection, sources)
     carry_out(add, collection, sources, how)

@@ -7,12 +7,13 @@ from pathlib import Path
 import click
 
 from engine.cli import options
+from engine.cli.meant import check_order
 from engine.cli.output import Terminal, print_summary
 
 
 @click.command()
 @options.collection
-@click.argument("head", type=options.FILE)
+@click.argument("head", type=options.EXISTING)
 @click.option("--name", default="nested", show_default=True, help="What the new space is called.")
 @options.index_specs
 @click.option(
@@ -48,6 +49,7 @@ def command(
     """
     from engine.api import Collection
 
+    check_order(collection, [head])
     with Collection.open(collection, device=device) as opened:
         summary = opened.apply_head(head, name, specs=specs or None, dtype=dtype, use=use, listener=Terminal())
     print_summary(summary, as_json=as_json, otherwise=f"space {name} is there")

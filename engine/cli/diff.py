@@ -7,16 +7,16 @@ from pathlib import Path
 import click
 
 from engine.cli import options
-from engine.cli.output import print_json
-from engine.collection.paths import printable
+from engine.cli.meant import Number
+from engine.cli.output import line, print_json
 
 SIGNS = {"added": "+", "removed": "-", "changed": "~", "moved": ">", "relabelled": "#"}
 
 
 @click.command()
 @options.collection
-@click.argument("old", type=options.VERSION)
-@click.argument("new", type=options.VERSION, required=False)
+@click.argument("old", type=Number())
+@click.argument("new", type=Number(), required=False)
 @options.as_json
 def command(collection: Path, old: int, new: int | None, as_json: bool) -> None:
     """Say in which items version OLD differs from version NEW, or from the newest.
@@ -36,4 +36,4 @@ def command(collection: Path, old: int, new: int | None, as_json: bool) -> None:
             print_json(one._asdict())
             continue
         was = "" if one.was is None else f"{one.was} > "
-        click.echo(f"{SIGNS[one.kind]} {printable(one.source)}: {printable(was + one.path)}")
+        line(f"{SIGNS[one.kind]} {one.source}: {was}{one.path}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from engine.cli import FAILED, options
-from engine.cli.output import print_json
+from engine.cli.output import Styled, line, print_json
 
 
 @click.command()
@@ -26,10 +26,10 @@ def command(as_json: bool) -> None:
         print_json(found)
     else:
         for name, value in found["facts"].items():
-            click.echo(f"{name:<14} {value}")
+            line(f"{name:<14} {value}")
         for problem in found["problems"]:
-            click.echo(click.style("problem        ", fg="red") + problem)
+            line(Styled("problem        ", fg="red"), problem)
         if not found["problems"]:
-            click.echo("nothing wrong")
+            line("nothing wrong")
     if found["problems"]:
         raise click.exceptions.Exit(FAILED)

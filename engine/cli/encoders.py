@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from engine.cli import options
-from engine.cli.output import print_json
+from engine.cli.output import line, print_json
 
 
 @click.command()
@@ -37,4 +37,4 @@ def command(all_models: bool, as_json: bool) -> None:
             )
         else:
             mark = "*" if one.available else " "
-            click.echo(f"{mark} {one.spec:<44} {one.dim or '':>5}  {modalities:<11} {one.note}")
+            line(f"{mark} {one.spec:<44} {one.dim or '':>5}  {modalities:<11} {one.note}")

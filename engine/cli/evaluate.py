@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.cli import options
-from engine.cli.output import Terminal, print_json, say
+from engine.cli.output import Terminal, line, print_json, say
 
 if TYPE_CHECKING:
     from engine.evaluation.options import EvaluateOptions, Evaluation
@@ -131,12 +131,16 @@ def _only_run(collection: Path | None, asked: Asked, shown: Shown) -> None:
 
 
 def _score(run_file: Path, asked: Asked) -> tuple[Row, ...]:
+    from engine.evaluation.few import warn_of_few
     from engine.evaluation.judged import run_rows
     from engine.evaluation.trec import read_qrels, read_run
 
     if asked.qrels is None:
         raise click.UsageError("--run needs --qrels")
-    return tuple(run_rows(run_file.name, 0, read_run(run_file), read_qrels(asked.qrels)))
+    run, qrels = read_run(run_file), read_qrels(asked.qrels)
+    rows = tuple(run_rows(run_file.name, 0, run, qrels))
+    warn_of_few(len(qrels), "judged queries", Terminal())
+    return rows
 
 
 def _evaluate(collection: Path, encoder: str | None, device: str, asked: Asked) -> Evaluation:
@@ -159,20 +163,19 @@ def _options(asked: Asked) -> EvaluateOptions:
 
 
 def _show(evaluation: Evaluation | None, rows: tuple[Row, ...], shown: Shown, title: str) -> None:
-    from engine.collection.paths import printable
     from engine.evaluation.report import as_json, text_tables, write_parquet
 
     if shown.as_json:
         about = {} if evaluation is None else {name: getattr(evaluation, name) for name in ("items", "dim", "seed")}
         print_json({**about, "rows": as_json(rows)})
     else:
-        for line in text_tables(rows):
-            click.echo(printable(line))
+        for text in text_tables(rows):
+            line(text)
     if shown.parquet is not None:
         write_parquet(shown.parquet, rows)
         say(f"wrote {shown.parquet}")
     if shown.plots:
         from engine.evaluation.plots import draw_plots
 
-        for file in draw_plots(shown.plots, rows, title=printable(title)):
+        for file in draw_plots(shown.plots, rows, title=title):
             say(f"wrote {file}")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from engine.cli import options
-from engine.cli.output import human_bytes, print_json
+from engine.cli.meant import Query, check_order, understood
+from engine.cli.output import human_bytes, line, print_json
 
 if TYPE_CHECKING:
     from engine.retrieval.explain import Explanation
@@ -17,17 +18,17 @@ if TYPE_CHECKING:
 
 @click.command()
 @options.collection
-@click.argument("query")
+@click.argument("words", nargs=-1, required=True, metavar="QUERY...")
 @click.option("-k", type=options.COUNT, default=10, show_default=True, help="Answers.")
 @click.option("--plan", help="The plan to explain; the collection's own by default.")
-@click.option("--item", is_flag=True, help="QUERY is the path or id of an item instead of a text.")
+@click.option("--item", is_flag=True, help="QUERY is the path or id of an item, and no text; a picture always is.")
 @options.space
 @options.encoder
 @options.device
 @options.as_json
 def command(
     collection: Path,
-    query: str,
+    words: tuple[str, ...],
     k: int,
     plan: str | None,
     item: bool,
@@ -45,8 +46,14 @@ def command(
     """
     from engine.api import Collection
 
+    check_order(collection, words)
+    meant = Query("", words) if item else understood(words)
+    if len(meant.pictures) > 1:
+        raise click.UsageError(f"one query is explained at a time, and {len(meant.pictures)} items were given")
+    query = meant.sentence or meant.pictures[0]
     with Collection.open(collection, device=device, space=space, encoder=encoder) as opened:
-        found = opened.explain_item(query, k, plan=plan) if item else opened.explain(query, k, plan=plan)
+        explained = opened.explain_item if meant.pictures else opened.explain
+        found = explained(query, k, plan=plan)
     if as_json:
         print_json({"query": query, **asdict(found)})
     else:
@@ -55,11 +62,12 @@ def command(
 
 def print_explanation(found: Explanation) -> None:
     """Print the stages as a table."""
-    click.echo(f"plan    {found.plan}")
-    click.echo(f"rows    {found.rows}, of which {found.unindexed} not in an index")
-    click.echo(f"\n{'stage':<44}{'dim':>6}{'hands on':>10}{'ms':>10}{'recall':>8}")
+    line(f"plan    {found.plan}")
+    line(f"rows    {found.rows}, of which {found.unindexed} not in an index")
+    line()
+    line(f"{'stage':<44}{'dim':>6}{'hands on':>10}{'ms':>10}{'recall':>8}")
     for step in found.steps:
-        click.echo(f"{step.name:<44}{step.dim:>6}{step.candidates:>10}{step.seconds * 1e3:>10.3f}{step.recall:>8.3f}")
-    click.echo(f"{'whole search':<60}{found.seconds * 1e3:>10.3f}{found.recall:>8.3f}")
+        line(f"{step.name:<44}{step.dim:>6}{step.candidates:>10}{step.seconds * 1e3:>10.3f}{step.recall:>8.3f}")
+    line(f"{'whole search':<60}{found.seconds * 1e3:>10.3f}{found.recall:>8.3f}")
     read = f"exact, reading {human_bytes(found.exact_bytes)} of {human_bytes(found.scan_bytes)}"
-    click.echo(f"{read:<60}{found.exact_seconds * 1e3:>10.3f}{1.0:>8.3f}")
+    line(f"{read:<60}{found.exact_seconds * 1e3:>10.3f}{1.0:>8.3f}")

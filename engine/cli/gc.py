@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from engine.cli import options
-from engine.cli.output import human_bytes, print_json
+from engine.cli.output import human_bytes, line, print_json, say
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -52,7 +52,7 @@ def command(collection: Path, older_than: timedelta, dry_run: bool, as_json: boo
         print_json({"collection": str(collection), "dry_run": dry_run, **asdict(found)})
         return
     verb = "would go" if dry_run else "deleted"
-    click.echo(f"{len(found.versions)} versions and {len(found.files)} files {verb}: {human_bytes(found.bytes)}")
+    line(f"{len(found.versions)} versions and {len(found.files)} files {verb}: {human_bytes(found.bytes)}")
     if found.held:
         numbers = ", ".join(map(str, found.held))
-        click.echo(f"kept, because another program has it open: version {numbers}", err=True)
+        say(f"kept, because another program has it open: version {numbers}")

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from engine.cli import options
+from engine.cli.meant import check_order
 from engine.cli.runs import carry_out
 
 
@@ -37,4 +38,5 @@ def command(sources: tuple[Path, ...], collection: Path, dtype: str, how: option
     """
     from engine.ingest.run import index
 
+    check_order(collection, sources, last=True)
     carry_out(index, collection, sources, how, dtype=dtype)

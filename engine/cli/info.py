@@ -8,8 +8,7 @@ from typing import Any
 import click
 
 from engine.cli import options
-from engine.cli.output import human_bytes, print_json
-from engine.collection.paths import printable
+from engine.cli.output import human_bytes, line, print_json
 
 
 @click.command()
@@ -31,7 +30,7 @@ def command(collection: Path, failures: bool, as_json: bool) -> None:
             if as_json:
                 print_json(failure)
             else:
-                click.echo(f"{printable(failure['source'] + '/' + failure['path'])}: {printable(failure['reason'])}")
+                line(f"{failure['source']}/{failure['path']}: {failure['reason']}")
         return
     found = describe(collection)
     if as_json:
@@ -42,33 +41,33 @@ def command(collection: Path, failures: bool, as_json: bool) -> None:
 
 def print_info(found: dict[str, Any]) -> None:
     """Print a description as text."""
-    click.echo(f"{found['path']}  version {found['version']} ({found['operation']}, {found['created']})")
-    click.echo(f"items      {found['items']} ({found['deleted']} removed, {found['failures']} failed)")
+    line(f"{found['path']}  version {found['version']} ({found['operation']}, {found['created']})")
+    line(f"items      {found['items']} ({found['deleted']} removed, {found['failures']} failed)")
     for source in found["sources"]:
-        click.echo(f"source     {printable(source['name'])}: {source['kind']} {printable(source['location'])}")
+        line(f"source     {source['name']}: {source['kind']} {source['location']}")
     for name, space in found["spaces"].items():
         made_by = f"{space['objective']} head on {space['base']}" if space["base"] else space["encoder"]
         searched = " (searched by default)" if len(found["spaces"]) > 1 and name == found["default"] else ""
-        click.echo(f"space      {name}: {printable(made_by)}, {space['dim']} × {space['dtype']}{searched}")
+        line(f"space      {name}: {made_by}, {space['dim']} × {space['dtype']}{searched}")
         if space["untrained_prefixes"]:
-            click.echo("           its prefixes were not trained: they are arbitrary axes, and cost recall")
-        click.echo(f"vectors    {_size(space['vectors'])}")
+            line("           its prefixes were not trained: they are arbitrary axes, and cost recall")
+        line(f"vectors    {_size(space['vectors'])}")
         for index in space["indexes"]:
-            click.echo(f"index      {index['spec']:<40} {_size(index)}")
-        click.echo(f"unindexed  {space['unindexed']}")
+            line(f"index      {index['spec']:<40} {_size(index)}")
+        line(f"unindexed  {space['unindexed']}")
         for plan in space["plans"]:
             recall = ", ".join(f"{kind} {value:.3f}" for kind, value in plan["recall"].items())
-            click.echo(f"plan       {plan['plan']}   recall@{plan['k']}: {recall} ({plan['queries']} queries each)")
+            line(f"plan       {plan['plan']}   recall@{plan['k']}: {recall} ({plan['queries']} queries each)")
         if space["tuning"]:
             _print_tuning(space["tuning"])
-    click.echo(f"on disk    {human_bytes(found['bytes'])}")
+    line(f"on disk    {human_bytes(found['bytes'])}")
 
 
 def _print_tuning(tuning: dict[str, Any]) -> None:
     fresh = ", ".join(f"{kind} {mean:.3f} ± {half:.3f}" for kind, (mean, half) in tuning["fresh"].items())
-    click.echo(f"tuned      for recall@{tuning['k']} {tuning['target']:g}; on fresh queries: {fresh}")
+    line(f"tuned      for recall@{tuning['k']} {tuning['target']:g}; on fresh queries: {fresh}")
     if tuning["advice"]:
-        click.echo(f"           run `nestvec tune` again: {tuning['advice']}")
+        line(f"           run `nestvec tune` again: {tuning['advice']}")
 
 
 def _size(part: dict[str, Any] | None) -> str:

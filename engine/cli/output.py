@@ -1,13 +1,23 @@
-"""What the command prints: answers on stdout, everything else on stderr."""
+"""What the command prints: answers on stdout, everything else on stderr, and all of it through one door.
+
+Names, captions, versions and whatever else comes from a file may hold anything. `line` is the only way out: what
+could move the cursor, set a title, turn the direction of writing or begin another line is escaped, and only what we
+style is styled.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
+import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -18,9 +28,78 @@ if TYPE_CHECKING:
     from engine.ingest.report import Summary
 
 
+class Styled(NamedTuple):
+    """A part of a line that is shown in a style, where there are styles."""
+
+    text: str
+    bold: bool = False
+    dim: bool = False
+    fg: str | None = None
+
+
+def line(*parts: str | Styled, err: bool = False) -> None:
+    """Print one line, whatever its parts hold.
+
+    Args:
+        parts: joined without a space.
+        err: print on stderr, and not on stdout.
+    """
+    click.echo("".join(map(_shown, parts)), err=err)
+
+
+def _shown(part: str | Styled) -> str:
+    if isinstance(part, str):
+        return printable(part)
+    return click.style(printable(part.text), bold=part.bold or None, dim=part.dim or None, fg=part.fg)
+
+
 def say(text: str) -> None:
     """Print a line of progress or a warning on stderr."""
-    click.echo(printable(text), err=True)
+    line(text, err=True)
+
+
+def say_at_once(text: str) -> None:
+    """Print a line on stderr past Python's buffers: they may be in use where a signal comes in."""
+    start = "\n" if sys.stderr is not None and sys.stderr.isatty() else ""  # below a bar that is being drawn
+    with contextlib.suppress(OSError):
+        os.write(2, f"{start}{printable(text)}\n".encode())
+
+
+def say_wrong_usage(error: click.ClickException) -> None:
+    """Print what click found wrong with the arguments, which it repeats as they are."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        _say_lines(error.format_message())
+        return
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        _say_lines(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help' for help.\n")
+    text = error.format_message()
+    # Click lists what may be chosen, and nothing that was given, over several lines.
+    say(f"Error: {' '.join(text.split()) if isinstance(error, click.MissingParameter) else text}")
+
+
+def say_crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print what Python prints where nobody has caught an error."""
+    _say_lines("".join(traceback.format_exception(kind, error, trace)).rstrip())
+
+
+def _say_lines(text: str) -> None:
+    for one in text.split("\n"):
+        say(one)
+
+
+class Told(logging.Handler):
+    """Says what is logged, and what libraries warn of, in a line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print the record."""
+        say(" ".join(record.getMessage().split()))
+
+
+def hear_of_all() -> None:
+    """Let what is logged, warned of or not caught go the same way as what we say."""
+    logging.getLogger().handlers = [Told()]
+    logging.captureWarnings(True)
+    sys.excepthook = say_crash
 
 
 class Terminal:
@@ -36,7 +115,7 @@ class Terminal:
         from tqdm import tqdm
 
         off = not sys.stderr.isatty() or total == 0
-        with tqdm(total=total, desc=task, unit="", file=sys.stderr, disable=off, smoothing=0.1) as bar:
+        with tqdm(total=total, desc=printable(task), unit="", file=sys.stderr, disable=off, smoothing=0.1) as bar:
 
             def advance(steps: int) -> None:
                 bar.update(steps)
@@ -45,10 +124,11 @@ class Terminal:
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON value on one line, with escapes where a terminal or an encoding could be hurt."""
+    """Print one JSON value on one line, with JSON's own escapes where a terminal or an encoding could be hurt."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     plain = text.isprintable() and "utf" in (getattr(sys.stdout, "encoding", None) or "").lower()
-    click.echo(text if plain else json.dumps(value, default=str))
+    # DEL is ASCII, and JSON would leave it as it is.
+    line(text if plain else json.dumps(value, default=str).replace("\x7f", "\\u007f"))
 
 
 def answers_json(answers: Answers) -> dict[str, Any]:
@@ -74,12 +154,12 @@ def print_answers(found: Sequence[Answers], *, as_json: bool) -> None:
             print_json(answers_json(answers))
             continue
         if len(found) > 1:
-            name = f"query {number}" if answers.query is None else printable(str(answers.query))
-            click.echo(("\n" if number else "") + click.style(name, bold=True))
+            if number:
+                line()
+            line(Styled(f"query {number}" if answers.query is None else str(answers.query), bold=True))
         for rank, (item, score) in enumerate(zip(answers.items, answers.scores, strict=True), start=1):
-            caption = f"  {printable(item.caption)}" if item.caption else ""
-            line = f"{rank:3d}  {score:6.3f}  {printable(item.uri)}"
-            click.echo(line + click.style(caption, dim=True))
+            caption = f"  {item.caption}" if item.caption else ""
+            line(f"{rank:3d}  {score:6.3f}  {item.uri}", Styled(caption, dim=True))
 
 
 def print_summary(summary: Summary, *, as_json: bool, otherwise: str = "nothing to do") -> None:
@@ -89,9 +169,9 @@ def print_summary(summary: Summary, *, as_json: bool, otherwise: str = "nothing 
         return
     words = ("added", "changed", "moved", "relabelled", "removed", "unchanged", "failed", "ignored")
     counts = [f"{getattr(summary, word)} {word}" for word in words if getattr(summary, word)]
-    click.echo(f"version {summary.version}: {', '.join(counts) or otherwise} in {summary.seconds:.1f} s")
+    line(f"version {summary.version}: {', '.join(counts) or otherwise} in {summary.seconds:.1f} s")
     if summary.unindexed:
-        click.echo(f"{summary.unindexed} new items are searched exactly until the next rebuild")
+        line(f"{summary.unindexed} new items are searched exactly until the next rebuild")
 
 
 def human_bytes(size: float) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from engine.cli import FAILED, options
+from engine.cli.meant import check_order
 from engine.cli.output import Terminal, print_json, print_summary, say
 
 
@@ -49,6 +50,7 @@ def command(
     from engine.ingest.heads import remove_space
     from engine.ingest.maintain import remove
 
+    check_order(collection, paths)
     if space is not None:
         if paths or ids or below or purge:
             raise click.UsageError("give items or a --space, not both; --purge is for items")

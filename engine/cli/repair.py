@@ -8,9 +8,8 @@ from pathlib import Path
 import click
 
 from engine.cli import FAILED, options
-from engine.cli.output import Terminal, print_json
+from engine.cli.output import Terminal, line, print_json, say
 from engine.collection.layout import VERSIONS
-from engine.collection.paths import printable
 
 
 @click.command()
@@ -38,17 +37,17 @@ def command(collection: Path, accept_loss: bool, encoder: str | None, device: st
         print_json({"collection": str(collection), **asdict(done)})
     else:
         for path, origin in done.restored:
-            click.echo(f"{path}: from {origin}")
+            line(f"{path}: from {origin}")
         for text in done.lost:
-            click.echo(f"{'given up' if accept_loss else 'lost'}: {printable(text)}")
+            line(f"{'given up' if accept_loss else 'lost'}: {text}")
         for text in done.left:
-            click.echo(f"still wrong: {printable(text)}")
+            line(f"still wrong: {text}")
         if done.whole is not None:
-            click.echo(f"version {done.whole} is whole, and may have it: nestvec rollback {collection} {done.whole}")
+            line(f"version {done.whole} is whole, and may have it: nestvec rollback {collection} {done.whole}")
         if not (done.restored or done.lost or done.left):
-            click.echo("everything is as it was written")
+            line("everything is as it was written")
     if done.lost and not accept_loss:
-        click.echo("nestvec: nothing was changed; --accept-loss keeps the rest without what is lost", err=True)
+        say("nestvec: nothing was changed; --accept-loss keeps the rest without what is lost")
     # That nobody can go back to an older version any more is told, and is no failure of this one.
     if any(not text.startswith(f"{VERSIONS}/") for text in done.left) or (done.lost and not accept_loss):
         raise click.exceptions.Exit(FAILED)

@@ -7,12 +7,13 @@ from pathlib import Path
 import click
 
 from engine.cli import options
+from engine.cli.meant import Number
 from engine.cli.output import print_summary
 
 
 @click.command()
 @options.collection
-@click.argument("version", type=options.VERSION)
+@click.argument("version", type=Number())
 @options.as_json
 def command(collection: Path, version: int, as_json: bool) -> None:
     """Make what VERSION was the newest version again; see `nestvec versions`.

@@ -9,6 +9,7 @@ import click
 
 from engine.cli import options
 from engine.cli.answer import present
+from engine.cli.meant import check_order, understood
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 @click.command()
 @options.collection
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
+@click.option("-q", "--query", "named", multiple=True, metavar="TEXT", help="A text; may be repeated, for several.")
 @click.option(
     "--queries", type=click.File("r", encoding="utf-8-sig"), help="A file with one query a line; - for stdin."
 )
@@ -25,29 +27,36 @@ if TYPE_CHECKING:
 def command(
     collection: Path,
     texts: tuple[str, ...],
+    named: tuple[str, ...],
     queries: TextIO | None,
     vectors: Path | None,
     how: options.Answering,
 ) -> None:
     """Find the pictures that match a text.
 
-    Each TEXT is a query: quote one of several words. With --json it prints one object a query, in query order.
+    What stands behind COLLECTION is one query, quoted or not; several are given by -q or --queries. A picture file in
+    its place is asked with as by `nestvec similar`. With --json it prints one object a query, in query order.
 
     \b
     Example:
         nestvec search photos.nest "a red bicycle" -k 10
+        nestvec search photos.nest -q "a red bicycle" -q "the sea"
         nestvec search photos.nest --queries captions.txt --json
         nestvec search photos.nest "sunset" --html answers.html
     """
     from engine.api import Collection
 
-    wanted = list(texts) + (read_queries(queries) if queries else [])
-    if bool(wanted) == bool(vectors):
-        raise click.UsageError("give texts, --queries or --vectors")
+    check_order(collection, texts)
+    query = understood(texts)
+    wanted = [*([query.sentence] if texts and not query.pictures else []), *named]
+    wanted += read_queries(queries) if queries else []
+    if bool(wanted) + bool(query.pictures) + bool(vectors) != 1:
+        raise click.UsageError("give texts (words, -q or --queries), pictures, or --vectors: one of them")
     with Collection.open(collection, device=how.device, space=how.space, encoder=how.encoder) as opened:
-        asked = load_vectors(vectors) if vectors else wanted
-        answers = opened.search(asked, how.k, plan=how.plan, dim=how.dim, exact=how.exact, recall=how.recall)
-        present(answers, how, opened)
+        asked: Any = load_vectors(vectors) if vectors else wanted
+        find = opened.similar if query.pictures else opened.search
+        asked = list(query.pictures) or asked
+        present(find(asked, how.k, plan=how.plan, dim=how.dim, exact=how.exact, recall=how.recall), how, opened)
 
 
 def read_queries(file: TextIO) -> list[str]:

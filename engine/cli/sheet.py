@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.collection.paths import printable
 from engine.ingest.pictures import decode_picture
 from indexers.errors import PictureError
 
@@ -58,8 +59,13 @@ def write_sheet(path: Path, answers: Sequence[Answers], originals: Originals) ->
         originals: the pictures that may be in it.
     """
     body = "\n".join(_section(one, originals) for one in answers)
-    title = html.escape(", ".join(str(one.query) for one in answers)[:80])
-    path.write_text(_PAGE.format(title=title, body=body), encoding="utf-8", errors="replace")
+    title = _shown(", ".join(str(one.query) for one in answers)[:80])
+    path.write_text(_PAGE.format(title=title, body=body), encoding="utf-8")
+
+
+def _shown(text: str) -> str:
+    """Return text as a page shows it: as what it is, and nothing in it turns the direction of what follows."""
+    return html.escape(printable(text))
 
 
 def _section(answers: Answers, originals: Originals) -> str:
@@ -67,14 +73,14 @@ def _section(answers: Answers, originals: Originals) -> str:
         _card(rank, item, float(score), originals)
         for rank, (item, score) in enumerate(zip(answers.items, answers.scores, strict=True), start=1)
     )
-    return f"<section>\n<h2>{html.escape(str(answers.query))}</h2>\n<ol>\n{cards}\n</ol>\n</section>"
+    return f"<section>\n<h2>{_shown(str(answers.query))}</h2>\n<ol>\n{cards}\n</ol>\n</section>"
 
 
 def _card(rank: int, item: Item, score: float, originals: Originals) -> str:
-    caption, path = html.escape(item.caption or ""), html.escape(item.path)
+    caption, path = _shown(item.caption or ""), _shown(item.path)
     return (
         f'<li><div class="picture">{_picture(item, originals)}</div><div class="text">'
-        f'<span class="score">{score:.3f}</span>{rank}. {caption}<span class="path">{path}</span></div></li>'
+        f'<span class="score">{score:.3f}</span>{rank}. <bdi>{caption}</bdi><bdi class="path">{path}</bdi></div></li>'
     )
 
 
@@ -87,13 +93,13 @@ def _picture(item: Item, originals: Originals) -> str:
     except FileNotFoundError:
         return "no picture here any more"
     except (OSError, PictureError) as error:
-        return html.escape(f"not shown: {error.strerror if isinstance(error, OSError) else error}")
+        return _shown(f"not shown: {error.strerror if isinstance(error, OSError) else error}")
     try:
         data = thumbnail(whole)
     except PictureError:  # why, it says with some of its bytes
         return "not shown: it is no picture any more"
     encoded = base64.b64encode(data).decode("ascii")
-    return f'<img alt="{html.escape(item.caption or item.path, quote=True)}" src="data:image/jpeg;base64,{encoded}">'
+    return f'<img alt="{_shown(item.caption or item.path)}" src="data:image/jpeg;base64,{encoded}">'
 
 
 def thumbnail(data: bytes) -> bytes:

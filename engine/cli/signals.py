@@ -21,6 +21,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
+from engine.cli.output import say_at_once
+
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
 REMINDER = signal.SIGUSR2
 REMIND_SECONDS = 1.0
@@ -97,7 +99,7 @@ class Signals:
     def _heard(self, number: int, _frame: FrameType | None) -> None:
         self.came.append(number)
         if len(self.came) == 1 and self._is_held:
-            _tell(STOPPING)
+            say_at_once(STOPPING)
         else:
             raise KeyboardInterrupt
 
@@ -123,12 +125,5 @@ def _wait(reading: int) -> None:
             return
         came += [number for number in found if number in NUMBERS]
     time.sleep(GRACE_SECONDS)
-    _tell(STOPPED)
+    say_at_once(STOPPED)
     os._exit(128 + came[0])
-
-
-def _tell(text: str) -> None:
-    """Print a line past Python's buffers: they may be in use where a signal comes in."""
-    start = "\n" if sys.stderr is not None and sys.stderr.isatty() else ""  # below a bar that is being drawn
-    with contextlib.suppress(OSError):
-        os.write(2, f"{start}{text}\n".encode())

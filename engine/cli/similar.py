@@ -8,6 +8,7 @@ import click
 
 from engine.cli import options
 from engine.cli.answer import present
+from engine.cli.meant import check_order
 
 
 @click.command()
@@ -27,6 +28,7 @@ def command(collection: Path, items: tuple[str, ...], include_self: bool, how: o
     """
     from engine.api import Collection
 
+    check_order(collection, items)
     with Collection.open(collection, device=how.device, space=how.space, encoder=how.encoder) as opened:
         answers = opened.similar(
             list(items),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.cli import options
-from engine.cli.output import Terminal, print_json
+from engine.cli.output import Terminal, line, print_json
 from engine.heads.model import OBJECTIVES
 from indexers import checks
 
@@ -100,7 +100,7 @@ def _print(head: Head, output: Path) -> None:
     """Show each figure before and after."""
     figures, best = head.training["figures"], head.training["best_step"]
     width = max(map(len, figures["after"]), default=0)
-    click.echo(f"{'':{width}}  before   after")
+    line(f"{'':{width}}  before   after")
     for name, after in figures["after"].items():
-        click.echo(f"{name:{width}}  {figures['before'][name]:6.3f}  {after:6.3f}")
-    click.echo(f"{output}: {head.objective}, {head.dim_in} → {head.dim} dimensions, best at step {best}")
+        line(f"{name:{width}}  {figures['before'][name]:6.3f}  {after:6.3f}")
+    line(f"{output}: {head.objective}, {head.dim_in} → {head.dim} dimensions, best at step {best}")

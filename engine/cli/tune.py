@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.cli import options
-from engine.cli.output import Terminal, human_bytes, print_json, say
+from engine.cli.output import Styled, Terminal, human_bytes, line, print_json, say
 from indexers.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -115,13 +115,13 @@ def print_tuning(plan: str, tuning: Tuning) -> None:
     """Print the curve with the chosen plan marked, and what validation found."""
     kinds = list(tuning.fresh)
     head = "".join(f"{kind:>10}" for kind in kinds)
-    click.echo(f"{'plan':<44}{head}   µs a query ({tuning.latency})")
+    line(f"{'plan':<44}{head}   µs a query ({tuning.latency})")
     for point in tuning.curve:
-        line = _line(point, kinds)
-        click.echo(click.style(line, bold=True) + "  ←" if point.plan == plan else line)
+        text = _line(point, kinds)
+        line(Styled(text, bold=True), "  ←") if point.plan == plan else line(text)
     fresh = ", ".join(f"{kind} {mean:.3f} ± {half:.3f}" for kind, (mean, half) in tuning.fresh.items())
-    click.echo(f"recall@{tuning.k} on fresh queries: {fresh} (95 % interval)")
-    click.echo(f"the index takes {human_bytes(tuning.memory)}")
+    line(f"recall@{tuning.k} on fresh queries: {fresh} (95 % interval)")
+    line(f"the index takes {human_bytes(tuning.memory)}")
 
 
 def _line(point: CurvePoint, kinds: list[str]) -> str:

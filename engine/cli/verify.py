@@ -8,8 +8,7 @@ from pathlib import Path
 import click
 
 from engine.cli import FAILED, options
-from engine.cli.output import Terminal, print_json
-from engine.collection.paths import printable
+from engine.cli.output import Terminal, line, print_json, say
 
 
 @click.command()
@@ -35,9 +34,9 @@ def command(collection: Path, as_json: bool) -> None:
         print_json({"collection": str(collection), "problems": [asdict(problem) for problem in problems]})
     for problem in [] if as_json else problems:
         kind = "derived: it can be built again" if problem.derived else "not derived"
-        click.echo(f"{problem.path}: {printable(problem.reason)} ({kind})")
+        line(f"{problem.path}: {problem.reason} ({kind})")
     if not problems and not as_json:
-        click.echo("everything is as it was written")
+        line("everything is as it was written")
     if problems:
-        click.echo(f"put it right with: nestvec repair {collection}", err=True)
+        say(f"put it right with: nestvec repair {collection}")
         raise click.exceptions.Exit(FAILED)

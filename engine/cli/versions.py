@@ -8,8 +8,7 @@ from pathlib import Path
 import click
 
 from engine.cli import options
-from engine.cli.output import human_bytes, print_json
-from engine.collection.paths import printable
+from engine.cli.output import human_bytes, line, print_json
 
 
 @click.command()
@@ -30,7 +29,7 @@ def command(collection: Path, as_json: bool) -> None:
         if as_json:
             print_json(asdict(one))
         elif one.problem is not None:
-            click.echo(f"{one.number:>6}  {printable(one.problem)}")
+            line(f"{one.number:>6}  {one.problem}")
         else:
             items = f"{one.items:,} items"
-            click.echo(f"{one.number:>6}  {one.created}  {one.operation:<12}  {items:>18}  {human_bytes(one.bytes):>9}")
+            line(f"{one.number:>6}  {one.created}  {one.operation:<12}  {items:>18}  {human_bytes(one.bytes):>9}")

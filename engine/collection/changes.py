@@ -20,6 +20,7 @@ from engine.collection.shards import FAILURE_SCHEMA, TOMBSTONE_SCHEMA, read_item
 from engine.collection.tuned import PlanEntry, Tuning
 from engine.collection.verified import check_hash
 from indexers.errors import CommitConflict, InvalidInput
+from indexers.names import did_you_mean
 
 Tombstone = tuple[str, int]
 Keys = NDArray[np.uint64]
@@ -289,7 +290,9 @@ def require_space(root: Path, manifest: Manifest, name: str) -> Space:
         InvalidInput: there is none of that name.
     """
     if name not in manifest.spaces:
-        raise InvalidInput(f"{root} has no space {name!r}; it has {', '.join(manifest.spaces)}")
+        raise InvalidInput(
+            f"{root} has no space {name!r}; it has {', '.join(manifest.spaces)}{did_you_mean(name, manifest.spaces)}"
+        )
     return manifest.space(name)
 
 

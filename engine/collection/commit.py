@@ -106,15 +106,19 @@ def current_version(root: Path) -> int:
     try:
         names = os.listdir(root / layout.VERSIONS)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise NotACollection(
-            f"{root} is not a nestvec collection (no {layout.VERSIONS} folder in it); "
-            f"make one with: nestvec index PHOTOS {root}"
-        ) from error
+        raise _none(root) from error
     disk.require_own_versions(root)
     numbers = [number for name in names if (number := layout.version_number(name)) is not None]
     if not numbers:
-        raise NotACollection(f"{root} holds no version; make one with: nestvec index PHOTOS {root}")
+        raise _none(root)
     return max(numbers)
+
+
+def _none(root: Path) -> NotACollection:
+    # It reads other collections to find out what was meant, and so it lies above this module.
+    from engine.collection.absent import absence
+
+    return NotACollection(absence(root))
 
 
 def read_version(root: Path, number: int) -> Manifest:
@@ -156,7 +160,7 @@ def check_free(root: Path) -> None:
         raise CollectionError(f"{root} is a file; choose another name for the collection")
     names = set(os.listdir(root))
     if names - {layout.VERSIONS, layout.SPACES} or exists(root):
-        raise CollectionError(f"{root} already exists and is not empty; choose another name")
+        raise CollectionError(f"{root} already exists and is not empty; choose another name, such as {root}.nest")
 
 
 def exists(root: Path) -> bool:

@@ -17,6 +17,7 @@ from engine.encoders import checkpoints
 from engine.encoders.base import Device, Fingerprint
 from engine.encoders.clip_config import input_sides, public_names, require_room, tokenizer_arguments
 from indexers.errors import DependencyMissing, EncoderError, InvalidSpec, WeightsMissing
+from indexers.names import did_you_mean
 
 MOST_CONFIG_BYTES = 1 << 24
 # The files that hold the weights of a hub repository which names none.
@@ -98,10 +99,11 @@ def known_config(spec: ClipSpec) -> dict[str, Any]:
     if spec.tag:
         published = open_clip.pretrained.get_pretrained_cfg(spec.model, spec.tag)
         if not published:
-            tags = ", ".join(open_clip.list_pretrained_tags_by_model(spec.model)) or "none"
+            tags = open_clip.list_pretrained_tags_by_model(spec.model)
             raise InvalidSpec(
-                f"encoder clip:{spec.model}: there are no published weights {spec.tag!r}; there are: {tags}. "
-                "For a file of your own write its path with / or ./ in front"
+                f"encoder clip:{spec.model}: there are no published weights {spec.tag!r}; there are: "
+                f"{', '.join(tags) or 'none'}. For a file of your own write its path with / or ./ in front"
+                f"{did_you_mean(spec.tag, tags)}"
             )
         # Weights trained with QuickGELU give other vectors without it, and open_clip only warns.
         model["quick_gelu"] = bool(published.get("quick_gelu") or model.get("quick_gelu"))

@@ -12,6 +12,7 @@ from engine.encoders.device import choose_device
 from engine.encoders.headed import MARK
 from engine.encoders.trusted import note
 from indexers.errors import InvalidSpec
+from indexers.names import did_you_mean
 
 _EXAMPLES = {
     "bundled": "bundled",
@@ -57,7 +58,9 @@ def _loaded(spec: str, *, device: str, pool: str | None, dim: int | None) -> Enc
     family, colon, rest = spec.partition(":")
     if family not in _EXAMPLES:
         known = ", ".join(f"{name} (such as {example})" for name, example in _EXAMPLES.items())
-        raise InvalidSpec(f"encoder {spec!r}: expected one of the families {known}; found {family!r}")
+        raise InvalidSpec(
+            f"encoder {spec!r}: expected one of the families {known}; found {family!r}{did_you_mean(family, _EXAMPLES)}"
+        )
     if pool is not None and family != "resnet":
         raise InvalidSpec(f"encoder {spec!r}: pool={pool} was given, and only resnet has a choice of pooling")
     if dim is not None and family != "precomputed":

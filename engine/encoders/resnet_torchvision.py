@@ -11,6 +11,7 @@ from engine.encoders import checkpoints
 from engine.encoders.base import EncoderInfo
 from engine.encoders.resnet_spec import Recipe, ResNetSpec, gem_pool, load_strictly, without
 from indexers.errors import InvalidSpec
+from indexers.names import did_you_mean
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,6 +62,7 @@ def _published(spec: ResNetSpec) -> Any:
         f"encoder resnet:{spec.name}: torchvision has no weights {wanted!r}; it has "
         f"{', '.join(entry.name for entry in entries)} and DEFAULT. For timm's write resnet:timm:{spec.name}/"
         f"{wanted}, for a file of your own put / or ./ before its path"
+        f"{did_you_mean(wanted, [entry.name for entry in entries])}"
     )
 
 

@@ -16,6 +16,7 @@ from engine.collection.snapshot import Snapshot
 from engine.evaluation.graded import Qrels
 from engine.evaluation.representations import QuerySet, Representation
 from indexers.errors import InvalidInput
+from indexers.names import did_you_mean
 from indexers.vectors import FloatArray, IdArray, normalize
 
 CAPTION = "caption"
@@ -34,7 +35,10 @@ def live_vectors(snapshot: Snapshot, space: str, rows: IdArray) -> FloatArray:
     """
     known = snapshot.manifest.spaces
     if space not in known:
-        raise InvalidInput(f"{snapshot.root} has no space {space!r}; it has {', '.join(sorted(known)) or 'none'}")
+        raise InvalidInput(
+            f"{snapshot.root} has no space {space!r}; it has {', '.join(sorted(known)) or 'none'}"
+            f"{did_you_mean(space, known)}"
+        )
     out = np.empty((len(rows), known[space].dim), np.float32)
     start = done = 0
     for shard in snapshot.vectors(space):
@@ -60,7 +64,7 @@ def column(snapshot: Snapshot, name: str, rows: IdArray) -> list[Any]:
         known = sorted({one.removeprefix(META) for table in snapshot.item_tables() for one in _own(table.column_names)})
         raise InvalidInput(
             f"{snapshot.root} has no column {name!r}; it has {', '.join([CAPTION, *known])}. "
-            "Columns come with the items, from a --table"
+            f"Columns come with the items, from a --table{did_you_mean(name, [CAPTION, *known])}"
         )
     return found
 

@@ -12,12 +12,14 @@ from engine.collection.snapshot import Snapshot
 from engine.encoders.base import Fingerprint, require_modality, require_same
 from engine.encoders.headed import HeadedEncoder
 from engine.evaluation import captions, collected, neighbours, trec
+from engine.evaluation.few import FEWEST, check_enough, check_some_left_out, too_few, warn_of_few
 from engine.evaluation.graded import Qrels
 from engine.evaluation.options import Evaluable, EvaluateOptions
 from engine.evaluation.representations import QuerySet, check_dims, default_dims, sample_items
 from engine.heads.model import Head
 from engine.progress import Listener
 from indexers.errors import EncoderError, InvalidInput
+from indexers.names import did_you_mean
 from indexers.vectors import FloatArray, IdArray
 
 TEXTS_AT_ONCE = 256
@@ -71,10 +73,18 @@ def gather(collection: Evaluable, options: EvaluateOptions, heads: Mapping[str, 
     rows = collected.live_rows(snapshot)
     if len(rows) < 2:
         raise InvalidInput(f"{snapshot.root} has {len(rows)} items, and an evaluation needs at least two")
+    check_enough(min(options.queries, len(rows)), "items", heard)
+    check_some_left_out(options.k, options.shortlist, len(rows), heard)
     known = [*snapshot.manifest.spaces]
     if wrong := [name for name in spaces_of(snapshot, options) if name not in known]:
-        raise InvalidInput(f"{snapshot.root} has no space {wrong[0]!r}; it has {', '.join(known)}")
+        raise InvalidInput(
+            f"{snapshot.root} has no space {wrong[0]!r}; it has {', '.join(known)}{did_you_mean(wrong[0], known)}"
+        )
     labels = _labelled(snapshot, rows, options)
+    if labels is not None:
+        check_enough(len(labels.own), f"items with a label in {options.labels!r}", heard)
+    if options.texts is not None:
+        check_enough(len(options.texts), TEXTS, heard)
     topics, topic_texts = _topics(snapshot, rows, options, heard)
     asks = options.use_texts or options.texts is not None or topics is not None
     encode = Texts(collection, Fingerprint.from_json(space.fingerprint), heard) if asks else None
@@ -82,7 +92,7 @@ def gather(collection: Evaluable, options: EvaluateOptions, heads: Mapping[str, 
     queries = [sample_items(base, options.queries, options.seed)]
     caption_of = None
     if options.use_texts and encode is not None:
-        caption_of = _captions(snapshot, rows, options, encode, queries)
+        caption_of = _captions(snapshot, rows, options, encode, queries, heard)
     if options.texts is not None and encode is not None:
         queries.append(QuerySet(TEXTS, encode(options.texts, "texts"), None, "queries"))
     if topics is not None and encode is not None:
@@ -133,6 +143,7 @@ def _topics(
         return None, []
     topics, qrels = trec.read_topics(options.topics), trec.read_qrels(options.qrels)
     ids = trec.common(topics, qrels, str(options.topics))
+    warn_of_few(len(ids), "judged topics", heard)
     names, absent = collected.documents(snapshot, rows, qrels)
     if absent:
         heard.say(f"{absent} judged documents are not in the collection, and count as not found")
@@ -142,13 +153,23 @@ def _topics(
 
 
 def _captions(
-    snapshot: Snapshot, rows: IdArray, options: EvaluateOptions, encode: Texts, queries: list[QuerySet]
+    snapshot: Snapshot,
+    rows: IdArray,
+    options: EvaluateOptions,
+    encode: Texts,
+    queries: list[QuerySet],
+    heard: Listener,
 ) -> IdArray | None:
-    """Add the captions to the queries, where there are some and something can encode them."""
+    """Add the captions to the queries, where there are enough and something can encode them."""
     distinct, caption_of = collected.captions(snapshot, rows)
+    asked = min(options.queries, len(distinct))
     try:
         if not distinct or not encode.possible:
             return None
+        if asked < FEWEST:
+            heard.say(f"left out, {too_few(asked, 'different captions')}")
+            return None
+        check_enough(asked, "different captions", heard)
         vectors = encode(distinct, "captions")
     except EncoderError as error:
         raise type(error)(f"{error}. To leave the captions out: --no-texts, or use_texts=False") from error

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.collection.tuned import Tuning
-from engine.evaluation.plots import KNOWN, OTHERS, plot_files, require_matplotlib, save
+from engine.evaluation.plots import KNOWN, OTHERS, plain, plot_files, require_matplotlib, save
 
 SIZE = (6.4, 4.2)
 
@@ -35,7 +35,7 @@ def draw_curve(paths: Sequence[Path], tuning: Tuning, plan: str, *, title: str =
     for kind, (colour, shape) in zip(tuning.fresh, styles, strict=False):
         shares = [point.recall[kind] for point in tuning.curve if kind in point.recall]
         times = [point.microseconds for point in tuning.curve if kind in point.recall]
-        axes.plot(times, shares, color=colour, marker=shape, markersize=5, label=f"{kind} queries")
+        axes.plot(times, shares, color=colour, marker=shape, markersize=5, label=plain(f"{kind} queries"))
     chosen = next((point for point in tuning.curve if point.plan == plan), None)
     if chosen is not None:
         axes.axvline(chosen.microseconds, color="#8C8C8C", linewidth=1, label=f"chosen: {plan}")
@@ -45,7 +45,7 @@ def draw_curve(paths: Sequence[Path], tuning: Tuning, plan: str, *, title: str =
     axes.set_ylabel(f"recall@{tuning.k}")
     axes.grid(True, alpha=0.3)
     axes.legend(frameon=False, fontsize=8, loc="lower right")
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(plain(title), fontsize=11)
     files = [file for path in paths for file in plot_files(path)]
     for file in files:
         save(figure, file)

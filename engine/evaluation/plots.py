@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.collection.paths import printable
 from engine.evaluation.rows import Row
 from indexers.errors import DependencyMissing, InvalidInput, SourceError
 
@@ -95,6 +96,11 @@ def save(figure: Figure, file: Path) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def plain(text: str) -> str:
+    """Return text that matplotlib draws as it is: no formula, and nothing that an SVG must not hold."""
+    return printable(text).replace("$", r"\$")
+
+
 def _panels(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
     """Return the figures of each panel by what it shows and what was asked."""
     panels: dict[tuple[str, str], list[Row]] = {}
@@ -138,13 +144,12 @@ def _figure(rows: Sequence[Row], title: str) -> Figure:
     for axes in list(grid.flat)[len(panels) :]:
         axes.set_visible(False)
     if title:
-        figure.suptitle(title, fontsize=11.5)
+        figure.suptitle(plain(title), fontsize=11.5)
     named = [name for name in names if name in drawn]
     most = 3 if across == 1 else 5
     columns = -(-len(named) // -(-len(named) // most))
-    figure.legend(
-        [drawn[name] for name in named], named, loc="outside lower center", ncols=columns, frameon=False, fontsize=10
-    )
+    lines, texts = [drawn[name] for name in named], [plain(name) for name in named]
+    figure.legend(lines, texts, loc="outside lower center", ncols=columns, frameon=False, fontsize=10)
     return figure
 
 

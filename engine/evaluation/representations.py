@@ -14,6 +14,7 @@ import numpy as np
 from engine.heads import layers
 from engine.heads.model import Head, Side
 from indexers.errors import InvalidInput
+from indexers.names import did_you_mean
 from indexers.vectors import FloatArray, IdArray, normalize
 
 PLAIN = ("truncation", "pca", "random", "full")
@@ -131,7 +132,9 @@ def represent(
         InvalidVectors: a head for vectors of another dimension.
     """
     if unknown := [name for name in names if name not in PLAIN]:
-        raise InvalidInput(f"expected representations among {', '.join(PLAIN)}; found {unknown[0]!r}")
+        raise InvalidInput(
+            f"expected representations among {', '.join(PLAIN)}; found {unknown[0]!r}{did_you_mean(unknown[0], PLAIN)}"
+        )
     for name in names:
         if name in ("truncation", "full"):
             yield Representation(name, base, tuple(queries), (base.shape[1],) if name == "full" else None)

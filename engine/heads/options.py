@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from engine.heads.model import OBJECTIVES, Side
 from indexers import checks
 from indexers.errors import InvalidInput
+from indexers.names import did_you_mean
 from indexers.vectors import FloatArray, as_matrix, normalize
 
 Device = Literal["cpu", "cuda", "mps"]
@@ -153,7 +154,10 @@ def check_numbers(options: TrainOptions) -> None:
         InvalidInput: as `check_options`.
     """
     if options.objective not in OBJECTIVES:
-        raise InvalidInput(f"objective {options.objective!r}: expected one of {', '.join(OBJECTIVES)}")
+        raise InvalidInput(
+            f"objective {options.objective!r}: expected one of {', '.join(OBJECTIVES)}"
+            f"{did_you_mean(options.objective, OBJECTIVES)}"
+        )
     dims = options.dims
     if not dims or list(dims) != sorted(set(dims)) or dims[0] < 1:
         raise InvalidInput(f"dims {_list(dims)}: expected ascending prefix dimensions, such as 16,32,64,128")

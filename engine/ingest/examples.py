@@ -21,6 +21,7 @@ from engine.ingest.run import PRECOMPUTED, encoder_of
 from engine.ingest.sources import TableOptions, open_sources
 from indexers import checks
 from indexers.errors import InvalidInput, SourceError
+from indexers.names import did_you_mean
 from indexers.vectors import FloatArray
 
 MOST_ROWS = 200_000
@@ -258,8 +259,8 @@ def _labels(drawn: Drawn, name: str | None) -> tuple[NDArray[np.int64], NDArray[
     values = [row.get(name) for row in drawn.columns]
     keep = [number for number, value in enumerate(values) if value is not None and value != ""]
     if not keep:
-        known = ", ".join(sorted(drawn.known)) or "none"
-        raise InvalidInput(f"no row has a value in column {name!r}; the columns there are: {known}")
+        known, near = ", ".join(sorted(drawn.known)) or "none", did_you_mean(name, drawn.known)
+        raise InvalidInput(f"no row has a value in column {name!r}; the columns there are: {known}{near}")
     texts = np.array([str(values[number]) for number in keep])
     classes, numbers = np.unique(texts, return_inverse=True)
     return np.array(keep), numbers.reshape(-1).astype(np.int64), len(classes)

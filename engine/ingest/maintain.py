@@ -54,7 +54,7 @@ def remove(
         InvalidInput: nothing was named.
     """
     named, folders = checks.texts("paths", paths), checks.texts("below", below)
-    numbers = checks.several("ids", ids, partial(checks.whole, low=-checks.MOST_ID, high=checks.MOST_ID))
+    numbers = checks.one_or_several("ids", ids, partial(checks.whole, low=-checks.MOST_ID, high=checks.MOST_ID))
     if not (named or numbers or folders):
         raise InvalidInput("name at least one path, id or folder to remove")
     started = time.perf_counter()

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile
 
+from engine.storage.kinds import PICTURE_SUFFIXES as PICTURE_SUFFIXES
 from indexers.errors import PictureError
 
 # The size above which Pillow itself takes a picture for an attack: 0.7 GB as decoded RGB.
@@ -26,12 +27,6 @@ DEFAULT_MAX_PIXELS = 178_956_970
 MAX_ASPECT = 200
 
 _FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "HEIF", "PPM", "ICO")
-
-PICTURE_SUFFIXES: frozenset[str] = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".webp", ".bmp", ".dib"}
-    | {".tif", ".tiff", ".avif", ".avifs", ".heic", ".heif", ".hif"}
-    | {".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".ico"}
-)
 
 # File types of ISO media containers (bytes 8 to 12) that hold still pictures.
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.collection import commit
+from engine.collection.absent import near_path
 from engine.collection.manifest import Manifest, Source
 from engine.collection.named import FILE, Named
 from engine.collection.paths import file_text, path_bytes, path_text
@@ -132,7 +133,8 @@ def _distinct(paths: Sequence[Path]) -> list[Path]:
     """
     for path in paths:
         if not path.exists():
-            raise SourceError(f"{path} does not exist")
+            near = near_path(path)
+            raise SourceError(f"{path} does not exist" + ("" if near is None else f"; did you mean {near}?"))
         if path.is_dir() and commit.exists(path):
             raise SourceError(f"{path} is a collection, not a source: name the pictures or vectors it was made from")
     return list({os.path.abspath(path): path for path in paths}.values())

@@ -20,6 +20,7 @@ from engine.ingest.nesting import check_depth
 from engine.storage.parquet import read_parquet
 from engine.storage.regular import opened_regular
 from indexers.errors import SourceError
+from indexers.names import did_you_mean
 
 NAME_COLUMNS = ("file", "path", "file_name", "filename", "image", "image_path", "filepath", "name", "key", "uri", "url")
 CAPTION_COLUMNS = ("caption", "text", "title", "description")
@@ -103,7 +104,8 @@ def pick_column(table: pa.Table, wanted: str | None, usual: tuple[str, ...], *, 
     """
     if wanted is not None:
         if wanted not in table.column_names:
-            raise SourceError(f"{name} has no column {wanted!r}; it has {shown_names(table.column_names)}")
+            near = did_you_mean(wanted, table.column_names)
+            raise SourceError(f"{name} has no column {wanted!r}; it has {shown_names(table.column_names)}{near}")
         return wanted
     return next((column for column in usual if column in table.column_names), None)
 

@@ -25,6 +25,7 @@ from indexers import checks
 from indexers.base import AXES, MISSING, Indexer, IndexSpec, Neighbors, positions_mask
 from indexers.errors import CorruptCollection, InvalidInput, InvalidSpec, InvalidVectors
 from indexers.files import read_index
+from indexers.names import did_you_mean
 from indexers.plan import EXACT, SearchPlan, Stage
 from indexers.pruned import Found, PrunedIndex, is_available
 from indexers.registry import family
@@ -251,9 +252,8 @@ class Searcher:
     def _spec(self, plan: SearchPlan) -> tuple[IndexSpec, Indexer]:
         spec = self.specs.get(plan.index)
         if spec is None:
-            raise InvalidSpec(
-                f"no index {plan.index!r} in this collection; it has {', '.join(self.specs) or 'none yet'}"
-            )
+            known = f"{', '.join(self.specs) or 'none yet'}{did_you_mean(plan.index, self.specs)}"
+            raise InvalidSpec(f"no index {plan.index!r} in this collection; it has {known}")
         return spec, family(spec.family)
 
     def fit(self, plan: SearchPlan, k: int) -> SearchPlan:

@@ -117,7 +117,12 @@ def test_pictures_with_captions_and_judgements(pictures: Path, tmp_path: Path) -
     )
     assert done.returncode == 0, done.stderr.decode()
     said = done.stdout.decode()
-    for title in ("queries: items (4)", "queries: texts (1)", "text → image (1)", "image → text (1)", "trec"):
+    for title in ("queries: items (4)", "trec"):
         assert title in said
+    assert "image" not in said
+    warned = done.stderr.decode()
+    assert "only 4 items to ask with: a share may be off by ± 0.49" in warned
+    assert "left out, different captions: 1 to ask with" in warned
+    assert "judged topics: one to ask with: a share may be off by ± 0.98" in warned
     assert "nDCG@10" in said
     assert (tmp_path / "a.svg").stat().st_size > 10_000

@@ -230,7 +230,7 @@ def test_texts_from_a_file_and_from_stdin(pictures: Path, tmp_path: Path) -> Non
 
 @needs_bundled
 def test_a_text_is_answered_in_words(pictures: Path) -> None:
-    done = nestvec("search", pictures / "c.nest", "a red circle", "the sea")
+    done = nestvec("search", pictures / "c.nest", "-q", "a red circle", "-q", "the sea")
     assert done.returncode == 0
     said = done.stdout.decode()
     assert said.startswith("a red circle\n  1  ")

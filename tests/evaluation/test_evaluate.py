@@ -12,7 +12,7 @@ from engine.api import Collection
 from engine.evaluation.evaluate import evaluate
 from engine.evaluation.labelled import label_table
 from engine.evaluation.neighbours import neighbour_table
-from engine.evaluation.options import EvaluateOptions
+from engine.evaluation.options import EvaluateOptions, Quiet
 from engine.evaluation.representations import QuerySet, Representation
 from engine.evaluation.rows import Row
 from engine.evaluation.trec import read_run
@@ -41,6 +41,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+TEXTS = ["a tree", "a boat", "the sea", "a hill"]
 LIVE = np.array([row for row in range(N) if row % 5])
 
 
@@ -165,7 +166,7 @@ def test_what_is_refused(root: Path, options: dict[str, Any], said: str) -> None
 
 def test_texts_need_a_text_tower(root: Path, tmp_path: Path) -> None:
     with pytest.raises(ModalityError):
-        run(root, texts=["a tree"])
+        run(root, texts=TEXTS)
     (tmp_path / "t").write_text("1\ta tree\n")
     (tmp_path / "q").write_text("1 0 row1 1\n")
     with pytest.raises(ModalityError):
@@ -184,7 +185,37 @@ def test_labels_of_one_class_and_collections_of_one_item(tmp_path: Path) -> None
             evaluate(opened)
         opened.add_vectors(clustered(9, 4, 1), captions=["a"] * 9)
         with pytest.raises(InvalidInput, match="two classes or more, found 1 in 10 items"):
-            evaluate(opened, EvaluateOptions(labels="caption"))
+            evaluate(opened, EvaluateOptions(labels="caption", k=2))
+
+
+class Hears(Quiet):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+def test_too_few_tell_nothing_and_few_are_told_of(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="items: 3 to ask with, which tells nothing; at least 4 are wanted"):
+        run(root, queries=3)
+    with pytest.raises(InvalidInput, match="texts: 1 to ask with"):
+        run(root, texts=["a tree"])
+    with pytest.raises(InvalidInput, match="k = 159 of 159 others: every prefix finds them all"):
+        run(root, k=159, shortlist=159)
+    with Collection.create(tmp_path / "c.nest", encoder="precomputed", dim=4) as opened:
+        opened.add_vectors(clustered(60, 4), meta=[{"kind": str(row % 2)} if row < 3 else {} for row in range(60)])
+        with pytest.raises(InvalidInput, match="items with a label in 'kind': 3 to ask with"):
+            evaluate(opened, EvaluateOptions(labels="kind"))
+        heard = Hears()
+        evaluate(opened, EvaluateOptions(queries=9, dims=[2]), heard)
+        assert heard.said == [
+            "only 9 items to ask with: a share may be off by ± 0.33 (95 % interval)",
+            "a shortlist of 100 holds all 59 others: what is found in it tells nothing",
+        ]
+        heard = Hears()
+        evaluate(opened, EvaluateOptions(dims=[2], shortlist=50), heard)
+        assert heard.said == []
 
 
 @pytest.fixture(scope="module")
@@ -221,11 +252,24 @@ def test_pictures_are_asked_for_by_their_captions(pictures: Path, tmp_path: Path
             == (row.table, row.queries, row.metric, 384, "truncation")
         ]
         assert row.value == pytest.approx(same.value)
-    assert {row.queries for row in run(root, use_texts=False)} == {"items"}
-    asked = run(root, texts=["a boat"], use_texts=False, dims=[384])
-    assert {(row.queries, row.count) for row in asked} == {("items", 6), ("texts", 1)}
-    with pytest.raises(InvalidInput, match="texts: expected a text that is not empty"):
-        run(root, texts=["a boat", " "], use_texts=False)
+    assert {row.queries for row in run(root, use_texts=False, k=2)} == {"items"}
+    asked = run(root, texts=TEXTS, use_texts=False, dims=[384], k=2)
+    assert {(row.queries, row.count) for row in asked} == {("items", 6), ("texts", 4)}
+    with pytest.raises(InvalidInput, match="texts: expected texts to ask with, found an empty one"):
+        run(root, texts=[*TEXTS, " "], use_texts=False, k=2)
+
+
+@needs_bundled
+def test_one_caption_is_left_out(tmp_path: Path) -> None:
+    for number in range(5):
+        draw(tmp_path / f"photos/p{number}.png", number)
+    (tmp_path / "photos/p0.txt").write_text("a red ball")
+    index(tmp_path / "c.nest", tmp_path / "photos", specs=["flat@32"])
+    heard = Hears()
+    with Collection.open(tmp_path / "c.nest") as opened:
+        found = evaluate(opened, EvaluateOptions(k=2, shortlist=3, dims=[384]), heard)
+    assert {(row.table, row.queries) for row in found.rows} == {("neighbours", "items")}
+    assert heard.said[-1].startswith("left out, different captions: 1 to ask with, which tells nothing")
 
 
 @needs_bundled
@@ -257,7 +301,7 @@ def test_judgements_name_items_by_path_or_id(pictures: Path, tmp_path: Path, kin
     (tmp_path / "t").write_text("7\tthe sea\n8\tnot judged\n")
     (tmp_path / "q").write_text(f"7 0 {names[1]} 2\n7 0 {names[4]} 1\n7 0 gone.png 1\n9 0 {names[0]} 1\n")
     out = {} if any(" " in name for name in names) else {"run_out": tmp_path / "runs"}
-    rows = run(root, dims=[16, 384], topics=tmp_path / "t", qrels=tmp_path / "q", **out)
+    rows = run(root, dims=[16, 384], k=2, topics=tmp_path / "t", qrels=tmp_path / "q", **out)
     found = {row.metric: row.value for row in rows if (row.table, row.representation) == ("trec", "full")}
     assert found["MRR@10"] == pytest.approx(1 / 2 / 2)  # of two judged queries one has no topic
     assert found["MAP"] == pytest.approx((1 / 2 + 2 / 5) / 3 / 2)
