@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import numpy as np
 from blake3 import blake3
 
 from engine.collection import layout
@@ -16,6 +17,7 @@ from engine.encoders.base import Fingerprint
 from indexers.base import IndexSpec
 from indexers.errors import CorruptCollection, UnsupportedFormat
 from indexers.store import check_dtype
+from indexers.vectors import IdArray
 
 # Bounds on what a version may declare: sums of row numbers stay within 64 bits.
 MOST = 1 << 48
@@ -150,6 +152,11 @@ class Manifest:
     def rows(self) -> int:
         """Rows in all item shards, deleted ones included."""
         return sum(shard.rows for shard in self.items)
+
+    @property
+    def shard_starts(self) -> IdArray:
+        """Row number at which each shard begins, and the total: int64 [shards + 1]."""
+        return np.cumsum([0, *(ref.rows for ref in self.items)], dtype=np.int64)
 
     def rows_in(self, shards: int) -> int:
         """Rows in the first `shards` item shards."""

@@ -30,6 +30,7 @@ from indexers.store import StoredArray
 from indexers.vectors import IdArray
 
 Mask = NDArray[np.bool_]
+ATTEMPTS = 5
 
 
 def remove(
@@ -55,6 +56,19 @@ def remove(
     if not (paths or ids or below):
         raise InvalidInput("name at least one path, id or folder to remove")
     started = time.perf_counter()
+    for left in reversed(range(ATTEMPTS)):
+        try:
+            result, count = _removed(root, paths, ids, below, purge=purge)
+            break
+        except CommitConflict:
+            # What was named is looked up again: its row is called otherwise since, or somewhere else.
+            if not left:
+                raise
+    return Summary(version=result.version, removed=count, seconds=time.perf_counter() - started)
+
+
+def _removed(root: Path, paths: list[str], ids: list[int], below: list[str], *, purge: bool) -> tuple[Manifest, int]:
+    """Bury what was named, as the newest version has it; return the next one, and how many items that were."""
     with Snapshot.open(root) as snapshot:
         failed = _failed(snapshot, paths, below) if purge else set()
         try:
@@ -69,8 +83,7 @@ def remove(
             items = (snapshot.item(position) for position in positions)
             names = {(item.source, item.path) for item in items} | failed
             change = changes.chain(change, changes.record_failures(root, set(), (), paths=frozenset(names)))
-    result = commit(root, change, operation="remove")
-    return Summary(version=result.version, removed=len(rows), seconds=time.perf_counter() - started)
+    return commit(root, change, operation="remove"), len(rows)
 
 
 def _positions(

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.collection import changes
-from engine.collection.changes import Tombstone
 from engine.collection.commit import commit
 from engine.collection.manifest import Manifest, Source
 from engine.collection.shards import SHARD_ROWS, vector_shard_rows
@@ -154,7 +153,7 @@ class Sync:
     def _finish(self, writer: ShardWriter) -> None:
         """Commit the last shard, and take out what is gone."""
         left = self.gone - self.moved
-        writer.flush("index", bury=[self._tombstone(position) for position in sorted(left)])
+        writer.flush("index", bury=sorted(left))
         self.summary.removed += len(left)
         self.summary.failed += len(writer.failures)
 
@@ -242,8 +241,7 @@ class Sync:
             writer.add(Row(entry, self.ids.take(), outcome.content, *size, outcome.vector))
         else:
             self.summary.changed += 1
-            replaced = self._tombstone(known.position)
-            writer.add(Row(entry, known.id, outcome.content, *size, outcome.vector, replaced))
+            writer.add(Row(entry, known.id, outcome.content, *size, outcome.vector, known.position))
 
     def _reuse(self, entry: Entry, known: Known | None, content: str, writer: ShardWriter) -> None:
         """Write a row for content the collection has a vector of already."""
@@ -255,13 +253,13 @@ class Sync:
         if known is None and origin is not None:
             self.moved.add(origin.position)
             self.summary.moved += 1
-            self._copy(entry, origin, origin.id, origin, writer)
+            writer.relabel(entry, origin)
         elif known is None:
             self.summary.added += 1
             self._copy(entry, same[0], self.ids.take(), None, writer)
         else:
             self.summary.changed += 1
-            self._copy(entry, same[0], known.id, known, writer)
+            self._copy(entry, same[0], known.id, known.position, writer)
 
     def _touched(self, entry: Entry, known: Known, writer: ShardWriter) -> None:
         """Note the new time of a file whose content is the same: the next run need not read it again."""
@@ -269,20 +267,15 @@ class Sync:
             self.summary.unchanged += 1
         else:
             self.summary.relabelled += 1
-        self._copy(entry, known, known.id, known, writer)
+        writer.relabel(entry, known)
 
     def _relabel(self, entry: Entry, known: Known, writer: ShardWriter) -> None:
         self.summary.relabelled += 1
-        self._copy(entry, known, known.id, known, writer)
+        writer.relabel(entry, known)
 
-    def _copy(self, entry: Entry, origin: Known, id: int, replaced: Known | None, writer: ShardWriter) -> None:
+    def _copy(self, entry: Entry, origin: Known, id: int, replaces: int | None, writer: ShardWriter) -> None:
         vector = self.vectors(origin.position)
-        tombstone = None if replaced is None else self._tombstone(replaced.position)
-        writer.add(Row(entry, id, origin.content, origin.width, origin.height, vector, tombstone))
-
-    def _tombstone(self, position: int) -> Tombstone:
-        ref, row = self.snapshot.locate(position)
-        return ref.path, row
+        writer.add(Row(entry, id, origin.content, origin.width, origin.height, vector, replaces))
 
     # -- vectors -------------------------------------------------------------------------
 
@@ -316,7 +309,7 @@ class Sync:
     def _take_known(self, entry: Entry, known: Known, content: str, vector: FloatArray, writer: ShardWriter) -> None:
         if known.content != content:
             self.summary.changed += 1
-            writer.add(Row(entry, known.id, content, 0, 0, vector, self._tombstone(known.position)))
+            writer.add(Row(entry, known.id, content, 0, 0, vector, known.position))
         elif known.meta_key != entry.meta_key:
             self._relabel(entry, known, writer)
         else:
