@@ -58,6 +58,7 @@ class Running:
     encoder: str | None
     pool: str | None
     table: Path | None
+    no_table: bool
     name_column: str | None
     caption_column: str | None
     batch_size: int
@@ -84,7 +85,12 @@ _ANSWERING = (
 _RUNNING = (
     click.option("--encoder", help="What makes the vectors; see `nestvec encoders`. For pictures: bundled."),
     click.option("--pool", help="Pooling of a resnet encoder: avg, max or gem."),
-    click.option("--table", type=FILE, help="CSV, JSONL or Parquet with captions and columns, joined by file name."),
+    click.option(
+        "--table",
+        type=FILE,
+        help="CSV, JSONL or Parquet with captions and columns, joined by file name. A source remembers its tables.",
+    ),
+    click.option("--no-table", is_flag=True, help="Drop the tables a source remembers, and what they said."),
     click.option("--name-column", help="The table's column of file names."),
     click.option("--caption-column", help="The table's column of captions."),
     click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Pictures a batch."),

@@ -10,10 +10,10 @@ import click
 from engine.cli import SIGNALS, SKIPPED
 from engine.cli.options import Running
 from engine.cli.output import Terminal, print_summary, say
+from engine.ingest.joined import TableOptions
 from engine.ingest.pictures import DEFAULT_MAX_PIXELS
 from engine.ingest.report import Listener, Summary
 from engine.ingest.run import RunOptions
-from engine.ingest.sources import TableOptions
 from engine.ingest.sync import EncodeOptions
 from indexers.base import IndexSpec
 from indexers.threads import available_cores
@@ -25,8 +25,12 @@ def carry_out(run: Run, collection: Path, sources: tuple[Path, ...], how: Runnin
     """Run, print what it did, and exit with 3 if something was skipped."""
     summary = run(collection, sources, run_options(how, dtype), Terminal())
     print_summary(summary, as_json=how.as_json)
+    for one in summary.unjoined:
+        named = ", ".join([*one.first, *(["…"] if len(one.first) < one.rows else [])])
+        say(f"{one.rows} rows of {one.table} name no item: {named}")
     if summary.failed:
         say(f"{summary.failed} could not be indexed; see them with: nestvec info {collection} --failures")
+    if summary.failed or summary.unread:
         raise click.exceptions.Exit(SKIPPED)
 
 
@@ -41,5 +45,5 @@ def run_options(how: Running, dtype: str) -> RunOptions:
         specs=[IndexSpec.parse(text) for text in how.specs] or None,
         rebuild=how.rebuild,
         encode=EncodeOptions(how.batch_size, workers, how.max_pixels or DEFAULT_MAX_PIXELS, SIGNALS.held),
-        table=TableOptions(how.table, how.name_column, how.caption_column),
+        table=TableOptions(how.table, how.name_column, how.caption_column, how.no_table),
     )

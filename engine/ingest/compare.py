@@ -11,6 +11,7 @@ import numpy as np
 from engine.collection.snapshot import Snapshot
 from engine.ingest.catalogue import Catalogue, Known
 from engine.ingest.entries import Entry, Keys, Listing, PictureListing, VectorListing
+from engine.ingest.kept import complete
 
 
 @dataclass
@@ -73,7 +74,7 @@ def compare(listings: Sequence[Listing], catalogue: Catalogue, snapshot: Snapsho
     seen = [
         _vectors(listing, catalogue, result)
         if isinstance(listing, VectorListing)
-        else _pictures(listing, catalogue, result)
+        else _pictures(listing, catalogue, result, snapshot)
         for listing in listings
     ]
     if not listings:
@@ -88,11 +89,12 @@ def compare(listings: Sequence[Listing], catalogue: Catalogue, snapshot: Snapsho
     return result
 
 
-def _pictures(listing: PictureListing, catalogue: Catalogue, result: Comparison) -> Seen:
+def _pictures(listing: PictureListing, catalogue: Catalogue, result: Comparison, snapshot: Snapshot) -> Seen:
     keys = array("Q")
     unread = []
-    for entry in listing.entries():
-        known = catalogue.known(entry.key)
+    for listed in listing.entries():
+        known = catalogue.known(listed.key)
+        entry = complete(listed, known, snapshot)
         keys.append(entry.key)
         if entry.unread:
             unread.append(entry.path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 Advance = Callable[[int], None]
@@ -34,6 +34,21 @@ class Silent:
         yield lambda _steps: None
 
 
+@dataclass(frozen=True)
+class Unjoined:
+    """Rows of a table that no item was found for.
+
+    Attributes:
+        table: its path.
+        rows: how many.
+        first: the names in some of them.
+    """
+
+    table: str
+    rows: int
+    first: tuple[str, ...]
+
+
 @dataclass
 class Summary:
     """What a run did to a collection.
@@ -51,6 +66,8 @@ class Summary:
         encoded: pictures that went through the encoder.
         unindexed: rows searched exactly because no index covers them yet.
         seconds: wall-clock of the run.
+        unjoined: tables with rows that no item was found for.
+        unread: tables of earlier runs that could not be read; what they said is kept.
     """
 
     version: int = 0
@@ -65,3 +82,5 @@ class Summary:
     encoded: int = 0
     unindexed: int = 0
     seconds: float = 0.0
+    unjoined: list[Unjoined] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)

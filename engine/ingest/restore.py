@@ -20,8 +20,9 @@ from engine.collection.paths import path_bytes
 from engine.collection.relabel import names_in, said
 from engine.collection.shards import as_new_shard, hash_of, read_items, write_embeddings, write_table
 from engine.encoders.base import Encoder
+from engine.ingest.joined import TableOptions
 from engine.ingest.pipeline import Skipped, encode_pictures
-from engine.ingest.sources import TableOptions, open_sources
+from engine.ingest.sources import open_sources
 from engine.ingest.unit import contents_of, unit_rows
 from indexers.errors import CollectionError, NestvecError
 from indexers.store import StoredArray, VectorStore
@@ -216,7 +217,7 @@ def _vectors_again(
         rows.setdefault(one.content, []).append(one.row)
     try:
         path = Path(os.fsdecode(path_bytes(location)))
-        for listing in open_sources([path], TableOptions(), manifest).vectors:
+        for listing in open_sources([path], TableOptions(forget=True), manifest).vectors:
             for block in listing.blocks():
                 unit, _ = unit_rows(block.vectors, entry.dim)
                 for content, vector in zip(contents_of(block.vectors), unit, strict=True):

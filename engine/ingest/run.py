@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,10 +17,11 @@ from engine.ingest.canaries import check_canaries, write_canaries
 from engine.ingest.compare import Comparison
 from engine.ingest.derive import BuildOptions, build_indexes, is_due, tail_rows
 from engine.ingest.entries import Listing, VectorListing
+from engine.ingest.joined import TableOptions
 from engine.ingest.moves import is_moved
 from engine.ingest.prompts import text_sample
-from engine.ingest.report import Listener, Silent, Summary
-from engine.ingest.sources import Moved, Sources, TableOptions, open_sources
+from engine.ingest.report import Listener, Silent, Summary, Unjoined
+from engine.ingest.sources import Moved, Sources, open_sources
 from engine.ingest.sync import EncodeOptions, Sync, check_dimensions
 from indexers.base import IndexSpec
 from indexers.build import BuildDevice
@@ -30,6 +31,7 @@ from indexers.store import check_dtype
 
 DEFAULT_ENCODER = "bundled"
 PRECOMPUTED = "precomputed"
+NAMED_ROWS = 5
 
 # Specs are checked before anything is encoded, for more rows than they could fail on.
 MANY_ROWS = 1 << 40
@@ -138,6 +140,9 @@ def _run(root: Path, paths: Sequence[Path], options: RunOptions, listener: Liste
     summary = Summary()
     manifest = _newest(root)
     sources = open_sources(paths, options.table, manifest, moved=_moves(root, listener))
+    for note in sources.tables.notes:
+        listener.say(note)
+    summary.unread = sources.tables.unread
     encoder = _encoder(manifest, sources, options, listener)
     resolve_all(options.specs or (), MANY_ROWS, encoder.dim)
     if manifest is None:
@@ -154,11 +159,21 @@ def _run(root: Path, paths: Sequence[Path], options: RunOptions, listener: Liste
 
     sync = Sync(root, layout.DEFAULT_SPACE, encoder, options.encode, listener, summary)
     sync.run(sources.listings, notice_gone=notice_gone, compared=compared)
+    summary.unjoined = list(_unjoined(sources))
     result = finish(root, encoder, options, listener)
     summary.version = result.version
     summary.unindexed = tail_rows(result, result.default)
     summary.seconds = time.perf_counter() - started
     return summary
+
+
+def _unjoined(sources: Sources) -> Iterator[Unjoined]:
+    """Yield the tables that name files which were not found in any source of the run."""
+    for table in dict.fromkeys(table.name for table in sources.whole):
+        own = [one for one in sources.whole if one.name == table]
+        left = [name for name in own[0].rows if all(name not in one.used for one in own)]
+        if left:
+            yield Unjoined(table, len(left), tuple(left[:NAMED_ROWS]))
 
 
 def _moves(root: Path, listener: Listener) -> Moved:

@@ -16,6 +16,7 @@ from engine.encoders.base import Encoder
 from engine.ingest.catalogue import Catalogue, Known, StoredVectors
 from engine.ingest.compare import Comparison, compare, has_stamp_of, is_unchanged
 from engine.ingest.entries import Block, Entry, Listing, PictureListing, VectorListing
+from engine.ingest.kept import complete
 from engine.ingest.pictures import DEFAULT_MAX_PIXELS
 from engine.ingest.pipeline import Encoded, Skipped, encode_pictures
 from engine.ingest.report import Advance, Listener, Summary
@@ -195,15 +196,16 @@ class Sync:
 
     def _todo(self, listing: PictureListing, writer: ShardWriter, advance: Advance) -> Iterator[Entry]:
         """Yield the pictures to read; whatever needs no picture is dealt with on the way."""
-        for entry in listing.entries():
+        for listed in listing.entries():
             if self._stopping():
                 # What is done is safe at once; what is in work comes after it, and that may take a while.
                 writer.flush("add")
                 return
-            if self._is_repeated(entry.key):
+            if self._is_repeated(listed.key):
                 continue
-            writer.look_at(listing, [entry.path])
-            known = self.catalogue.known(entry.key)
+            writer.look_at(listing, [listed.path])
+            known = self.catalogue.known(listed.key)
+            entry = complete(listed, known, self.snapshot)
             problem = entry.problem
             if problem is None and entry.size > MOST_FILE_BYTES:
                 problem = f"of {entry.size} bytes is larger than any picture; at most {MOST_FILE_BYTES} are read"
@@ -253,7 +255,7 @@ class Sync:
         if known is None and origin is not None:
             self.moved.add(origin.position)
             self.summary.moved += 1
-            writer.relabel(entry, origin)
+            writer.relabel(complete(entry, origin, self.snapshot), origin)
         elif known is None:
             self.summary.added += 1
             self._copy(entry, same[0], self.ids.take(), None, writer)
