@@ -66,6 +66,7 @@ class Running:
     max_pixels: int | None
     specs: tuple[str, ...]
     rebuild: bool
+    strict: bool
     device: str
     as_json: bool
 
@@ -97,7 +98,10 @@ _RUNNING = (
     click.option("--workers", type=click.IntRange(1), help="Decoding threads; one a core by default."),
     click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger pictures."),
     index_specs,
-    click.option("--rebuild", is_flag=True, help="Build the indexes even if they are not due."),
+    click.option(
+        "--rebuild", is_flag=True, help="Build the indexes even if they are not due, and try again what failed before."
+    ),
+    click.option("--strict", is_flag=True, help="Exit with 3 for whatever failed, not only for what is new."),
     device,
     as_json,
 )

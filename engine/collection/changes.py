@@ -15,12 +15,36 @@ from engine.collection import derived, layout
 from engine.collection.commit import Change as Change
 from engine.collection.lookup import save_lookup
 from engine.collection.manifest import Covering, FileRef, IndexEntry, Manifest, Source, Space
-from engine.collection.shards import FAILURE_SCHEMA, TOMBSTONE_SCHEMA, read_items, read_table, write_table
+from engine.collection.shards import TOMBSTONE_SCHEMA, read_items, read_table, write_table
 from engine.collection.tuned import PlanEntry, Tuning
 from indexers.errors import CommitConflict, InvalidInput
 
 Tombstone = tuple[str, int]
-Failure = tuple[str, str, str]
+
+
+def add_sources(root: Path, sources: Iterable[Source], prepared_on: Manifest) -> Change:
+    """Add the sources of a run, or note where known ones are now and what they are joined to.
+
+    Args:
+        root: the collection.
+        sources: those of a run, new or known.
+        prepared_on: the version whose names of sources were looked at.
+    """
+    wanted = {source.name: source for source in sources}
+    before = {source.name: source for source in prepared_on.sources}
+
+    def change(base: Manifest) -> Manifest:
+        known = {source.name: source for source in base.sources}
+        for name, source in wanted.items():
+            if known.get(name, source) != source and known[name] != before.get(name):
+                raise CommitConflict(
+                    f"another process has just added a source called {name!r} to {root}, or a table to it; "
+                    "run this again"
+                )
+        known.update(wanted)
+        return replace(base, sources=tuple(known.values()))
+
+    return change
 
 
 def reserve(root: Path, sources: Iterable[Source], ids: int, prepared_on: Manifest) -> tuple[Change, list[int]]:
@@ -28,27 +52,19 @@ def reserve(root: Path, sources: Iterable[Source], ids: int, prepared_on: Manife
 
     Args:
         root: the collection.
-        sources: those of a run, new or known.
+        sources: as for `add_sources`.
         ids: how many.
-        prepared_on: the version whose names of sources were looked at.
+        prepared_on: likewise.
 
     Returns:
         the change, and a list that holds the block's first id once it has been applied.
     """
     first: list[int] = []
-    wanted = {source.name: source for source in sources}
-    before = {source.name: source for source in prepared_on.sources}
+    add = add_sources(root, sources, prepared_on)
 
     def change(base: Manifest) -> Manifest:
         first[:] = [base.next_id]
-        known = {source.name: source for source in base.sources}
-        for name, source in wanted.items():
-            if known.get(name, source) != source and known[name] != before.get(name):
-                raise CommitConflict(
-                    f"another process has just added a source called {name!r} to {root}; run this again"
-                )
-        known.update(wanted)
-        return replace(base, sources=tuple(known.values()), next_id=base.next_id + ids)
+        return replace(add(base), next_id=base.next_id + ids)
 
     return change, first
 
@@ -138,35 +154,6 @@ def bury(root: Path, tombstones: Iterable[Tombstone]) -> Change:
         if new <= old:
             return base
         return replace(base, deletes=write_table(root, layout.DELETES, tombstone_table(old | new)))
-
-    return change
-
-
-def record_failures(
-    root: Path, sources: set[str], failures: Iterable[Failure], *, paths: frozenset[tuple[str, str]] = frozenset()
-) -> Change:
-    """Replace failures by those of the latest run.
-
-    Args:
-        root: the collection.
-        sources: sources that were listed whole: what failed there before is forgotten.
-        failures: of this run.
-        paths: (source, path) of the items of other sources that this run looked at.
-    """
-    new = list(failures)
-
-    def change(base: Manifest) -> Manifest:
-        kept: list[Failure] = []
-        if base.failures is not None:
-            table = read_table(root, base.failures).to_pylist()
-            rows = [(row["source"], row["path"], row["reason"]) for row in table]
-            kept = [row for row in rows if row[0] not in sources and row[:2] not in paths]
-        rows = kept + new
-        if not rows:
-            return replace(base, failures=None)
-        columns = [list(column) for column in zip(*rows, strict=True)]
-        ref = write_table(root, layout.FAILURES, pa.table(columns, schema=FAILURE_SCHEMA))
-        return replace(base, failures=ref)
 
     return change
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from engine.collection import changes, layout
 from engine.collection.commit import commit, current_version, read_version
 from engine.collection.disk import writing
+from engine.collection.failures import record_failures
 from engine.collection.garbage import collect
 from engine.collection.lookup import conform, union_schema
 from engine.collection.manifest import FileRef, Manifest
@@ -82,7 +83,7 @@ def _removed(root: Path, paths: list[str], ids: list[int], below: list[str], *, 
         if purge:
             items = (snapshot.item(position) for position in positions)
             names = {(item.source, item.path) for item in items} | failed
-            change = changes.chain(change, changes.record_failures(root, set(), (), paths=frozenset(names)))
+            change = changes.chain(change, record_failures(root, set(), (), paths=frozenset(names)))
     return commit(root, change, operation="remove"), len(rows)
 
 

@@ -28,10 +28,11 @@ from engine.collection.verify import Problem, verify
 from engine.encoders.base import Encoder
 from engine.ingest.canaries import write_canaries
 from engine.ingest.derive import BuildOptions, derived_family
+from engine.ingest.encoders import encoder_of
 from engine.ingest.maintain import as_before, only_on
 from engine.ingest.report import Listener
 from engine.ingest.restore import items_from_lookup, tombstones_again, vectors_from_matrix, vectors_from_sources
-from engine.ingest.run import RunOptions, available_options, encoder_of
+from engine.ingest.run import RunOptions, available_options
 from indexers.errors import CollectionError, CorruptCollection, NestvecError
 
 

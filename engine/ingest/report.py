@@ -62,6 +62,7 @@ class Summary:
         removed: items that are gone from their source, or were removed.
         unchanged: items that needed nothing.
         failed: files that could not be indexed; see the failures table.
+        failed_before: how many of them could not be before, for the same reason.
         ignored: files that are not pictures.
         encoded: pictures that went through the encoder.
         unindexed: rows searched exactly because no index covers them yet.
@@ -78,6 +79,7 @@ class Summary:
     removed: int = 0
     unchanged: int = 0
     failed: int = 0
+    failed_before: int = 0
     ignored: int = 0
     encoded: int = 0
     unindexed: int = 0

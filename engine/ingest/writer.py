@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from engine.collection import changes, layout
-from engine.collection.changes import Failure, Tombstone
+from engine.collection.changes import Tombstone
 from engine.collection.commit import commit
 from engine.collection.disk import writing
+from engine.collection.failures import Failure, record_failures
 from engine.collection.garbage import forget
-from engine.collection.manifest import Manifest
+from engine.collection.manifest import Manifest, Source
 from engine.collection.relabel import relabel, rewrite_items
 from engine.collection.shards import SHARD_ROWS, as_new_shard, write_embeddings, write_table
 from engine.ingest.catalogue import Known
@@ -22,6 +23,9 @@ from engine.ingest.entries import Block, Entry, Listing
 from engine.ingest.rows import ItemRows, Relabelled
 from indexers.store import StoredArray, check_dtype
 from indexers.vectors import FloatArray
+
+DONE = "index"
+"""What the last version of a run is called."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,15 @@ class ShardWriter:
         failures: what could not be indexed so far.
     """
 
-    def __init__(self, root: Path, space: str, base: Manifest, *, committed: Callable[[Manifest], None]) -> None:
+    def __init__(
+        self,
+        root: Path,
+        space: str,
+        base: Manifest,
+        *,
+        sources: Sequence[Source],
+        committed: Callable[[Manifest], None],
+    ) -> None:
         self.root = root
         self.space = space
         self.base = base
@@ -100,6 +112,7 @@ class ShardWriter:
         self._sources: set[str] = set()
         self._paths: set[tuple[str, str]] = set()
         self.shard_rows = SHARD_ROWS
+        self._add_sources = changes.add_sources(root, sources, base)
         self._committed = committed
         self._listing = 0
 
@@ -112,6 +125,10 @@ class ShardWriter:
         """Say which items are being looked at: where only part of a source is listed, only their failures count."""
         if not listing.whole:
             self._paths.update((listing.source.name, path) for path in paths)
+
+    def reserved(self, version: int) -> None:
+        """Note the version that set ids aside: once a shard has come after it, nobody needs its listing."""
+        self._listing = version
 
     def add(self, row: Row) -> None:
         """Take a row, and commit when a shard is full."""
@@ -127,9 +144,9 @@ class ShardWriter:
         if len(self._pending) >= self.shard_rows:
             self.flush("add")
 
-    def fail(self, source: str, path: str, reason: str) -> None:
+    def fail(self, failure: Failure) -> None:
         """Note that an item could not be indexed."""
-        self.failures.append((source, path, reason))
+        self.failures.append(failure)
 
     def relabel(self, entry: Entry, known: Known) -> None:
         """Let an item be called, and say, what an entry does; its row and its vector stay where they are."""
@@ -156,12 +173,17 @@ class ShardWriter:
         wanted = [self._append(rows)] if len(rows) else []
         wanted += [self._relabel(relabelled)] if len(relabelled) else []
         wanted.append(changes.bury(self.root, [self._tombstone(position) for position in (*rows.buried, *bury)]))
-        paths = frozenset(self._paths)
-        wanted.append(changes.record_failures(self.root, self._sources, self.failures, paths=paths))
+        wanted += [self._failures(whole=operation == DONE), self._add_sources]
         result = commit(self.root, changes.chain(*wanted), operation=operation)
         self.base = replace(self.base, deletes=result.deletes)
         self._committed(result)
         return result
+
+    def _failures(self, *, whole: bool) -> changes.Change:
+        """Record failures; on the way, those of earlier runs count until their place in the source is reached."""
+        sources = self._sources if whole else set()
+        seen = frozenset() if whole else frozenset(failure[:2] for failure in self.failures)
+        return record_failures(self.root, sources, self.failures, paths=seen | self._paths)
 
     def _append(self, rows: Pending) -> changes.Change:
         items = write_table(self.root, layout.ITEMS, as_new_shard(rows.items.table()))
