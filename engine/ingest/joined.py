@@ -18,6 +18,7 @@ from engine.ingest.tables import (
     pick_column,
     read_table,
 )
+from engine.storage.regular import check_regular
 from indexers.errors import SourceError
 
 
@@ -119,6 +120,7 @@ class Tables:
         found: list[LabelTable] = []
         for table in wanted:
             try:
+                self._require_file(table)
                 opened = self.open(table)
             except SourceError as error:
                 self._missed(table, error, f"the items of {source.location} keep the captions and columns they have")
@@ -148,6 +150,7 @@ class Tables:
             if self._is_given(table) and len(wanted) == 1:
                 break  # whoever reads it will see
             try:
+                self._require_file(table)
                 columns = _columns_beside(table)
             except SourceError as error:
                 # It may say what the rows are called: without it they would seem to be others.
@@ -160,6 +163,15 @@ class Tables:
 
     def _is_given(self, table: SourceTable) -> bool:
         return self.options.table is not None and table.location == file_text(self.options.table)
+
+    def _require_file(self, table: SourceTable) -> None:
+        """Refuse what stands where a table was: nobody should wait for a pipe that a collection names."""
+        if self._is_given(table):
+            return
+        try:
+            check_regular(table_path(table))
+        except OSError as error:
+            raise SourceError(f"{table_path(table)} cannot be read as a table: {error.strerror}") from error
 
     def _missed(self, table: SourceTable, error: SourceError, kept: str) -> None:
         if self._is_given(table):

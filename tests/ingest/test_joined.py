@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -178,6 +179,22 @@ def test_a_table_that_is_gone_is_told_and_nothing_is_lost(album: Album) -> None:
     album.table.write_text(album.table.read_text().replace("sub/b", "sub/new"))
     assert album.index().unread == []
     assert labels(album.root)["sub/new.png"] == ("a b", {"stars": 2})
+
+
+@needs_bundled
+@pytest.mark.parametrize("what", ["pipe", "folder", "other columns", "no text"])
+def test_what_stands_where_a_table_was(album: Album, what: str) -> None:
+    album.index(table=album.table)
+    before = labels(album.root)
+    album.table.unlink()
+    if what == "pipe":
+        os.mkfifo(album.table)
+    elif what == "folder":
+        album.table.mkdir()
+    else:
+        album.table.write_bytes(b"x,y\n1,2\n" if what == "other columns" else b"file\n\xff\n")
+    assert album.index().unread == [str(album.table)]
+    assert labels(album.root) == before
 
 
 @needs_bundled
