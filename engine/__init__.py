@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from engine.heads.model import Head, Tower, load_head
     from engine.heads.options import TrainOptions
     from engine.ingest.examples import ExampleOptions
+    from engine.ingest.joined import TableOptions
     from engine.ingest.report import Summary
     from engine.ingest.run import RunOptions
-    from engine.ingest.sources import TableOptions
     from engine.ingest.sync import EncodeOptions
     from engine.ingest.tables import LabelTable
     from engine.ingest.train import train_head
@@ -129,7 +129,7 @@ _HOME = {
     "Stage": "indexers.plan",
     "Step": "engine.retrieval.explain",
     "Summary": "engine.ingest.report",
-    "TableOptions": "engine.ingest.sources",
+    "TableOptions": "engine.ingest.joined",
     "Tower": "engine.heads.model",
     "TrainOptions": "engine.heads.options",
     "TuneOptions": "engine.ingest.tune",

@@ -16,6 +16,7 @@ from engine.collection.history import Version
 from engine.collection.paths import shown
 from engine.collection.tuned import Tuning
 from engine.ingest import arrays, heads, maintain, run
+from engine.ingest.encoders import DEFAULT_ENCODER
 from engine.ingest.report import Listener, Summary
 from engine.ingest.run import RunOptions
 from engine.ingest.tune import TuneOptions, tune_space
@@ -80,7 +81,7 @@ class Collection(Opened):
         cls,
         path: str | Path,
         *,
-        encoder: str = run.DEFAULT_ENCODER,
+        encoder: str = DEFAULT_ENCODER,
         dim: int | None = None,
         dtype: str = "float16",
         device: str = "auto",
@@ -143,7 +144,7 @@ class Collection(Opened):
         if any(one.name == source and one.kind != "vectors" for one in self.snapshot.manifest.sources):
             raise InvalidInput(f"source {source!r} is a source of pictures; choose another name")
         options = self._options(None)
-        return self._changed(run.add_listing(self.root, rows, self._main(), options))
+        return self._changed(run.add_listing(self.root, rows, self._main, options))
 
     def build(
         self, specs: Specs | None = None, listener: Listener | None = None, *, space: str = layout.DEFAULT_SPACE
@@ -243,7 +244,7 @@ class Collection(Opened):
         return found
 
     def versions(self) -> list[Version]:
-        """Return the versions that are kept, the newest first."""
+        """Return the versions that are kept, the newest first; those that only set ids aside are left out."""
         return history.versions(self.root)
 
     def rollback(self, version: int) -> Summary:

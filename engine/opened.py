@@ -15,7 +15,7 @@ from engine.collection.derived import encoder_for
 from engine.collection.manifest import FileRef, Space
 from engine.collection.snapshot import Snapshot
 from engine.encoders.base import Encoder
-from engine.ingest import run
+from engine.ingest.encoders import encoder_of
 from engine.ingest.pictures import DEFAULT_MAX_PIXELS
 from engine.queries import picture_query, text_queries
 from engine.retrieval.searcher import Searcher
@@ -144,7 +144,7 @@ class Opened:
             with self._lock:
                 if self._encoder is None:
                     main = self.snapshot.manifest.space()
-                    self._encoder = run.encoder_of(main, wanted=self._spec, pool=None, device=self._device)
+                    self._encoder = encoder_of(main, wanted=self._spec, pool=None, device=self._device)
         return self._encoder
 
     @property

@@ -10,8 +10,8 @@ from engine.api import Collection
 from engine.cli.output import Terminal, print_answers, print_summary
 from engine.cli.sheet import write_sheet
 from engine.collection.originals import Originals
+from engine.ingest.joined import TableOptions
 from engine.ingest.run import RunOptions, index
-from engine.ingest.sources import TableOptions
 
 SAMPLE = Path("data/sample")
 OUT = Path("out")

@@ -18,9 +18,9 @@ from PIL import Image, ImageDraw
 from engine.collection.commit import current_version, read_version
 from engine.collection.manifest import FileRef, Manifest
 from engine.ingest import run
+from engine.ingest.joined import TableOptions
 from engine.ingest.report import Advance, Summary
 from engine.ingest.run import RunOptions
-from engine.ingest.sources import TableOptions
 from indexers.base import IndexSpec
 from indexers.vectors import FloatArray
 
@@ -49,8 +49,9 @@ def save(path: Path, vectors: Any) -> Path:
 
 
 def index(root: Path, *sources: Path, **options: Any) -> Summary:
-    """Index as the command does: `table`, `names` and `captions` name the table and its columns."""
-    table = TableOptions(options.pop("table", None), options.pop("names", None), options.pop("captions", None))
+    """Index as the command does: `table`, `names` and `captions` name the table and its columns; or `no_table`."""
+    columns = options.pop("names", None), options.pop("captions", None)
+    table = TableOptions(options.pop("table", None), *columns, options.pop("no_table", False))
     specs = [IndexSpec.parse(text) for text in options.pop("specs", ())] or None
     verb = run.add if options.pop("add", False) else run.index
     return verb(root, sources, RunOptions(table=table, specs=specs, device="cpu", **options))

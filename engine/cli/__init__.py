@@ -109,7 +109,8 @@ def cli() -> None:
 def main() -> None:
     """Run the command and turn errors into messages and exit codes.
 
-    Codes: 0 fine, 1 failed, 2 wrong usage, 3 finished with skipped items, 130 interrupted, 143 by SIGTERM.
+    Codes: 0 fine, 1 failed, 2 wrong usage, 3 finished with items skipped that were not before, 130 interrupted, 143 by
+    SIGTERM.
     """
     # Arrow's own allocator keeps what is freed: a run over four shards held two of them that nobody needed.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")

@@ -45,6 +45,8 @@ def print_info(found: dict[str, Any]) -> None:
     line(f"items      {found['items']} ({found['deleted']} removed, {found['failures']} failed)")
     for source in found["sources"]:
         line(f"source     {source['name']}: {source['kind']} {source['location']}")
+        for table in source["tables"]:
+            line(f"           {_table(table)}")
     for name, space in found["spaces"].items():
         made_by = f"{space['objective']} head on {space['base']}" if space["base"] else space["encoder"]
         searched = " (searched by default)" if len(found["spaces"]) > 1 and name == found["default"] else ""
@@ -61,6 +63,12 @@ def print_info(found: dict[str, Any]) -> None:
         if space["tuning"]:
             _print_tuning(space["tuning"])
     line(f"on disk    {human_bytes(found['bytes'])}")
+
+
+def _table(table: dict[str, Any]) -> str:
+    """Say where captions and columns come from, and what the columns are called where that was said."""
+    said = [(kind, table[f"{kind}_column"]) for kind in ("name", "caption") if table[f"{kind}_column"] is not None]
+    return f"table {table['location']}" + "".join(f", {kind} column {column}" for kind, column in said)
 
 
 def _print_tuning(tuning: dict[str, Any]) -> None:

@@ -82,6 +82,7 @@ class Running:
     encoder: str | None
     pool: str | None
     table: Path | None
+    no_table: bool
     name_column: str | None
     caption_column: str | None
     batch_size: int
@@ -89,6 +90,7 @@ class Running:
     max_pixels: int | None
     specs: tuple[str, ...]
     rebuild: bool
+    strict: bool
     device: str
     as_json: bool
 
@@ -116,7 +118,12 @@ _ANSWERING = (
 _RUNNING = (
     click.option("--encoder", help="What makes the vectors; see `nestvec encoders`. For pictures: bundled."),
     click.option("--pool", help="Pooling of a resnet encoder: avg, max or gem."),
-    click.option("--table", type=FILE, help="CSV, JSONL or Parquet with captions and columns, joined by file name."),
+    click.option(
+        "--table",
+        type=FILE,
+        help="CSV, JSONL or Parquet with captions and columns, joined by file name. A source remembers its tables.",
+    ),
+    click.option("--no-table", is_flag=True, help="Drop the tables a source remembers, and what they said."),
     click.option("--name-column", help="The table's column of file names."),
     click.option("--caption-column", help="The table's column of captions."),
     click.option("--batch-size", type=COUNT, default=32, show_default=True, help="Pictures a batch."),
@@ -125,7 +132,10 @@ _RUNNING = (
     ),
     click.option("--max-pixels", type=click.IntRange(1, checks.MOST_BYTES), help="Refuse larger pictures."),
     index_specs,
-    click.option("--rebuild", is_flag=True, help="Build the indexes even if they are not due."),
+    click.option(
+        "--rebuild", is_flag=True, help="Build the indexes even if they are not due, and try again what failed before."
+    ),
+    click.option("--strict", is_flag=True, help="Exit with 3 for whatever failed, not only for what is new."),
     device,
     as_json,
 )

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from engine.answers import Answers
     from engine.ingest.report import Summary
 
+DID = ("added", "changed", "moved", "relabelled", "removed")
+"""What a run may have done to items: fields of its summary."""
+
 
 class Styled(NamedTuple):
     """A part of a line that is shown in a style, where there are styles."""
@@ -167,9 +170,14 @@ def print_summary(summary: Summary, *, as_json: bool, otherwise: str = "nothing 
     if as_json:
         print_json(asdict(summary))
         return
-    words = ("added", "changed", "moved", "relabelled", "removed", "unchanged", "failed", "ignored")
-    counts = [f"{getattr(summary, word)} {word}" for word in words if getattr(summary, word)]
-    line(f"version {summary.version}: {', '.join(counts) or otherwise} in {summary.seconds:.1f} s")
+    did = [f"{getattr(summary, word)} {word}" for word in DID if getattr(summary, word)]
+    if new := summary.failed - summary.failed_before:
+        did.append(f"{new} failed")
+    left = [f"{getattr(summary, word)} {word}" for word in ("unchanged", "ignored") if getattr(summary, word)]
+    if known := summary.failed_before:
+        left.append(f"{known} known failure{'s' if known > 1 else ''}")
+    told = ", ".join([*did, *left]) if did else "; ".join([otherwise, *([", ".join(left)] if left else [])])
+    line(f"version {summary.version}: {told} in {summary.seconds:.1f} s")
     if summary.unindexed:
         line(f"{summary.unindexed} new items are searched exactly until the next rebuild")
 

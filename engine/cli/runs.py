@@ -10,10 +10,10 @@ import click
 from engine.cli import SIGNALS, SKIPPED
 from engine.cli.options import Running
 from engine.cli.output import Terminal, print_summary, say
+from engine.ingest.joined import TableOptions
 from engine.ingest.pictures import DEFAULT_MAX_PIXELS
 from engine.ingest.report import Listener, Summary
 from engine.ingest.run import RunOptions
-from engine.ingest.sources import TableOptions
 from engine.ingest.sync import EncodeOptions
 from indexers.base import IndexSpec
 from indexers.threads import available_cores
@@ -22,11 +22,16 @@ Run = Callable[[Path, tuple[Path, ...], RunOptions, Listener], Summary]
 
 
 def carry_out(run: Run, collection: Path, sources: tuple[Path, ...], how: Running, *, dtype: str = "float16") -> None:
-    """Run, print what it did, and exit with 3 if something was skipped."""
+    """Run, print what it did, and exit with 3 if something was skipped that was not before, or is to be told again."""
     summary = run(collection, sources, run_options(how, dtype), Terminal())
     print_summary(summary, as_json=how.as_json)
-    if summary.failed:
-        say(f"{summary.failed} could not be indexed; see them with: nestvec info {collection} --failures")
+    for one in summary.unjoined:
+        named = ", ".join([*one.first, *(["…"] if len(one.first) < one.rows else [])])
+        say(f"{one.rows} rows of {one.table} name no item: {named}")
+    failed = summary.failed if how.strict else summary.failed - summary.failed_before
+    if failed:
+        say(f"{failed} could not be indexed; see them with: nestvec info {collection} --failures")
+    if failed or summary.unread:
         raise click.exceptions.Exit(SKIPPED)
 
 
@@ -40,6 +45,6 @@ def run_options(how: Running, dtype: str) -> RunOptions:
         dtype=dtype,
         specs=[IndexSpec.parse(text) for text in how.specs] or None,
         rebuild=how.rebuild,
-        encode=EncodeOptions(how.batch_size, workers, how.max_pixels or DEFAULT_MAX_PIXELS, SIGNALS.held),
-        table=TableOptions(how.table, how.name_column, how.caption_column),
+        encode=EncodeOptions(how.batch_size, workers, how.max_pixels or DEFAULT_MAX_PIXELS, SIGNALS.held, how.rebuild),
+        table=TableOptions(how.table, how.name_column, how.caption_column, how.no_table),
     )

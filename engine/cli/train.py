@@ -76,7 +76,7 @@ def command(sources: tuple[Path, ...], output: Path, overwrite: bool, as_json: b
     """
     from engine.heads.options import TrainOptions
     from engine.ingest.examples import MOST_ROWS, ExampleOptions
-    from engine.ingest.sources import TableOptions
+    from engine.ingest.joined import TableOptions
     from engine.ingest.train import train_head
 
     table, rows, encoder = TableOptions(given.pop("table")), given.pop("rows") or MOST_ROWS, given.pop("encoder")

@@ -13,8 +13,9 @@ from engine.cli.output import human_bytes, line, print_json
 
 @click.command()
 @options.collection
+@click.option("--all", "every", is_flag=True, help="Also those that only set ids aside for a run.")
 @options.as_json
-def command(collection: Path, as_json: bool) -> None:
+def command(collection: Path, every: bool, as_json: bool) -> None:
     """List the versions of a collection that are kept, the newest first.
 
     Every change is a version. `gc` deletes old ones; until then `rollback` goes back to them.
@@ -25,7 +26,7 @@ def command(collection: Path, as_json: bool) -> None:
     """
     from engine.collection.history import versions
 
-    for one in versions(collection):
+    for one in versions(collection, every=every):
         if as_json:
             print_json(asdict(one))
         elif one.problem is not None:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from engine.collection import derived, layout
 from engine.collection.commit import Change as Change
+from engine.collection.lookup import save_lookup
 from engine.collection.manifest import Covering, FileRef, IndexEntry, Manifest, Source, Space
-from engine.collection.shards import FAILURE_SCHEMA, TOMBSTONE_SCHEMA, read_items, read_table, write_table
+from engine.collection.shards import TOMBSTONE_SCHEMA, read_items, read_table, write_table
 from engine.collection.tuned import PlanEntry, Tuning
 from engine.collection.verified import check_hash
 from indexers.errors import CommitConflict, InvalidInput
@@ -24,7 +25,31 @@ from indexers.names import did_you_mean
 
 Tombstone = tuple[str, int]
 Keys = NDArray[np.uint64]
-Failure = tuple[str, str, str]
+
+
+def add_sources(root: Path, sources: Iterable[Source], prepared_on: Manifest) -> Change:
+    """Add the sources of a run, or note where known ones are now and what they are joined to.
+
+    Args:
+        root: the collection.
+        sources: those of a run, new or known.
+        prepared_on: the version whose names of sources were looked at.
+    """
+    wanted = {source.name: source for source in sources}
+    before = {source.name: source for source in prepared_on.sources}
+
+    def change(base: Manifest) -> Manifest:
+        known = {source.name: source for source in base.sources}
+        for name, source in wanted.items():
+            if known.get(name, source) != source and known[name] != before.get(name):
+                raise CommitConflict(
+                    f"another process has just added a source called {name!r} to {root}, or a table to it; "
+                    "run this again"
+                )
+        known.update(wanted)
+        return replace(base, sources=tuple(known.values()))
+
+    return change
 
 
 def reserve(root: Path, sources: Iterable[Source], ids: int, prepared_on: Manifest) -> tuple[Change, list[int]]:
@@ -32,27 +57,19 @@ def reserve(root: Path, sources: Iterable[Source], ids: int, prepared_on: Manife
 
     Args:
         root: the collection.
-        sources: those of a run, new or known.
+        sources: as for `add_sources`.
         ids: how many.
-        prepared_on: the version whose names of sources were looked at.
+        prepared_on: likewise.
 
     Returns:
         the change, and a list that holds the block's first id once it has been applied.
     """
     first: list[int] = []
-    wanted = {source.name: source for source in sources}
-    before = {source.name: source for source in prepared_on.sources}
+    add = add_sources(root, sources, prepared_on)
 
     def change(base: Manifest) -> Manifest:
         first[:] = [base.next_id]
-        known = {source.name: source for source in base.sources}
-        for name, source in wanted.items():
-            if known.get(name, source) != source and known[name] != before.get(name):
-                raise CommitConflict(
-                    f"another process has just added a source called {name!r} to {root}; run this again"
-                )
-        known.update(wanted)
-        return replace(base, sources=tuple(known.values()), next_id=base.next_id + ids)
+        return replace(add(base), next_id=base.next_id + ids)
 
     return change, first
 
@@ -75,18 +92,27 @@ def append(
     made: derived.Made = {}
 
     def change(base: Manifest) -> Manifest:
-        seen = {ref.path for ref in prepared_on.items}
-        for ref in base.items:
-            if ref.path not in seen and keys & set(_keys(root, ref).tolist()):
-                raise CommitConflict(
-                    f"another process is indexing the same files into {root}; wait for it, then run this again"
-                )
-        if keys & _revived(root, prepared_on, base):
-            raise CommitConflict(f"{root} was rolled back while it was indexed; run this again")
+        check_unknown(root, keys, prepared_on, base)
         spaces = derived.extend(root, base, space, embeddings, made)
         return replace(base, items=(*base.items, items), spaces=spaces)
 
     return change
+
+
+def check_unknown(root: Path, keys: set[int], prepared_on: Manifest, base: Manifest) -> None:
+    """Refuse items that a version has, and that the one a run was prepared on had not.
+
+    Raises:
+        CommitConflict: there are such.
+    """
+    seen = {ref.path for ref in prepared_on.items}
+    for ref in base.items:
+        if ref.path not in seen and keys & set(_keys(root, ref).tolist()):
+            raise CommitConflict(
+                f"another process is indexing the same files into {root}; wait for it, then run this again"
+            )
+    if keys & _revived(root, prepared_on, base):
+        raise CommitConflict(f"{root} was rolled back while it was indexed; run this again")
 
 
 def _revived(root: Path, before: Manifest, now: Manifest) -> set[int]:
@@ -138,7 +164,8 @@ def bury(root: Path, tombstones: Iterable[Tombstone]) -> Change:
         listed = {ref.path for ref in base.items}
         if gone := {shard for shard, _ in new} - listed:
             raise CommitConflict(
-                f"{len(gone)} shards of {root} were compacted meanwhile by another process; run this again"
+                f"{len(gone)} shards of {root} were compacted meanwhile by another process, or its items relabelled; "
+                "run this again"
             )
         old = tombstones_of(root, base)
         if new <= old:
@@ -148,40 +175,12 @@ def bury(root: Path, tombstones: Iterable[Tombstone]) -> Change:
     return change
 
 
-def record_failures(
-    root: Path, sources: set[str], failures: Iterable[Failure], *, paths: frozenset[tuple[str, str]] = frozenset()
-) -> Change:
-    """Replace failures by those of the latest run.
-
-    Args:
-        root: the collection.
-        sources: sources that were listed whole: what failed there before is forgotten.
-        failures: of this run.
-        paths: (source, path) of the items of other sources that this run looked at.
-    """
-    new = list(failures)
-
-    def change(base: Manifest) -> Manifest:
-        kept: list[Failure] = []
-        if base.failures is not None:
-            check_hash(root, base.failures)
-            table = read_table(root, base.failures).to_pylist()
-            rows = [(row["source"], row["path"], row["reason"]) for row in table]
-            kept = [row for row in rows if row[0] not in sources and row[:2] not in paths]
-        rows = kept + new
-        if not rows:
-            return replace(base, failures=None)
-        columns = [list(column) for column in zip(*rows, strict=True)]
-        ref = write_table(root, layout.FAILURES, pa.table(columns, schema=FAILURE_SCHEMA))
-        return replace(base, failures=ref)
-
-    return change
-
-
 def derive(
+    root: Path,
     space: str,
     *,
     embeddings: tuple[FileRef, ...],
+    head: FileRef | None,
     lookup: Covering,
     vectors: Covering,
     indexes: tuple[IndexEntry, ...],
@@ -192,8 +191,10 @@ def derive(
     """Put derived files in place of older ones; newer ones, which cover more shards, stand.
 
     Args:
+        root: the collection.
         space: whose.
         embeddings: what they were made from.
+        head: the space's head, if it has one.
         lookup: covers as many shards, as the others do.
         vectors: the rerank vectors.
         indexes: prefix indexes.
@@ -201,25 +202,34 @@ def derive(
         plans: default plan first.
         tuning: how they were found, if they were tuned.
     """
-    made = (lookup, vectors, *(entry.covering for entry in indexes), *([pruned] if pruned else []))
 
     def change(base: Manifest) -> Manifest:
-        for covering in made:
-            if covering.shards_digest != base.shards_digest(covering.shards):
-                raise CommitConflict("the collection was compacted while its indexes were built; run this again")
         # A space that was removed may have come back under its name with another head.
-        if space not in base.spaces or base.space(space).embeddings[: len(embeddings)] != embeddings:
+        if space not in base.spaces or base.space(space).head != head:
             raise CommitConflict(f"space {space!r} was removed while its indexes were built")
+        if base.space(space).embeddings[: len(embeddings)] != embeddings:
+            raise CommitConflict("the collection was compacted while its indexes were built; run this again")
         newer = base.space(space).vectors
         if newer is not None and newer.shards > vectors.shards:
             return base
         parts = replace(base.space(space), vectors=vectors, indexes=indexes, pruned=pruned)
-        entry = replace(parts, plans=plans, tuning=tuning)
-        # Another space may have been built on more shards meanwhile, and the lookup with it.
-        longer = base.lookup if base.lookup and base.lookup.shards > lookup.shards else lookup
-        return replace(base, lookup=longer, spaces={**base.spaces, space: entry})
+        entry = _covered_again(base, replace(parts, plans=plans, tuning=tuning))
+        return replace(base, lookup=_newer_lookup(root, base, lookup), spaces={**base.spaces, space: entry})
 
     return change
+
+
+def _newer_lookup(root: Path, base: Manifest, lookup: Covering) -> Covering:
+    """Return the lookup a version goes on with: its own, one that was just made, or one more if neither serves."""
+    # Another space may have been built on more shards meanwhile, and the lookup with it.
+    if base.lookup is not None and base.lookup.shards > lookup.shards:
+        return base.lookup
+    if lookup.shards_digest == base.shards_digest(lookup.shards):
+        return lookup
+    # Items were relabelled meanwhile, in the rows they have: vectors and indexes do not mind.
+    if base.lookup is not None and base.lookup.shards == lookup.shards:
+        return base.lookup
+    return cover(base, save_lookup(root, base.items[: lookup.shards]), lookup.shards)
 
 
 def tuned(
@@ -240,19 +250,22 @@ def tuned(
         plan: the default plan.
         tuning: how it was found.
     """
+    before = _derived_files(prepared_on)
 
     def change(base: Manifest) -> Manifest:
         now = base.spaces.get(space)
-        if now is None or (now.vectors, now.indexes, now.pruned) != (
-            prepared_on.vectors,
-            prepared_on.indexes,
-            prepared_on.pruned,
-        ):
+        if now is None or _derived_files(now) != before:
             raise CommitConflict(f"space {space!r} was built anew while it was tuned; run tune again")
         entry = replace(base.space(space), indexes=indexes, pruned=pruned, plans=(plan,), tuning=tuning)
-        return replace(base, spaces={**base.spaces, space: entry})
+        return replace(base, spaces={**base.spaces, space: _covered_again(base, entry)})
 
     return change
+
+
+def _derived_files(entry: Space) -> list[FileRef | None]:
+    """Return the files of a space's coverings: the same ones may be said to cover shards of other names."""
+    parts = [entry.vectors, entry.pruned, *(one.covering for one in entry.indexes)]
+    return [None if part is None else part.file for part in parts]
 
 
 def add_space(root: Path, name: str, entry: Space, shards: tuple[FileRef, ...]) -> Change:
@@ -342,3 +355,17 @@ def chain(*changes: Change) -> Change:
 def cover(manifest: Manifest, file: FileRef, shards: int) -> Covering:
     """Declare a derived file over the first `shards` shards of a version."""
     return Covering(file, shards, manifest.shards_digest(shards))
+
+
+def cover_again(manifest: Manifest) -> Manifest:
+    """Let all derived files say the names their shards have now; what is in the shards must be in the same rows."""
+    lookup = manifest.lookup
+    spaces = {name: _covered_again(manifest, entry) for name, entry in manifest.spaces.items()}
+    return replace(manifest, lookup=lookup and cover(manifest, lookup.file, lookup.shards), spaces=spaces)
+
+
+def _covered_again(manifest: Manifest, entry: Space) -> Space:
+    vectors, pruned = (part and cover(manifest, part.file, part.shards) for part in (entry.vectors, entry.pruned))
+    covered = [cover(manifest, one.covering.file, one.covering.shards) for one in entry.indexes]
+    indexes = tuple(replace(one, covering=part) for one, part in zip(entry.indexes, covered, strict=True))
+    return replace(entry, vectors=vectors, pruned=pruned, indexes=indexes)

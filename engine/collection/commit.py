@@ -10,6 +10,8 @@ change              after losing a race
 append of a shard   retried on the newer version: appends commute, unless the
                     newer version already holds an item of the same source and path
 tombstones          merged, if the shards they point into are still there
+labels              retried, if the shards they are written into are still there:
+                    tombstones in those follow them, and so does the lookup
 ids, sources        retried: reservations add up
 derived files       retried, if the shards they cover still come first
 a space more        retried, if its base still begins with the shards it was made

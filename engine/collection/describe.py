@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.collection.manifest import FileRef, Manifest, Space
-from engine.collection.shards import read_table
+from engine.collection.shards import FAILURE_SCHEMA, read_table
 from engine.collection.snapshot import Snapshot
 from engine.collection.tuned import Tuning
 from engine.encoders.headed import MARK
@@ -36,7 +36,7 @@ def describe(root: Path) -> dict[str, Any]:
             "deleted": deleted,
             "failures": manifest.failures.rows if manifest.failures else 0,
             "shards": len(manifest.items),
-            "sources": [asdict(source) for source in manifest.sources],
+            "sources": [{**asdict(one), "tables": [asdict(table) for table in one.tables]} for one in manifest.sources],
             "default": manifest.default,
             "spaces": {name: _space(manifest, space) for name, space in manifest.spaces.items()},
             "bytes": sum(ref.size for ref in manifest.files()),
@@ -97,5 +97,6 @@ def list_failures(root: Path) -> list[dict[str, str]]:
         if snapshot.manifest.failures is None:
             return []
         snapshot.ensure([snapshot.manifest.failures])
-        rows: list[dict[str, str]] = read_table(root, snapshot.manifest.failures).to_pylist()
+        told = read_table(root, snapshot.manifest.failures, FAILURE_SCHEMA.names)
+        rows: list[dict[str, str]] = told.to_pylist()
         return rows

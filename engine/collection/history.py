@@ -24,6 +24,9 @@ from engine.collection.snapshot import Snapshot
 from indexers.errors import CollectionError, CorruptCollection
 
 ADDED, REMOVED, CHANGED, MOVED, RELABELLED = KINDS = ("added", "removed", "changed", "moved", "relabelled")
+RESERVE = "reserve"
+"""What a version is called that sets ids aside for a run, so that no two runs give out the same."""
+
 COMPARED = ["id", "source", "path", "content", "meta_key"]
 
 
@@ -59,8 +62,12 @@ def numbers(root: Path) -> list[int]:
     return sorted(number for number in found if number is not None)
 
 
-def versions(root: Path) -> list[Version]:
+def versions(root: Path, *, every: bool = False) -> list[Version]:
     """Return the versions there are, the newest first.
+
+    Args:
+        root: the collection.
+        every: whether also those that only set ids aside: they hold what the ones before them do.
 
     Raises:
         NotACollection: there are none.
@@ -72,7 +79,7 @@ def versions(root: Path) -> list[Version]:
         except CollectionError as error:
             if os.path.lexists(root / layout.version_file(number)):  # else it was collected between the two looks
                 found.append(Version(number, "", "", 0, 0, str(error)))
-    return found
+    return [one for one in found if every or one.operation != RESERVE]
 
 
 def _described(manifest: Manifest) -> Version:

@@ -7,7 +7,7 @@ same columns uncompressed, so that reading one item touches one page.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from engine.collection import layout
+from engine.collection import layout, verified
 from engine.collection.commit import new_file, written
 from engine.collection.manifest import FileRef
-from engine.collection.shards import ITEM_SCHEMA, is_plain
+from engine.collection.shards import ITEM_SCHEMA, is_plain, read_items
 from engine.storage.messages import map_batches
 from indexers.errors import CorruptCollection
 
@@ -67,6 +67,14 @@ def write_lookup(root: Path, tables: Iterable[pa.Table], schema: pa.Schema, need
             writer.write_batch(batch)
             new.rows += batch.num_rows
     return written(new)
+
+
+def save_lookup(root: Path, shards: Sequence[FileRef]) -> FileRef:
+    """Write the items of shards once more, for random access."""
+    verified.Verified(root).ensure(shards)
+    schema = union_schema(read_items(root, ref).schema for ref in shards)
+    needed = sum(ref.size for ref in shards)  # at least: the shards are compressed
+    return write_lookup(root, (read_items(root, ref) for ref in shards), schema, needed)
 
 
 def _batches(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.RecordBatch]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import numpy as np
 from blake3 import blake3
 
 from engine.collection import layout
@@ -16,11 +17,13 @@ from engine.encoders.base import Fingerprint
 from indexers.base import IndexSpec
 from indexers.errors import CorruptCollection, UnsupportedFormat
 from indexers.store import check_dtype
+from indexers.vectors import IdArray
 
 # Bounds on what a version may declare: sums of row numbers stay within 64 bits.
 MOST = 1 << 48
 MOST_DIMENSIONS = 1 << 20
 MOST_ROWS_A_BYTE = 64
+TABLE_COLUMNS = ("name_column", "caption_column")
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,21 @@ class Space:
 
 
 @dataclass(frozen=True)
+class SourceTable:
+    """A table that captions and columns of a source's items come from, and what its columns are called.
+
+    Attributes:
+        location: absolute path, as a source's; that of the source itself for columns it has of its own.
+        name_column: the column of names; None for the first of the usual ones.
+        caption_column: the column of captions; likewise.
+    """
+
+    location: str
+    name_column: str | None = None
+    caption_column: str | None = None
+
+
+@dataclass(frozen=True)
 class Source:
     """Where items came from.
 
@@ -115,11 +133,13 @@ class Source:
         name: short and unique in the collection; items refer to it.
         kind: "folder", "table" (of pictures) or "vectors".
         location: absolute path on the machine that indexed it, percent-encoded where not UTF-8.
+        tables: what its items are joined to, in the order it was named.
     """
 
     name: str
     kind: str
     location: str
+    tables: tuple[SourceTable, ...] = ()
 
     @property
     def folder(self) -> str | None:
@@ -150,6 +170,11 @@ class Manifest:
     def rows(self) -> int:
         """Rows in all item shards, deleted ones included."""
         return sum(shard.rows for shard in self.items)
+
+    @property
+    def shard_starts(self) -> IdArray:
+        """Row number at which each shard begins, and the total: int64 [shards + 1]."""
+        return np.cumsum([0, *(ref.rows for ref in self.items)], dtype=np.int64)
 
     def rows_in(self, shards: int) -> int:
         """Rows in the first `shards` item shards."""
@@ -185,6 +210,9 @@ class Manifest:
         # Written only where they say something, so that a collection without heads is what it always was.
         if self.default == layout.DEFAULT_SPACE:
             del fields["default"]
+        for source in fields["sources"]:
+            if not source["tables"]:
+                del source["tables"]
         for space in fields["spaces"].values():
             for optional in [name for name in ("base", "head", "pruned", "tuning") if space[name] is None]:
                 del space[optional]
@@ -227,7 +255,7 @@ def _manifest(body: Mapping[str, Any], name: str) -> Manifest:
         operation=str(body["operation"]),
         writer=str(body["writer"]),
         next_id=int(body["next_id"]),
-        sources=tuple(Source(str(s["name"]), str(s["kind"]), str(s["location"])) for s in body["sources"]),
+        sources=tuple(_source(one) for one in body["sources"]),
         items=tuple(_file(ref) for ref in body["items"]),
         deletes=_file(body["deletes"]) if body["deletes"] else None,
         failures=_file(body["failures"]) if body["failures"] else None,
@@ -237,6 +265,14 @@ def _manifest(body: Mapping[str, Any], name: str) -> Manifest:
     )
     check(manifest, name)
     return manifest
+
+
+def _source(data: Mapping[str, Any]) -> Source:
+    tables = tuple(
+        SourceTable(str(one["location"]), *(None if one[name] is None else str(one[name]) for name in TABLE_COLUMNS))
+        for one in data.get("tables", ())
+    )
+    return Source(str(data["name"]), str(data["kind"]), str(data["location"]), tables)
 
 
 def _file(data: Mapping[str, Any]) -> FileRef:

@@ -56,6 +56,11 @@ FAILURE_SCHEMA = pa.schema(
     ]
 )
 
+FAILURE_STAMP = pa.schema(
+    [pa.field("size", pa.int64()), pa.field("mtime_ns", pa.int64()), pa.field("readers", pa.string())]
+)
+"""What tells whether to try again: older collections lack it, and so do failures that may pass by themselves."""
+
 TOMBSTONE_SCHEMA = pa.schema(
     [pa.field("shard", pa.string(), nullable=False), pa.field("row", pa.int32(), nullable=False)]
 )

@@ -143,7 +143,7 @@ class Snapshot:
     @cached_property
     def shard_starts(self) -> IdArray:
         """Row number at which each shard begins, and the total: int64 [shards + 1]."""
-        return np.cumsum([0, *(ref.rows for ref in self.manifest.items)], dtype=np.int64)
+        return self.manifest.shard_starts
 
     @cached_property
     def deleted(self) -> IdArray:

@@ -11,6 +11,10 @@ import numpy as np
 from engine.collection.snapshot import Snapshot
 from engine.ingest.catalogue import Catalogue, Known
 from engine.ingest.entries import Entry, Keys, Listing, PictureListing, VectorListing
+from engine.ingest.failed import KnownFailures
+from engine.ingest.kept import complete
+
+NO_FAILURES = KnownFailures()
 
 
 @dataclass
@@ -20,7 +24,6 @@ class Comparison:
     Attributes:
         total: items in all listings.
         todo: items that are new or not as they were.
-        to_read: pictures among them whose content must be looked at, and perhaps encoded.
         new: items among them that the collection does not have.
         gone: row numbers of items that are no longer in their source.
         repeated: keys of items that are listed more than once.
@@ -28,7 +31,6 @@ class Comparison:
 
     total: int = 0
     todo: int = 0
-    to_read: int = 0
     new: int = 0
     gone: list[int] = field(default_factory=list)
     repeated: list[int] = field(default_factory=list)
@@ -57,7 +59,14 @@ def has_stamp_of(entry: Entry, known: Known | None) -> bool:
     return known is not None and entry.problem is None and (known.size, known.mtime_ns) == (entry.size, entry.mtime_ns)
 
 
-def compare(listings: Sequence[Listing], catalogue: Catalogue, snapshot: Snapshot, *, notice_gone: bool) -> Comparison:
+def compare(
+    listings: Sequence[Listing],
+    catalogue: Catalogue,
+    snapshot: Snapshot,
+    *,
+    notice_gone: bool,
+    failures: KnownFailures = NO_FAILURES,
+) -> Comparison:
     """List every source once and compare it with what is known.
 
     Args:
@@ -65,6 +74,7 @@ def compare(listings: Sequence[Listing], catalogue: Catalogue, snapshot: Snapsho
         catalogue: what is known.
         snapshot: the version it was read from.
         notice_gone: whether to look for items that are no longer in their source.
+        failures: what failed in earlier runs.
 
     Raises:
         SourceError: a source cannot be read.
@@ -73,7 +83,7 @@ def compare(listings: Sequence[Listing], catalogue: Catalogue, snapshot: Snapsho
     seen = [
         _vectors(listing, catalogue, result)
         if isinstance(listing, VectorListing)
-        else _pictures(listing, catalogue, result)
+        else _pictures(listing, catalogue, result, snapshot, failures)
         for listing in listings
     ]
     if not listings:
@@ -88,18 +98,24 @@ def compare(listings: Sequence[Listing], catalogue: Catalogue, snapshot: Snapsho
     return result
 
 
-def _pictures(listing: PictureListing, catalogue: Catalogue, result: Comparison) -> Seen:
+def _pictures(
+    listing: PictureListing, catalogue: Catalogue, result: Comparison, snapshot: Snapshot, failures: KnownFailures
+) -> Seen:
     keys = array("Q")
     unread = []
-    for entry in listing.entries():
-        known = catalogue.known(entry.key)
+    for listed in listing.entries():
+        known = catalogue.known(listed.key)
+        entry = complete(listed, known, snapshot)
         keys.append(entry.key)
         if entry.unread:
             unread.append(entry.path)
         result.total += 1
-        result.todo += not is_unchanged(entry, known)
-        result.to_read += entry.problem is None and not has_stamp_of(entry, known)
-        result.new += known is None and entry.problem is None
+        failing = failures.failing(entry)
+        if failing is not None:
+            result.todo += not failures.is_known(failing)
+        else:
+            result.todo += not is_unchanged(entry, known)
+            result.new += known is None
     return Seen(np.array(keys, dtype=np.uint64), unread)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from engine.collection import changes, layout
 from engine.collection.commit import commit, new_file, written
 from engine.collection.disk import writing
-from engine.collection.lookup import union_schema, write_lookup
+from engine.collection.lookup import save_lookup
 from engine.collection.manifest import FileRef, IndexEntry, Manifest, Space
 from engine.collection.snapshot import Snapshot
 from engine.collection.tuned import PlanEntry, Tuning
@@ -123,7 +123,7 @@ def derived(
         _require_memory(snapshot, space, spec, options)
     lookup = manifest.lookup
     if lookup is None or lookup.shards < shards or not keep_lookup:
-        lookup = changes.cover(manifest, save_lookup(snapshot), shards)
+        lookup = changes.cover(manifest, save_lookup(root, manifest.items), shards)
     vectors = changes.cover(manifest, write_vectors(snapshot, space), shards)
     store = VectorStore.open(root / vectors.file.path)
     indexes = []
@@ -137,8 +137,10 @@ def derived(
         pruned = changes.cover(manifest, save_pruned(snapshot, space, store, options.texts), shards)
     made = partial(
         changes.derive,
+        root,
         space,
         embeddings=manifest.space(space).embeddings,
+        head=manifest.space(space).head,
         lookup=lookup,
         vectors=vectors,
         indexes=tuple(indexes),
@@ -219,14 +221,6 @@ def chosen_specs(manifest: Manifest, space: str) -> list[IndexSpec]:
 def _as_asked(spec: IndexSpec, rows: int, dim: int) -> IndexSpec:
     usual = dict(resolve(IndexSpec(spec.family, spec.dim), rows, dim).params)
     return replace(spec, params=tuple((name, value) for name, value in spec.params if usual.get(name) != value))
-
-
-def save_lookup(snapshot: Snapshot) -> FileRef:
-    """Write the items of all shards once more, for random access."""
-    refs = snapshot.manifest.items
-    schema = union_schema(table.schema for table in snapshot.item_tables())
-    needed = sum(ref.size for ref in refs)  # at least: the shards are compressed
-    return write_lookup(snapshot.root, snapshot.item_tables(), schema, needed)
 
 
 def write_vectors(snapshot: Snapshot, space: str) -> FileRef:

@@ -44,6 +44,9 @@ class Entry:
         location: the file's name on this machine.
         problem: why it cannot be indexed, where that is known without opening it.
         unread: whether it is a folder that could not be listed: what is below it may still be there.
+        incomplete: whether a table could not be read that may say more of it; see `kept.complete`.
+        beside: text beside the picture, where it is incomplete: it counts if nothing else says a caption.
+        kept_key: `meta_key` of the item it is, where it keeps caption and columns of that.
     """
 
     source: str
@@ -55,6 +58,9 @@ class Entry:
     location: bytes = b""
     problem: str | None = None
     unread: bool = False
+    incomplete: bool = False
+    beside: str | None = None
+    kept_key: int | None = None
 
     @cached_property
     def key(self) -> int:
@@ -64,7 +70,7 @@ class Entry:
     @cached_property
     def meta_key(self) -> int:
         """64 bits that change whenever the caption or a column does."""
-        return meta_key(self.caption, self.meta)
+        return meta_key(self.caption, self.meta) if self.kept_key is None else self.kept_key
 
 
 @dataclass(frozen=True)

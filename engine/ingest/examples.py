@@ -16,9 +16,10 @@ from engine.collection.snapshot import Snapshot
 from engine.encoders.base import Encoder, require_modality
 from engine.encoders.registry import load_encoder
 from engine.heads.options import LABELLED, PAIRED, Examples
+from engine.ingest.encoders import PRECOMPUTED, encoder_of
 from engine.ingest.entries import VectorListing
-from engine.ingest.run import PRECOMPUTED, encoder_of
-from engine.ingest.sources import TableOptions, open_sources
+from engine.ingest.joined import TableOptions
+from engine.ingest.sources import open_sources
 from indexers import checks
 from indexers.errors import InvalidInput, SourceError
 from indexers.names import did_you_mean

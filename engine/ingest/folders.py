@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from engine.collection.manifest import Source
 from engine.collection.paths import path_bytes, path_text
 from engine.ingest.entries import Entry
 from engine.ingest.pictures import PICTURE_SUFFIXES, looks_like_picture
-from engine.ingest.tables import LabelTable, sidecar
+from engine.ingest.tables import JoinedTables, LabelTable, sidecar
 from engine.storage.regular import check_regular, opened_regular
 from indexers.errors import SourceError
 
@@ -30,7 +31,7 @@ class Folder:
 
     whole = True
 
-    def __init__(self, source: Source, root: Path, labels: LabelTable | None = None) -> None:
+    def __init__(self, source: Source, root: Path, labels: JoinedTables | None = None) -> None:
         if not root.is_dir():
             raise SourceError(f"{root} is not a folder")
         self.source = source
@@ -79,17 +80,8 @@ class Folder:
             self.ignored += 1
             return None
         path = path_text(os.path.relpath(one.path, self.root))
-        known = self.labels.labels(path) if self.labels else None
-        caption, meta = known or (sidecar(one.path), {})
-        return Entry(
-            source=self.source.name,
-            path=path,
-            size=status.st_size,
-            mtime_ns=status.st_mtime_ns,
-            caption=caption,
-            meta=meta,
-            location=one.path,
-        )
+        found = Entry(self.source.name, path, status.st_size, status.st_mtime_ns, location=one.path)
+        return labelled(found, self.labels)
 
     def _problem(self, location: bytes, reason: str) -> Entry:
         path = path_text(os.path.relpath(location, self.root))
@@ -151,8 +143,9 @@ class SingleFiles:
 
     whole = False
 
-    def __init__(self, source: Source, root: Path, files: list[Path]) -> None:
+    def __init__(self, source: Source, root: Path, files: list[Path], labels: JoinedTables | None = None) -> None:
         self.source = source
+        self.labels = labels
         self.root = os.fsencode(os.path.abspath(root))
         self.files = [os.fsencode(os.path.abspath(file)) for file in files]
         self.ignored = 0
@@ -161,7 +154,19 @@ class SingleFiles:
         """Yield them in the order they were named."""
         for location in self.files:
             path = path_text(os.path.relpath(location, self.root))
-            yield _stated(self.source.name, path, location, sidecar(location), {})
+            yield labelled(_stated(self.source.name, path, location, None, {}), self.labels)
+
+
+def labelled(entry: Entry, tables: JoinedTables | None) -> Entry:
+    """Return the entry of a file with what its source's tables say of it, or else the text beside it."""
+    if entry.problem is not None:
+        return entry
+    found = tables.labels(entry.path) if tables else None
+    if tables and not tables.complete:
+        caption, meta = found or (None, {})
+        return replace(entry, caption=caption, meta=meta, incomplete=True, beside=sidecar(entry.location))
+    caption, meta = found or (sidecar(entry.location), {})
+    return replace(entry, caption=caption, meta=meta)
 
 
 def _stated(source: str, path: str, location: bytes, caption: str | None, meta: dict[str, Any]) -> Entry:

@@ -19,8 +19,9 @@ from engine.encoders.headed import MARK, encoder_of_head, headed_fingerprint, re
 from engine.encoders.shipped import open_head
 from engine.heads.model import Head
 from engine.ingest.derive import derived, tail_rows
+from engine.ingest.encoders import encoder_of
 from engine.ingest.report import Listener, Summary
-from engine.ingest.run import MANY_ROWS, RunOptions, available_options, encoder_of, for_space
+from engine.ingest.run import MANY_ROWS, RunOptions, available_options, for_space
 from engine.progress import as_listener
 from indexers import checks
 from indexers.base import IndexSpec, read_specs

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from engine.collection import changes, layout
 from engine.collection.commit import commit, current_version, read_version
 from engine.collection.disk import require_own_folders, writing
+from engine.collection.failures import record_failures
 from engine.collection.garbage import collect
 from engine.collection.lookup import conform, union_schema
 from engine.collection.manifest import FileRef, Manifest
@@ -32,6 +33,7 @@ from indexers.store import StoredArray
 from indexers.vectors import IdArray
 
 Mask = NDArray[np.bool_]
+ATTEMPTS = 5
 
 
 def remove(
@@ -60,6 +62,21 @@ def remove(
     started = time.perf_counter()
     if purge:
         require_own_folders(root)  # first: it is what is wrong, whatever else is
+    for left in reversed(range(ATTEMPTS)):
+        try:
+            result, count = _removed(root, named, numbers, folders, purge=purge)
+            break
+        except CommitConflict:
+            # What was named is looked up again: its row is called otherwise since, or somewhere else.
+            if not left:
+                raise
+    return Summary(version=result.version, removed=count, seconds=time.perf_counter() - started)
+
+
+def _removed(
+    root: Path, named: list[str], numbers: list[int], folders: list[str], *, purge: bool
+) -> tuple[Manifest, int]:
+    """Bury what was named, as the newest version has it; return the next one, and how many items that were."""
     with Snapshot.open(root) as snapshot:
         failed = _failed(snapshot, named, folders) if purge else set()
         try:
@@ -73,9 +90,8 @@ def remove(
         if purge:
             items = (snapshot.item(position) for position in positions)
             names = {(item.source, item.path) for item in items} | failed
-            change = changes.chain(change, changes.record_failures(root, set(), (), paths=frozenset(names)))
-    result = commit(root, change, operation="remove")
-    return Summary(version=result.version, removed=len(rows), seconds=time.perf_counter() - started)
+            change = changes.chain(change, record_failures(root, set(), (), paths=frozenset(names)))
+    return commit(root, change, operation="remove"), len(rows)
 
 
 def _positions(

@@ -11,9 +11,11 @@ import functools
 import io
 import re
 from dataclasses import dataclass
+from importlib.metadata import version as package_version
 from typing import Any
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile
 
@@ -143,6 +145,12 @@ def _readable() -> tuple[str, ...]:
     """Return the named formats that the installed Pillow has a reader for."""
     Image.init()
     return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+def readers(max_pixels: int) -> str:
+    """Say what reads pictures here: the same readers fail at the same files."""
+    ours = package_version("nestvec")
+    return f"nestvec {ours}, Pillow {PIL.__version__} ({' '.join(_readable())}), {max_pixels} pixels"
 
 
 def _open(data: bytes) -> ImageFile.ImageFile:

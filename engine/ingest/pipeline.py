@@ -59,10 +59,17 @@ class Encoded(Generic[T]):
 
 @dataclass(frozen=True)
 class Skipped(Generic[T]):
-    """One picture that could not be read or decoded, and why in one line."""
+    """One picture that could not be read or decoded.
+
+    Attributes:
+        item: what the caller gave.
+        reason: why, in one line.
+        passing: whether that may pass by itself: the file could not be read, or there was no memory.
+    """
 
     item: T
     reason: str
+    passing: bool = False
 
 
 @dataclass
@@ -207,13 +214,14 @@ class _Job(Generic[T]):
         try:
             return self._stage(item)
         except (PictureError, OSError) as error:
-            return Skipped(item, str(error) or type(error).__name__)
+            passing = isinstance(error, OSError) or isinstance(error.__cause__, MemoryError)
+            return Skipped(item, str(error) or type(error).__name__, passing)
         finally:
             self.stats.add(decode_cpu=time.thread_time() - started)
 
     def _stage(self, item: T) -> _Staged[T]:
         data = self._read(item)
-        content = f"b3:{blake3(data).hexdigest()[:32]}"
+        content = content_of(data)
         if self._reuse(content):
             return Encoded(item, content, 0, 0, None)
         decoded = decode_sized(data, max_pixels=self._max_pixels, min_side=self.encoder.image_size)
@@ -260,6 +268,11 @@ class _Job(Generic[T]):
         onward = load_encoder(self.encoder.name, device="cpu")
         require_same(self.encoder.fingerprint, onward.fingerprint, where="what was encoded so far")
         self.encoder, self._part_size = onward, None
+
+
+def content_of(data: bytes) -> str:
+    """Return what stands for a file's content: `b3:` and the first 32 hex digits of its BLAKE3."""
+    return f"b3:{blake3(data).hexdigest()[:32]}"
 
 
 def _split(batch: NDArray[np.float32], size: int) -> Iterator[NDArray[np.float32]]:

@@ -18,13 +18,15 @@ from engine.collection.derived import derived_shard, family
 from engine.collection.disk import writing
 from engine.collection.garbage import forget
 from engine.collection.history import numbers
+from engine.collection.lookup import save_lookup
 from engine.collection.manifest import Covering, FileRef, Manifest
 from engine.collection.shards import read_items
 from engine.collection.snapshot import Snapshot
 from engine.collection.verify import Problem, verify
 from engine.encoders.base import Encoder
 from engine.ingest.canaries import write_canaries
-from engine.ingest.derive import BuildOptions, derived_family, save_lookup
+from engine.ingest.derive import BuildOptions, derived_family
+from engine.ingest.encoders import encoder_of
 from engine.ingest.maintain import as_before, only_on
 from engine.ingest.report import Listener
 from engine.ingest.restore import (
@@ -34,7 +36,7 @@ from engine.ingest.restore import (
     vectors_from_matrix,
     vectors_from_sources,
 )
-from engine.ingest.run import RunOptions, available_options, encoder_of
+from engine.ingest.run import RunOptions, available_options
 from indexers.errors import CollectionError, CorruptCollection, NestvecError
 
 
@@ -236,35 +238,22 @@ def _items(job: _Job) -> None:
             job.renamed[ref.path] = new.path
             job.restored(ref, "the lookup")
     if job.renamed:
-        job.draft = _relisted(replace(before, items=tuple(items)), set())
+        job.draft = changes.cover_again(replace(before, items=tuple(items)))
 
 
 def _without_lost(job: _Job) -> None:
     """Take out the shards whose items are lost, with their vectors, and all that covers them."""
-    gone = job.lost_shards
+    draft, gone = job.draft, job.lost_shards
     if not gone:
         return
-    paths = {job.draft.items[shard].path for shard in gone}
+
+    def left(shards: tuple[FileRef, ...]) -> tuple[FileRef, ...]:
+        return tuple(ref for shard, ref in enumerate(shards) if shard not in gone)
+
+    paths = {draft.items[shard].path for shard in gone}
     job.bury = {one for one in job.bury if one[0] not in paths}
-    items = tuple(ref for shard, ref in enumerate(job.draft.items) if shard not in gone)
-    job.draft = _relisted(replace(job.draft, items=items), gone)
-
-
-def _relisted(draft: Manifest, gone: set[int]) -> Manifest:
-    """Make what covers shards cover those of other names; where shards are gone, nothing derived is left."""
-
-    def cover(covering: Covering | None) -> Covering | None:
-        if covering is None or gone:
-            return None
-        return changes.cover(draft, covering.file, covering.shards)
-
-    spaces = {}
-    for name, entry in draft.spaces.items():
-        embeddings = tuple(ref for shard, ref in enumerate(entry.embeddings) if shard not in gone)
-        indexes = tuple(replace(e, covering=c) for e in entry.indexes if (c := cover(e.covering)) is not None)
-        parts = replace(entry, embeddings=embeddings, vectors=cover(entry.vectors), indexes=indexes)
-        spaces[name] = replace(parts, pruned=cover(entry.pruned))
-    return replace(draft, lookup=cover(draft.lookup), spaces=spaces)
+    spaces = {name: replace(entry.bare(), embeddings=left(entry.embeddings)) for name, entry in draft.spaces.items()}
+    job.draft = replace(draft, items=left(draft.items), lookup=None, spaces=spaces)
 
 
 def _deletes(job: _Job) -> None:
@@ -277,7 +266,7 @@ def _deletes(job: _Job) -> None:
         known = {(job.renamed.get(path, path), row) for path, row in known}
     else:
         readable = [one for shard, one in enumerate(job.draft.items) if shard not in job.lost_shards]
-        known, origin = tombstones_again(job.root, ref, readable, job.renamed)
+        known, origin = tombstones_again(job.root, ref, job.draft, readable, job.renamed)
         if origin is not None:
             job.restored(ref, origin)
         else:
@@ -371,7 +360,7 @@ def _rebuilt(job: _Job, base: Manifest, options: RunOptions, listener: Listener)
         job.restored(lookup.file, "the shards of items")
         draft = replace(draft, lookup=None)
         if draft.rows and not due:
-            whole = save_lookup(Snapshot(job.root, draft, -1))
+            whole = save_lookup(job.root, draft.items)
             draft = replace(draft, lookup=changes.cover(draft, whole, len(draft.items)))
     job.draft = draft if draft.rows else _emptied(draft)
     return derived_family(job.root, job.draft, _how(job, base, due, options, listener), listener)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from engine.collection import changes, layout, verified
 from engine.collection.changes import Tombstone
@@ -20,7 +19,8 @@ from engine.collection.lookup import Lookup
 from engine.collection.manifest import MOST, FileRef, Manifest, Source, Space
 from engine.collection.originals import read_below
 from engine.collection.paths import path_bytes
-from engine.collection.shards import ITEM_SCHEMA, as_new_shard, hash_of, read_items, write_embeddings, write_table
+from engine.collection.relabel import names_in, said
+from engine.collection.shards import as_new_shard, hash_of, read_items, write_embeddings, write_table
 from engine.encoders.base import Encoder
 from engine.ingest.pipeline import Skipped, encode_pictures
 from engine.ingest.unit import contents_of, unit_rows
@@ -73,23 +73,19 @@ def items_from_lookup(root: Path, manifest: Manifest, shard: int) -> FileRef | N
     lookup = Lookup.open(root / covering.file.path, manifest.rows_in(covering.shards), ())
     table = lookup.table(manifest.rows_in(shard), manifest.items[shard].rows)
     # A column of this shard's neighbours is no column of its own: it had none of it, or nothing in it.
-    own = [name for name, column in zip(table.column_names, table.columns, strict=True) if _says(name, column)]
-    return write_table(root, layout.ITEMS, as_new_shard(table.select(own)))
-
-
-def _says(name: str, column: pa.ChunkedArray) -> bool:
-    return name in ITEM_SCHEMA.names or column.null_count < len(column)
+    return write_table(root, layout.ITEMS, as_new_shard(said(table)))
 
 
 def tombstones_again(
-    root: Path, ref: FileRef, items: list[FileRef], renamed: Mapping[str, str]
+    root: Path, ref: FileRef, draft: Manifest, items: list[FileRef], renamed: Mapping[str, str]
 ) -> tuple[set[Tombstone], str | None]:
     """Find out what a damaged file of tombstones said.
 
     Args:
         root: the collection.
         ref: the file.
-        items: shards of the version that can be read.
+        draft: the version, with the shards that were put together again in it.
+        items: shards of it that can be read.
         renamed: those of them that were put together again, new names by old.
 
     Returns:
@@ -97,9 +93,10 @@ def tombstones_again(
         the same. Without a version, only those that are sure: of the newest older version, unless a rollback lies
         between, and of rows whose item has a later row.
     """
-    replaced = _replaced(root, items, {new: old for old, new in renamed.items()})
+    old_names = {new: old for old, new in renamed.items()}
+    replaced = _replaced(root, items, old_names)
     sure, trusted, origin = replaced, True, None
-    for number, operation, older in _older_tombstones(root, ref):
+    for number, operation, older in _older_tombstones(root, ref, draft, old_names):
         same = [one for one in (older, older | replaced) if hash_of(changes.tombstone_table(one)) == ref.blake3]
         if same:
             sure, origin = same[0], f"version {number}"
@@ -112,15 +109,22 @@ def tombstones_again(
     return {one for one in now if one[0] in listed}, origin
 
 
-def _older_tombstones(root: Path, ref: FileRef) -> Iterator[tuple[int, str, set[Tombstone]]]:
-    """Yield number, verb and tombstones of the versions there are, the newest first."""
+def _older_tombstones(
+    root: Path, ref: FileRef, draft: Manifest, old_names: Mapping[str, str]
+) -> Iterator[tuple[int, str, set[Tombstone]]]:
+    """Yield number, verb and tombstones of the versions there are, the newest first.
+
+    Shards that were relabelled since are called what the damaged file called them.
+    """
     for number in reversed(numbers(root)):
         try:
             older = read_version(root, number)
             known: set[Tombstone] = set()
             if older.deletes is not None and older.deletes.path != ref.path:
                 verified.check_hash(root, older.deletes)
-                known = changes.tombstones_of(root, older)
+                names = names_in(draft, older)
+                found = ((names.get(path, path), row) for path, row in changes.tombstones_of(root, older))
+                known = {(old_names.get(path, path), row) for path, row in found}
             yield number, older.operation, known
         except CollectionError:
             continue
@@ -239,7 +243,7 @@ def _vectors_again(source: Source, wanted: list[Wanted], entry: Space) -> Iterat
         rows.setdefault(one.content, []).append(one.row)
     try:
         path = Path(os.fsdecode(path_bytes(source.location)))
-        files = vector_files(path, None) or []
+        files = vector_files(path, ()) or []
         listing = VectorFiles(source, files, name_column=None, caption=None)
         if not files or listing.dim != entry.dim:
             return

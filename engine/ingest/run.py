@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,27 +12,26 @@ from engine.collection.derived import map_queries
 from engine.collection.manifest import Manifest, Source, Space
 from engine.collection.named import remember_named
 from engine.collection.snapshot import Snapshot
-from engine.encoders.base import Encoder, Fingerprint, require_modality, require_same
-from engine.encoders.registry import load_encoder
-from engine.encoders.trusted import require_named
-from engine.ingest.canaries import check_canaries, write_canaries
+from engine.encoders.base import Encoder, require_modality
+from engine.ingest.canaries import write_canaries
 from engine.ingest.compare import Comparison
 from engine.ingest.derive import BuildOptions, build_indexes, is_due, tail_rows
+from engine.ingest.encoders import RunEncoder, check_dimensions, first_encoder, is_precomputed, say_encoder
 from engine.ingest.entries import Listing, VectorListing
+from engine.ingest.joined import TableOptions
 from engine.ingest.moves import is_moved
 from engine.ingest.prompts import text_sample
-from engine.ingest.report import Listener, Silent, Summary
-from engine.ingest.sources import Moved, Sources, TableOptions, open_sources
-from engine.ingest.sync import EncodeOptions, Sync, check_dimensions
+from engine.ingest.report import Listener, Silent, Summary, Unjoined
+from engine.ingest.sources import Moved, Sources, open_sources
+from engine.ingest.sync import EncodeOptions, Sync
 from indexers import checks
 from indexers.base import IndexSpec, read_specs
 from indexers.build import BuildDevice
-from indexers.errors import CollectionError, CommitConflict, DiskFull, InvalidSpec, NestvecError
+from indexers.errors import CollectionError, CommitConflict, DiskFull, NestvecError
 from indexers.registry import resolve_all
 from indexers.store import DTYPES, check_dtype
 
-DEFAULT_ENCODER = "bundled"
-PRECOMPUTED = "precomputed"
+NAMED_ROWS = 5
 
 # Specs are checked before anything is encoded, for more rows than they could fail on.
 MANY_ROWS = 1 << 40
@@ -115,22 +114,6 @@ def _create_first(root: Path, encoder: Encoder, dtype: str) -> None:
         raise CommitConflict(f"another process made {root} in the meantime; run this again") from error
 
 
-def encoder_of(space: Space, *, wanted: str | None, pool: str | None, device: str) -> Encoder:
-    """Load a space's encoder, or the one that was named if it is the same.
-
-    Raises:
-        EncoderMismatch: it makes other vectors than the space holds.
-        EncoderNotNamed: none was named, and the space's is in files that nobody has named on this machine.
-    """
-    if wanted is None:
-        require_named(space.encoder)
-    spec = space.encoder if wanted is None else wanted
-    dim = space.dim if spec.partition(":")[0] == PRECOMPUTED else None
-    encoder = load_encoder(spec, device=device, pool=pool, dim=dim)
-    require_same(Fingerprint.from_json(space.fingerprint), encoder.fingerprint, where="the collection")
-    return encoder
-
-
 def index(root: Path, paths: Sequence[Path], options: RunOptions, listener: Listener | None = None) -> Summary:
     """Make a collection from sources, or bring it in line with them.
 
@@ -161,28 +144,66 @@ def _run(root: Path, paths: Sequence[Path], options: RunOptions, listener: Liste
     summary = Summary()
     manifest = _newest(root)
     sources = open_sources(paths, options.table, manifest, moved=_moves(root, listener))
-    encoder = _encoder(manifest, sources, options, listener)
-    resolve_all(options.specs or (), MANY_ROWS, encoder.dim)
-    if manifest is None:
-        _check_joined(sources)
-        _create_first(root, encoder, options.dtype)
-    else:
-        _learn_spec(root, manifest, encoder)
+    for note in sources.tables.notes:
+        listener.say(note)
+    summary.unread = sources.tables.unread
+    load, checked = _prepared(root, manifest, sources, options, listener)
 
-    def compared(found: Comparison) -> None:
+    def compared(_: Comparison) -> None:
         if sources.labels is not None:
             sources.labels.check_joined()
-        if manifest is not None and found.to_read:
-            check_canaries(root, manifest.space().canaries, encoder)
 
     remember_named(root, sources.named)
-    sync = Sync(root, layout.DEFAULT_SPACE, encoder, options.encode, listener, summary)
+    sync = Sync(root, layout.DEFAULT_SPACE, checked, options.encode, listener, summary)
     sync.run(sources.listings, notice_gone=notice_gone, compared=compared)
-    result = finish(root, encoder, options, listener)
+    summary.unjoined = list(_unjoined(sources))
+    result = finish(root, load, options, listener)
     summary.version = result.version
     summary.unindexed = tail_rows(result, result.default)
     summary.seconds = time.perf_counter() - started
     return summary
+
+
+Load = Callable[[], Encoder]
+
+
+def _prepared(
+    root: Path, manifest: Manifest | None, sources: Sources, options: RunOptions, listener: Listener
+) -> tuple[Load, Load]:
+    """Make the collection if there is none, and refuse what does not fit into it.
+
+    Returns:
+        what loads the encoder, and what does and finds out whether it still is what it was.
+    """
+    pool, device = options.pool, options.device
+    if manifest is None:
+        new = first_encoder(options.encoder, sources.vectors, only=sources.only_vectors, pool=pool, device=device)
+        if not sources.only_vectors:
+            require_modality(new, "image")
+            say_encoder(new, listener)
+        check_dimensions(new.name, new.dim, sources.vectors)
+        resolve_all(options.specs or (), MANY_ROWS, new.dim)
+        _check_joined(sources)
+        _create_first(root, new, options.dtype)
+        return (lambda: new), (lambda: new)
+    space = manifest.space()
+    encoder = RunEncoder(root, manifest, wanted=options.encoder, pool=pool, device=device, listener=listener)
+    if encoder.is_in_doubt:
+        _learn_spec(root, manifest, encoder.loaded)
+    if is_precomputed(space.encoder) and not sources.only_vectors:
+        require_modality(encoder.loaded, "image")
+    check_dimensions(space.encoder, space.dim, sources.vectors)
+    resolve_all(options.specs or (), MANY_ROWS, space.dim)
+    return (lambda: encoder.loaded), (lambda: encoder.checked)
+
+
+def _unjoined(sources: Sources) -> Iterator[Unjoined]:
+    """Yield the tables that name files which were not found in any source of the run."""
+    for table in dict.fromkeys(table.name for table in sources.whole):
+        own = [one for one in sources.whole if one.name == table]
+        left = [name for name in own[0].rows if all(name not in one.used for one in own)]
+        if left:
+            yield Unjoined(table, len(left), tuple(left[:NAMED_ROWS]))
 
 
 def _moves(root: Path, listener: Listener) -> Moved:
@@ -234,47 +255,22 @@ def _newest(root: Path) -> Manifest | None:
 
 
 def add_listing(
-    root: Path, listing: Listing, encoder: Encoder, options: RunOptions, listener: Listener | None = None
+    root: Path, listing: Listing, load: Load, options: RunOptions, listener: Listener | None = None
 ) -> Summary:
-    """Add one listing, whose vectors exist already, to a collection."""
+    """Add one listing, whose vectors exist already, to a collection; its encoder is loaded if indexes are due."""
     started = time.perf_counter()
     summary = Summary()
     heard = listener or Silent()
-    Sync(root, layout.DEFAULT_SPACE, encoder, options.encode, heard, summary).run([listing], notice_gone=False)
-    result = finish(root, encoder, options, heard)
+    sync = Sync(root, layout.DEFAULT_SPACE, load, options.encode, heard, summary)
+    sync.run([listing], notice_gone=False)
+    result = finish(root, load, options, heard)
     summary.version = result.version
     summary.unindexed = tail_rows(result, result.default)
     summary.seconds = time.perf_counter() - started
     return summary
 
 
-def _encoder(manifest: Manifest | None, sources: Sources, options: RunOptions, listener: Listener) -> Encoder:
-    """Load the encoder a run needs."""
-    dim = next((listing.dim for listing in sources.vectors), None)
-    if manifest is None:
-        spec = options.encoder or (PRECOMPUTED if sources.only_vectors else DEFAULT_ENCODER)
-        own_dim = dim if spec.partition(":")[0] == PRECOMPUTED else None
-        if own_dim is None and spec.partition(":")[0] == PRECOMPUTED:
-            raise InvalidSpec("the precomputed encoder takes vectors (.npy, Parquet), and none were given")
-        encoder = load_encoder(spec, device=options.device, pool=options.pool, dim=own_dim)
-    else:
-        space = manifest.space()
-        encoder = encoder_of(space, wanted=options.encoder, pool=options.pool, device=options.device)
-    if not sources.only_vectors:
-        require_modality(encoder, "image")
-        listener.say(f"encoding with {encoder.name} on {_where(encoder)}")
-    for listing in sources.vectors:
-        check_dimensions(encoder, listing.dim, name=listing.source.location)
-    return encoder
-
-
-def _where(encoder: Encoder) -> str:
-    from engine.encoders.device import describe_device
-
-    return describe_device(encoder.device)
-
-
-def finish(root: Path, encoder: Encoder, options: RunOptions, listener: Listener) -> Manifest:
+def finish(root: Path, load: Load, options: RunOptions, listener: Listener) -> Manifest:
     """Build the indexes of every space where they are due, and return the newest version.
 
     `options.specs` are for the main space; the others keep theirs.
@@ -285,7 +281,7 @@ def finish(root: Path, encoder: Encoder, options: RunOptions, listener: Listener
         due = [name for name in manifest.spaces if options.rebuild or is_due(manifest, name, specs.get(name))]
         if not due or not snapshot.rows:
             return manifest
-        build = build_options(encoder, snapshot, options)
+        build = build_options(load(), snapshot, options)
         wanted = {name: for_space(build, snapshot, name, specs.get(name)) for name in due}
     for name, how in wanted.items():
         manifest = build_indexes(root, name, how, listener)

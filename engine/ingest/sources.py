@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,49 +15,32 @@ from engine.collection.named import FILE, Named
 from engine.collection.paths import file_text, path_bytes, path_text
 from engine.ingest.entries import Listing, VectorListing
 from engine.ingest.folders import Folder, PictureTable, SingleFiles
+from engine.ingest.joined import TableOptions, Tables, own_columns, table_path, with_tables
 from engine.ingest.tables import SUFFIXES, LabelTable
 from engine.ingest.vectors import VectorFiles, vector_files
-from indexers import checks
 from indexers.errors import SourceError
 
 Moved = Callable[[Source, Path], bool]
 
 
 @dataclass(frozen=True)
-class TableOptions:
-    """A table of captions and columns, and what its columns are called.
+class Sources:
+    """The listings of a run, and the tables joined to them.
 
     Attributes:
-        table: joined to files by name, or lying row for row beside vectors; None for none.
-        name_column: the column that names files.
-        caption_column: the column of captions.
+        listings: the sources; one that a table is missing from may be left out.
+        tables: what was opened, and what could not be.
+        whole: tables joined to all files of a source, so that a row without a file has none.
     """
 
-    table: Path | None = None
-    name_column: str | None = None
-    caption_column: str | None = None
-
-    def __post_init__(self) -> None:
-        checks.settle(
-            self,
-            table=checks.optional("table", self.table, checks.path),
-            name_column=checks.optional("name_column", self.name_column, checks.text),
-            caption_column=checks.optional("caption_column", self.caption_column, checks.text),
-        )
-
-    def open(self) -> LabelTable | None:
-        """Read the table, if there is one, to be joined by name."""
-        if self.table is None:
-            return None
-        return LabelTable.open(self.table, name_column=self.name_column, caption_column=self.caption_column)
-
-
-@dataclass(frozen=True)
-class Sources:
-    """The listings of a run, and the table joined to them."""
-
     listings: list[Listing]
-    labels: LabelTable | None
+    tables: Tables
+    whole: list[LabelTable]
+
+    @property
+    def labels(self) -> LabelTable | None:
+        """The table that was named for this run, where it is joined to files."""
+        return self.tables.given
 
     @property
     def vectors(self) -> list[VectorListing]:
@@ -93,7 +76,7 @@ def open_sources(
 
     Args:
         paths: what the user named.
-        options: a table of captions.
+        options: a table of captions; it is joined beside those that a source remembers.
         manifest: the collection's newest version, whose sources keep their names; None if new.
         moved: says whether a source that is gone from its location is the one at a path (`moves.is_moved`).
 
@@ -101,28 +84,52 @@ def open_sources(
         SourceError: one does not exist or is not something that can be indexed.
     """
     known = list(manifest.sources) if manifest else []
-    labels: LabelTable | None = None
+    tables = Tables(options)
     listings: list[Listing] = []
     singles: list[Path] = []
+    whole: list[LabelTable] = []
+    takes_table = False
     for path in _distinct(paths):
-        files = vector_files(path, options.table)
-        if files is not None:
-            source = _named(path, "vectors", known, moved)
-            listings.append(VectorFiles(source, files, name_column=options.name_column, caption=options.caption_column))
+        if vector_files(path) is not None:
+            # clip-retrieval has tables of its own.
+            source = _known_with_tables(_named(path, "vectors", known, moved), known, options, joins=path.is_file())
+            takes_table |= path.is_file()
+            listings += _vectors(path, source, tables)
         elif path.is_dir():
-            labels = labels or options.open()
-            listings.append(Folder(_named(path, "folder", known, moved), path, labels))
+            source = _known_with_tables(_named(path, "folder", known, moved), known, options, joins=True)
+            takes_table = True
+            labels = tables.by_name(source)
+            whole += labels.tables if labels else []
+            listings.append(Folder(source, path, labels))
         elif path.suffix.lower() in SUFFIXES:
-            rows = LabelTable.open(path, name_column=options.name_column, caption_column=options.caption_column)
-            listings.append(PictureTable(_named(path, "table", known, moved), path, rows))
+            source = _known_with_tables(_named(path, "table", known, moved), known, options, joins=False)
+            listings.append(PictureTable(source, path, tables.open(own_columns(source))))
         elif path.is_file():
             singles.append(path)
         else:
             raise SourceError(f"{path} is neither a folder nor a file")
-    listings += _single_files(singles, known)
-    if options.table is not None and labels is None and not any(isinstance(one, VectorFiles) for one in listings):
+    listings += _single_files(singles, known, tables)
+    if options.table is not None and not takes_table:
         raise SourceError(f"{options.table} describes a folder of pictures or a file of vectors, and none was named")
-    return Sources(listings, labels)
+    return Sources(listings, tables, whole)
+
+
+def _known_with_tables(source: Source, known: list[Source], options: TableOptions, *, joins: bool) -> Source:
+    """Return a source with its tables, and note it in `known`."""
+    joined = with_tables(source, options, joins=joins)
+    known[known.index(source)] = joined
+    return joined
+
+
+def _vectors(path: Path, source: Source, tables: Tables) -> Iterator[Listing]:
+    """Yield the listing of a source of vectors, unless a table is missing from beside it."""
+    beside = tables.by_row(source)
+    files = None if beside is None else vector_files(path, [table_path(table) for table in beside])
+    if beside is not None and files is not None:
+        own = own_columns(source)
+        first = beside[0] if beside else own
+        names, captions = first.name_column or own.name_column, first.caption_column or own.caption_column
+        yield VectorFiles(source, files, name_column=names, caption=captions)
 
 
 def _distinct(paths: Sequence[Path]) -> list[Path]:
@@ -140,7 +147,7 @@ def _distinct(paths: Sequence[Path]) -> list[Path]:
     return list({os.path.abspath(path): path for path in paths}.values())
 
 
-def _single_files(paths: Sequence[Path], known: list[Source]) -> list[Listing]:
+def _single_files(paths: Sequence[Path], known: list[Source], tables: Tables) -> Iterator[Listing]:
     """Put pictures that were named by themselves into the source they lie in, or one for their folder."""
     grouped: dict[Path, list[Path]] = {}
     for path in paths:
@@ -149,7 +156,9 @@ def _single_files(paths: Sequence[Path], known: list[Source]) -> list[Listing]:
         innermost = max(above, key=lambda one: len(one.location), default=None)
         root = path.absolute().parent if innermost is None else Path(os.fsdecode(path_bytes(innermost.location)))
         grouped.setdefault(root, []).append(path)
-    return [SingleFiles(_named(root, "folder", known, never), root, files) for root, files in grouped.items()]
+    for root, files in grouped.items():
+        source = _named(root, "folder", known, never)
+        yield SingleFiles(source, root, files, tables.by_name(source))
 
 
 def _named(path: Path, kind: str, known: list[Source], moved: Moved) -> Source:
@@ -166,8 +175,8 @@ def _named(path: Path, kind: str, known: list[Source], moved: Moved) -> Source:
     gone = [one for one in known if one.kind == kind and not os.path.lexists(path_bytes(one.location))]
     for old in sorted(gone, key=lambda one: one.name != wanted):
         if moved(old, path):
-            known[known.index(old)] = replace(old, location=location)
-            return replace(old, location=location)
+            known[known.index(old)] = found = _relocated(old, location)
+            return found
     number = 2
     unique = wanted
     while unique in taken:
@@ -176,3 +185,14 @@ def _named(path: Path, kind: str, known: list[Source], moved: Moved) -> Source:
     source = Source(unique, kind, location)
     known.append(source)
     return source
+
+
+def _relocated(source: Source, location: str) -> Source:
+    """Return a source at another place; tables that lay in it, or were it, have moved with it."""
+
+    def moved(path: str) -> str:
+        inside = path == source.location or path.startswith(source.location.rstrip("/") + "/")
+        return location + path[len(source.location) :] if inside else path
+
+    tables = tuple(replace(table, location=moved(table.location)) for table in source.tables)
+    return replace(source, location=location, tables=tables)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from engine.collection import changes
-from engine.collection.changes import Tombstone
 from engine.collection.commit import commit
+from engine.collection.failures import Failure
+from engine.collection.history import RESERVE
 from engine.collection.manifest import Manifest, Source
 from engine.collection.originals import MOST_FILE_BYTES
 from engine.collection.shards import SHARD_ROWS, vector_shard_rows
@@ -18,17 +20,20 @@ from engine.encoders.base import Encoder
 from engine.ingest.catalogue import Catalogue, Known, StoredVectors
 from engine.ingest.compare import Comparison, compare, has_stamp_of, is_unchanged
 from engine.ingest.entries import Block, Entry, Listing, PictureListing, VectorListing
-from engine.ingest.pictures import DEFAULT_MAX_PIXELS
-from engine.ingest.pipeline import Encoded, Skipped, encode_pictures
+from engine.ingest.failed import KnownFailures
+from engine.ingest.kept import complete
+from engine.ingest.pictures import DEFAULT_MAX_PIXELS, readers
+from engine.ingest.pipeline import Encoded, Skipped, content_of, encode_pictures
 from engine.ingest.report import Advance, Listener, Summary
 from engine.ingest.unit import contents_of, unit_rows
-from engine.ingest.writer import Row, ShardWriter
+from engine.ingest.writer import DONE, Row, ShardWriter
 from engine.storage.regular import read_regular
 from indexers import checks
-from indexers.errors import InvalidInput, SourceError
+from indexers.errors import InvalidInput
 from indexers.vectors import FloatArray
 
 MORE_IDS = 1024
+SAME_NAME = "another row of this source has the same name"
 
 Held = Callable[[], AbstractContextManager[Callable[[], bool]]]
 """Makes a block in which an interruption is only told, by its value, and raised where the block ends."""
@@ -48,12 +53,14 @@ class EncodeOptions:
         workers: decoding threads.
         max_pixels: larger pictures are refused.
         held: asked while there is something to finish; see `cli.signals`.
+        again: whether what failed before is tried though neither it nor what reads it has changed.
     """
 
     batch_size: int = 32
     workers: int = 2
     max_pixels: int = DEFAULT_MAX_PIXELS
     held: Held = unheld
+    again: bool = False
 
     def __post_init__(self) -> None:
         checks.settle(
@@ -62,6 +69,7 @@ class EncodeOptions:
             workers=checks.whole("workers", self.workers, high=checks.MOST_THREADS),
             max_pixels=checks.whole("max_pixels", self.max_pixels, high=checks.MOST_BYTES),
         )
+        checks.truth("again", self.again)
         if not callable(self.held):
             raise InvalidInput(f"held: expected what makes a context, found {checks.brief(self.held)}")
 
@@ -72,24 +80,31 @@ def read_file(entry: Entry) -> bytes:
 
 
 class Ids:
-    """Ids set aside for one run; more are reserved when a source has grown since it was compared."""
+    """Ids for one run, set aside when the first is needed: nothing is written for a run that finds nothing new.
 
-    def __init__(self, root: Path, sources: Sequence[Source], count: int, prepared_on: Manifest) -> None:
+    They are a version of their own, before the first shard: so two runs never give out the same.
+    """
+
+    def __init__(self, root: Path, sources: Sequence[Source], count: int, writer: ShardWriter) -> None:
         self._root = root
-        self._prepared_on = prepared_on
-        self._reserve(sources, count)
-
-    def _reserve(self, sources: Sequence[Source], count: int) -> None:
-        change, first = changes.reserve(self._root, sources, count, self._prepared_on)
-        commit(self._root, change, operation="reserve")
-        self._next, self._end = first[0], first[0] + count
+        self._sources = sources
+        self._count = count
+        self._prepared_on = writer.base
+        self._writer = writer
+        self._next = self._end = 0
 
     def take(self, count: int = 1) -> int:
         """Return the first of `count` consecutive new ids."""
         if self._next + count > self._end:
-            self._reserve((), max(count, MORE_IDS))
+            self._reserve(max(count, self._count))
+            self._count = MORE_IDS  # a source may have grown since it was compared
         self._next += count
         return self._next - count
+
+    def _reserve(self, count: int) -> None:
+        change, first = changes.reserve(self._root, self._sources, count, self._prepared_on)
+        self._writer.reserved(commit(self._root, change, operation=RESERVE).version)
+        self._next, self._end = first[0], first[0] + count
 
 
 class Sync:
@@ -99,14 +114,14 @@ class Sync:
         self,
         root: Path,
         space: str,
-        encoder: Encoder,
+        load: Callable[[], Encoder],
         options: EncodeOptions,
         listener: Listener,
         summary: Summary,
     ) -> None:
         self.root = root
         self.space = space
-        self.encoder = encoder
+        self.load = load
         self.options = options
         self.listener = listener
         self.summary = summary
@@ -129,20 +144,24 @@ class Sync:
             self.snapshot = snapshot
             self.catalogue = Catalogue(snapshot)
             self.vectors = StoredVectors(snapshot, self.space)
-            found = compare(listings, self.catalogue, snapshot, notice_gone=notice_gone)
+            again, how = self.options.again, readers(self.options.max_pixels)
+            self.failures = KnownFailures.of(snapshot, how, again=again)
+            found = compare(listings, self.catalogue, snapshot, notice_gone=notice_gone, failures=self.failures)
             self.gone = set(found.gone)
             self.moved: set[int] = set()
             self.repeated = dict.fromkeys(found.repeated, False)
             self.listener.say(f"{found.total} found, {found.todo} to look at, {len(found.gone)} gone from their source")
             compared(found)
-            self.ids = Ids(self.root, [listing.source for listing in listings], found.new, snapshot.manifest)
             self._write(listings, found)
             # Indexes are built next, and need the room.
             del self.catalogue, self.vectors
 
     def _write(self, listings: Sequence[Listing], found: Comparison) -> None:
         # What the sources were compared with, and no later version: what came after it is another writer's.
-        writer = ShardWriter(self.root, self.space, self.snapshot.manifest, committed=self._committed)
+        sources = [listing.source for listing in listings]
+        base = self.snapshot.manifest
+        writer = ShardWriter(self.root, self.space, base, sources=sources, committed=self._committed)
+        self.ids = Ids(self.root, sources, found.new, writer)
         for listing in listings:
             writer.run_over(listing)
         with self.options.held() as stopping:
@@ -164,9 +183,10 @@ class Sync:
     def _finish(self, writer: ShardWriter) -> None:
         """Commit the last shard, and take out what is gone."""
         left = self.gone - self.moved
-        writer.flush("index", bury=[self._tombstone(position) for position in sorted(left)])
+        writer.flush(DONE, bury=sorted(left))
         self.summary.removed += len(left)
         self.summary.failed += len(writer.failures)
+        self.summary.failed_before += sum(map(self.failures.is_known, writer.failures))
 
     def _committed(self, manifest: Manifest) -> None:
         self.summary.version = manifest.version
@@ -188,11 +208,16 @@ class Sync:
     # -- pictures ------------------------------------------------------------------------
 
     def _encode(self, listing: PictureListing, writer: ShardWriter, advance: Advance) -> None:
+        entries = self._todo(listing, writer, advance)
+        # No encoder is loaded for files that were only touched, moved or copied.
+        first = next((entry for entry in entries if not self._take_known_content(entry, writer, advance)), None)
+        if first is None:
+            return
         batches = encode_pictures(
-            self.encoder,
-            self._todo(listing, writer, advance),
+            self.load(),
+            chain([first], entries),
             read_file,
-            reuse=lambda content: next(self.catalogue.with_content(content), None) is not None,
+            reuse=self._has_content,
             batch_size=self.options.batch_size,
             workers=self.options.workers,
             max_pixels=self.options.max_pixels,
@@ -204,23 +229,38 @@ class Sync:
                     self._take(outcome, writer)
                 advance(len(batch))
 
+    def _has_content(self, content: str) -> bool:
+        return next(self.catalogue.with_content(content), None) is not None
+
+    def _take_known_content(self, entry: Entry, writer: ShardWriter, advance: Advance) -> bool:
+        """Deal with a picture whose content there is a vector of, or that cannot be read; say whether it was one."""
+        try:
+            content = content_of(read_file(entry))
+        except OSError as error:
+            self._take(Skipped(entry, str(error), passing=True), writer)
+        else:
+            if not self._has_content(content):
+                return False
+            self._take(Encoded(entry, content, 0, 0, None), writer)
+        advance(1)
+        return True
+
     def _todo(self, listing: PictureListing, writer: ShardWriter, advance: Advance) -> Iterator[Entry]:
         """Yield the pictures to read; whatever needs no picture is dealt with on the way."""
-        for entry in listing.entries():
+        for listed in listing.entries():
             if self._stopping():
                 # What is done is safe at once; what is in work comes after it, and that may take a while.
                 writer.flush("add")
                 return
-            if self._is_repeated(entry.key):
+            if self._is_repeated(listed.key):
                 continue
-            writer.look_at(listing, [entry.path])
-            known = self.catalogue.known(entry.key)
-            problem = entry.problem
-            if problem is None and entry.size > MOST_FILE_BYTES:
-                problem = f"of {entry.size} bytes is larger than any picture; at most {MOST_FILE_BYTES} are read"
-            if problem is not None:
-                writer.fail(entry.source, entry.path, problem)
-                advance(1)
+            writer.look_at(listing, [listed.path])
+            known = self.catalogue.known(listed.key)
+            entry = complete(listed, known, self.snapshot)
+            failing = self.failures.failing(entry)
+            if failing is not None:
+                writer.fail(failing)
+                advance(int(not self.failures.is_known(failing)))
             elif is_unchanged(entry, known):
                 self.summary.unchanged += 1
             elif known is not None and has_stamp_of(entry, known):
@@ -239,7 +279,7 @@ class Sync:
     def _take(self, outcome: Encoded[Entry] | Skipped[Entry], writer: ShardWriter) -> None:
         entry = outcome.item
         if isinstance(outcome, Skipped):
-            writer.fail(entry.source, entry.path, outcome.reason)
+            writer.fail(self.failures.failed(entry, outcome.reason, passing=outcome.passing))
             return
         known = self.catalogue.known(entry.key)
         if outcome.vector is None:
@@ -252,8 +292,7 @@ class Sync:
             writer.add(Row(entry, self.ids.take(), outcome.content, *size, outcome.vector))
         else:
             self.summary.changed += 1
-            replaced = self._tombstone(known.position)
-            writer.add(Row(entry, known.id, outcome.content, *size, outcome.vector, replaced))
+            writer.add(Row(entry, known.id, outcome.content, *size, outcome.vector, known.position))
 
     def _reuse(self, entry: Entry, known: Known | None, content: str, writer: ShardWriter) -> None:
         """Write a row for content the collection has a vector of already."""
@@ -265,13 +304,13 @@ class Sync:
         if known is None and origin is not None:
             self.moved.add(origin.position)
             self.summary.moved += 1
-            self._copy(entry, origin, origin.id, origin, writer)
+            writer.relabel(complete(entry, origin, self.snapshot), origin)
         elif known is None:
             self.summary.added += 1
             self._copy(entry, same[0], self.ids.take(), None, writer)
         else:
             self.summary.changed += 1
-            self._copy(entry, same[0], known.id, known, writer)
+            self._copy(entry, same[0], known.id, known.position, writer)
 
     def _touched(self, entry: Entry, known: Known, writer: ShardWriter) -> None:
         """Note the new time of a file whose content is the same: the next run need not read it again."""
@@ -279,20 +318,15 @@ class Sync:
             self.summary.unchanged += 1
         else:
             self.summary.relabelled += 1
-        self._copy(entry, known, known.id, known, writer)
+        writer.relabel(entry, known)
 
     def _relabel(self, entry: Entry, known: Known, writer: ShardWriter) -> None:
         self.summary.relabelled += 1
-        self._copy(entry, known, known.id, known, writer)
+        writer.relabel(entry, known)
 
-    def _copy(self, entry: Entry, origin: Known, id: int, replaced: Known | None, writer: ShardWriter) -> None:
+    def _copy(self, entry: Entry, origin: Known, id: int, replaces: int | None, writer: ShardWriter) -> None:
         vector = self.vectors(origin.position)
-        tombstone = None if replaced is None else self._tombstone(replaced.position)
-        writer.add(Row(entry, id, origin.content, origin.width, origin.height, vector, tombstone))
-
-    def _tombstone(self, position: int) -> Tombstone:
-        ref, row = self.snapshot.locate(position)
-        return ref.path, row
+        writer.add(Row(entry, id, origin.content, origin.width, origin.height, vector, replaces))
 
     # -- vectors -------------------------------------------------------------------------
 
@@ -303,18 +337,18 @@ class Sync:
         if unchanged.all() and not self.repeated:
             self.summary.unchanged += len(block)
             return
-        unit, wrong = unit_rows(block.vectors, self.encoder.dim)
+        unit, wrong = unit_rows(block.vectors, self.snapshot.manifest.space(self.space).dim)
         contents = contents_of(block.vectors)
         new: list[int] = []
         for row, (key, position, same) in enumerate(
             zip(block.keys.tolist(), positions.tolist(), unchanged.tolist(), strict=True)
         ):
             if self._is_repeated(key):
-                writer.fail(block.source, block.paths[row], "another row of this source has the same name")
+                writer.fail(Failure(block.source, block.paths[row], SAME_NAME))
             elif same:
                 self.summary.unchanged += 1
             elif row in wrong:
-                writer.fail(block.source, block.paths[row], wrong[row])
+                writer.fail(Failure(block.source, block.paths[row], wrong[row]))
             elif position < 0:
                 new.append(row)
             else:
@@ -326,18 +360,8 @@ class Sync:
     def _take_known(self, entry: Entry, known: Known, content: str, vector: FloatArray, writer: ShardWriter) -> None:
         if known.content != content:
             self.summary.changed += 1
-            writer.add(Row(entry, known.id, content, 0, 0, vector, self._tombstone(known.position)))
+            writer.add(Row(entry, known.id, content, 0, 0, vector, known.position))
         elif known.meta_key != entry.meta_key:
             self._relabel(entry, known, writer)
         else:
             self.summary.unchanged += 1
-
-
-def check_dimensions(encoder: Encoder, dim: int, *, name: str) -> None:
-    """Refuse vectors of another dimension than the collection's encoder makes.
-
-    Raises:
-        SourceError: they differ.
-    """
-    if encoder.dim != dim:
-        raise SourceError(f"{name} holds vectors of {dim} dimensions, and {encoder.name} makes {encoder.dim}")

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
+from functools import reduce
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -134,11 +135,13 @@ class LabelTable:
     Attributes:
         name: the table's file, for messages.
         rows: caption and columns by file name as written in the table, without a leading `./`.
+        columns: what it says of a file: its columns but that of names, the one of captions as `caption`.
         used: names that were joined to a file.
     """
 
     name: str
     rows: dict[str, Labels]
+    columns: frozenset[str] = frozenset()
     used: set[str] = field(default_factory=set)
 
     @classmethod
@@ -168,7 +171,7 @@ class LabelTable:
             labels = split_row(row, caption, drop=(key,))
             if rows.setdefault(_relative(str(row[key])), labels) is not labels:
                 raise SourceError(f"{path} names {row[key]!r} twice; a file can have one row")
-        return cls(str(path), rows)
+        return cls(str(path), rows, columns_of(table, key, caption))
 
     def labels(self, path: str) -> Labels | None:
         """Return caption and columns for a file: by its path, else by its last part."""
@@ -192,6 +195,35 @@ class LabelTable:
                 f"none of the {len(self.rows)} rows of {self.name} names a file that was found (the first is "
                 f"{example!r}); names must be relative to the source"
             )
+
+
+@dataclass
+class JoinedTables:
+    """All tables that are joined to a source's files, in the order they were named.
+
+    Attributes:
+        tables: those that can be read.
+        complete: whether that is all of them.
+    """
+
+    tables: list[LabelTable]
+    complete: bool = True
+
+    def labels(self, path: str) -> Labels | None:
+        """Return caption and columns for a file; where several tables say one, the last counts."""
+        found = [labels for table in self.tables if (labels := table.labels(path)) is not None]
+        return reduce(overlaid, found) if found else None
+
+
+def overlaid(before: Labels, after: Labels) -> Labels:
+    """Return what two tables say of an item: where both do, the second counts; an empty cell says nothing."""
+    said = {name: value for name, value in after[1].items() if value != "" or name not in before[1]}
+    return after[0] or (after[0] if before[0] is None else before[0]), {**before[1], **said}
+
+
+def columns_of(table: pa.Table, key: str | None, caption: str | None) -> frozenset[str]:
+    """Return what a table says of an item: its columns but that of names, the one of captions as `caption`."""
+    return frozenset("caption" if name == caption else name for name in table.column_names if name != key)
 
 
 def _relative(name: str) -> str:

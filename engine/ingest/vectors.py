@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from engine.collection.manifest import Source
+from engine.collection.manifest import Source, SourceTable
 from engine.ingest.entries import Block, VectorListing
-from engine.ingest.tables import CAPTION_COLUMNS, NAME_COLUMNS, check_names, pick_column, plain, read_table
+from engine.ingest.tables import CAPTION_COLUMNS, NAME_COLUMNS, check_names, overlaid, pick_column, plain, read_table
 from engine.storage.parquet import parquet_batches
 from engine.storage.regular import check_regular, opened_regular
 from indexers.errors import SourceError
@@ -26,6 +26,9 @@ from indexers.vectors import FloatArray
 
 VECTOR_COLUMNS = ("vector", "embedding", "embeddings", "emb")
 ROWS_AT_ONCE = 4096
+
+Columns = tuple[list[str | None] | None, list[dict[str, Any]] | None]
+"""Captions and the other columns of each row; None for none at all."""
 
 
 def vector_column(schema: pa.Schema) -> str | None:
@@ -41,30 +44,32 @@ def _is_vector(kind: pa.DataType) -> bool:
 
 @dataclass(frozen=True)
 class VectorFile:
-    """One file of vectors with the table of columns that lies row for row beside it, if any."""
+    """One file of vectors with the table of columns that lies row for row beside it, if any, and further ones."""
 
     vectors: Path
     columns: Path | None
+    more: tuple[Path, ...] = ()
 
 
-def vector_files(path: Path, table: Path | None) -> list[VectorFile] | None:
+def vector_files(path: Path, tables: Sequence[Path] = ()) -> list[VectorFile] | None:
     """Return the vector files a source consists of, or None when it is not made of vectors.
 
     Args:
         path: a `.npy` or Parquet file, or a folder with clip-retrieval's `img_emb` in it.
-        table: a table that lies row for row beside a single file.
+        tables: those that lie row for row beside a single file.
     """
     if path.is_dir():
         return _clip_retrieval(path)
+    beside = VectorFile(path, next(iter(tables), None), tuple(tables[1:]))
     if path.suffix.lower() == ".npy":
-        return [VectorFile(path, table)]
+        return [beside]
     if path.suffix.lower() == ".parquet":
         _status(path)
         try:
             found = vector_column(pq.read_schema(path))
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise SourceError(f"{path} cannot be read as Parquet: {error}") from error
-        return [VectorFile(path, table)] if found else None
+        return [beside] if found else None
     return None
 
 
@@ -111,8 +116,8 @@ class VectorFiles(VectorListing):
     def __init__(self, source: Source, files: list[VectorFile], *, name_column: str | None, caption: str | None):
         self.source = source
         self.files = files
-        self._name_column = name_column
-        self._caption = caption
+        joined = [one for one in source.tables if one.location != source.location]
+        self._how = [SourceTable(source.location, name_column, caption), *joined[1:]]
 
     @property
     def dim(self) -> int:
@@ -143,8 +148,8 @@ class VectorFiles(VectorListing):
     def _rows(self, file: VectorFile) -> Iterator[Block]:
         status = _status(file.vectors)
         number = 0
-        for vectors, table in self._joined(file):
-            yield self._block(file, number, self._checked(vectors, file), table, status)
+        for vectors, tables in self._joined(file):
+            yield self._block(file, number, self._checked(vectors, file), tables, status)
             number += len(vectors)
 
     def _checked(self, vectors: FloatArray, file: VectorFile) -> FloatArray:
@@ -157,46 +162,63 @@ class VectorFiles(VectorListing):
         return np.full((len(vectors), self.dim), np.nan, dtype=np.float32)
 
     def _block(
-        self, file: VectorFile, number: int, vectors: FloatArray, table: pa.Table, status: os.stat_result
+        self, file: VectorFile, number: int, vectors: FloatArray, tables: list[pa.Table], status: os.stat_result
     ) -> Block:
-        at = str(file.columns or file.vectors)
-        key = pick_column(table, self._name_column if table.num_columns else None, NAME_COLUMNS, name=at)
-        caption = pick_column(table, self._caption if table.num_columns else None, CAPTION_COLUMNS, name=at)
         own = file.vectors.name
         numbered = [f"{own}#{row}" for row in range(number, number + len(vectors))]
-        names = table.column(key).to_pylist() if key else []
-        return Block(
-            self.source.name,
-            [str(name) if name is not None else number for name, number in zip(names, numbered, strict=True)]
-            if key
-            else numbered,
-            vectors,
-            [None if text is None else str(plain(text)) for text in table.column(caption).to_pylist()]
-            if caption
-            else None,
-            _meta(table, key, caption),
-            status.st_size,
-            status.st_mtime_ns,
-        )
+        names: list[Any] = []
+        said: list[Columns] = []
+        for part, how, at in zip(tables, self._how, self._shown(file), strict=True):
+            wanted = how if part.num_columns else SourceTable(how.location)
+            key = pick_column(part, wanted.name_column, NAME_COLUMNS, name=at)
+            caption = pick_column(part, wanted.caption_column, CAPTION_COLUMNS, name=at)
+            # What rows are called is said by the first that does: another table must not make other items of them.
+            names = names or (part.column(key).to_pylist() if key else [])
+            said.append((_captions(part, caption), _meta(part, key, caption)))
+        called = zip(names or numbered, numbered, strict=True)
+        paths = [number if name is None else str(name) for name, number in called]
+        return Block(self.source.name, paths, vectors, *_together(said), status.st_size, status.st_mtime_ns)
 
-    def _joined(self, file: VectorFile) -> Iterator[tuple[FloatArray, pa.Table]]:
-        """Yield blocks of vectors with the table beside them."""
-        if file.columns is None:
-            yield from _blocks(file.vectors)
-            return
-        _status(file.columns)
-        table = read_table(file.columns, texts=(self._name_column, self._caption))
+    def _shown(self, file: VectorFile) -> list[str]:
+        """Return how the tables are called in messages."""
+        return [str(file.columns or file.vectors), *(str(path) for path in file.more)]
+
+    def _joined(self, file: VectorFile) -> Iterator[tuple[FloatArray, list[pa.Table]]]:
+        """Yield blocks of vectors with the tables beside them, the first with the file's own columns in it."""
+        paths = [*([] if file.columns is None else [file.columns]), *file.more]
+        hows = self._how if file.columns is not None else self._how[1:]
+        texts = [(how.name_column, how.caption_column) for how in hows]
+        for path in paths:
+            _status(path)
+        tables = [read_table(path, texts=names) for path, names in zip(paths, texts, strict=True)]
         at = 0
         for vectors, own in _blocks(file.vectors):
-            part = table.slice(at, len(vectors))
-            if len(part) == len(vectors):
-                yield vectors, _beside(own, part)
+            parts = [table.slice(at, len(vectors)) for table in tables]
+            if all(len(part) == len(vectors) for part in parts):
+                yield vectors, [own, *parts] if file.columns is None else [_beside(own, parts[0]), *parts[1:]]
             at += len(vectors)
-        if at != table.num_rows:
-            raise SourceError(
-                f"{file.columns} has {table.num_rows} rows, and {file.vectors} has {at}: "
-                "they must lie row for row beside each other"
-            )
+        for path, table in zip(paths, tables, strict=True):
+            if at != table.num_rows:
+                raise SourceError(
+                    f"{path} has {table.num_rows} rows, and {file.vectors} has {at}: "
+                    "they must lie row for row beside each other"
+                )
+
+
+def _captions(table: pa.Table, caption: str | None) -> list[str | None] | None:
+    if caption is None:
+        return None
+    return [None if text is None else str(plain(text)) for text in table.column(caption).to_pylist()]
+
+
+def _together(said: list[Columns]) -> Columns:
+    """Return captions and columns of several tables, row by row."""
+    if len(said) == 1:
+        return said[0]
+    rows = max(len(part) for one in said for part in one if part is not None) if any(map(any, said)) else 0
+    filled = [zip(captions or [None] * rows, meta or [{}] * rows, strict=True) for captions, meta in said]
+    labels = [reduce(overlaid, row) for row in zip(*filled, strict=True)]
+    return [caption for caption, _ in labels], [meta for _, meta in labels]
 
 
 def _beside(own: pa.Table, joined: pa.Table) -> pa.Table:

@@ -8,18 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from engine.collection import changes, layout
-from engine.collection.changes import Failure, Tombstone
+from engine.collection.changes import Tombstone
 from engine.collection.commit import commit
 from engine.collection.disk import writing
+from engine.collection.failures import Failure, record_failures
 from engine.collection.garbage import forget
-from engine.collection.manifest import Manifest
-from engine.collection.shards import ITEM_SCHEMA, META, SHARD_ROWS, as_new_shard, write_embeddings, write_table
+from engine.collection.manifest import Manifest, Source
+from engine.collection.relabel import relabel, rewrite_items
+from engine.collection.shards import SHARD_ROWS, as_new_shard, write_embeddings, write_table
+from engine.ingest.catalogue import Known
 from engine.ingest.entries import Block, Entry, Listing
+from engine.ingest.rows import ItemRows, Relabelled
 from indexers.store import StoredArray, check_dtype
 from indexers.vectors import FloatArray
+
+DONE = "index"
+"""What the last version of a run is called."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class Row:
         width: of the upright picture; 0 for a vector.
         height: likewise.
         vector: unit float32 [D].
-        replaces: tombstone of the row it takes the place of, if any.
+        replaces: row number of the row it takes the place of, if any.
     """
 
     entry: Entry
@@ -42,7 +48,7 @@ class Row:
     width: int
     height: int
     vector: FloatArray
-    replaces: Tombstone | None = None
+    replaces: int | None = None
 
 
 @dataclass
@@ -50,25 +56,19 @@ class Pending:
     """Rows waiting for their shard to be full, column by column; vectors as they are stored."""
 
     dtype: np.dtype[Any]
-    columns: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in ITEM_SCHEMA.names})
-    meta: list[dict[str, Any]] = field(default_factory=list)
+    items: ItemRows = field(default_factory=ItemRows)
     vectors: list[StoredArray] = field(default_factory=list)
-    tombstones: list[Tombstone] = field(default_factory=list)
+    buried: list[int] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return len(self.meta)
+        return len(self.items)
 
     def add(self, row: Row) -> None:
         """Take one row."""
-        entry = row.entry
-        found = (entry.source, entry.path, entry.key, row.content, entry.size, entry.mtime_ns)
-        values = (row.id, *found, row.width, row.height, entry.caption, entry.meta_key)
-        for column, value in zip(self.columns.values(), values, strict=True):
-            column.append(value)
-        self.meta.append(entry.meta)
+        self.items.add(row.entry, row.id, row.content, row.width, row.height)
         self.vectors.append(row.vector[None, :].astype(self.dtype))
         if row.replaces is not None:
-            self.tombstones.append(row.replaces)
+            self.buried.append(row.replaces)
 
     def extend(self, block: Block, rows: Sequence[int], first_id: int, contents: list[str], unit: FloatArray) -> None:
         """Take new rows of a block.
@@ -80,33 +80,8 @@ class Pending:
             contents: hash of the content of each of them.
             unit: unit float32 [len(rows), D].
         """
-        n = len(rows)
-        values: tuple[list[Any], ...] = (
-            list(range(first_id, first_id + n)),
-            [block.source] * n,
-            [block.paths[row] for row in rows],
-            block.keys[rows].tolist(),
-            contents,
-            [block.size] * n,
-            [block.mtime_ns] * n,
-            [0] * n,
-            [0] * n,
-            [block.caption(row) for row in rows],
-            block.meta_keys[rows].tolist(),
-        )
-        for column, more in zip(self.columns.values(), values, strict=True):
-            column.extend(more)
-        self.meta.extend(block.meta_of(row) for row in rows)
+        self.items.extend(block, rows, first_id, contents)
         self.vectors.append(unit.astype(self.dtype))
-
-    def item_table(self) -> pa.Table:
-        """Lay the rows out as an item shard: our columns, then the user's under `meta.`."""
-        own = pa.table(list(self.columns.values()), schema=ITEM_SCHEMA)
-        names = sorted({name for row in self.meta for name in row})
-        meta = [column_of([row.get(name) for row in self.meta]) for name in names]
-        # All at once: whoever appends thousands of columns one by one is done when they are squared.
-        fields = [pa.field(META + name, column.type) for name, column in zip(names, meta, strict=True)]
-        return pa.Table.from_arrays([*own.columns, *meta], schema=pa.schema([*ITEM_SCHEMA, *fields]))
 
 
 class ShardWriter:
@@ -117,16 +92,27 @@ class ShardWriter:
         failures: what could not be indexed so far.
     """
 
-    def __init__(self, root: Path, space: str, base: Manifest, *, committed: Callable[[Manifest], None]) -> None:
+    def __init__(
+        self,
+        root: Path,
+        space: str,
+        base: Manifest,
+        *,
+        sources: Sequence[Source],
+        committed: Callable[[Manifest], None],
+    ) -> None:
         self.root = root
         self.space = space
         self.base = base
         self.failures: list[Failure] = []
         self._dtype = check_dtype(base.space(space).dtype)
+        self._starts = base.shard_starts
         self._pending = Pending(self._dtype)
+        self._relabelled = Relabelled()
         self._sources: set[str] = set()
         self._paths: set[tuple[str, str]] = set()
         self.shard_rows = SHARD_ROWS
+        self._add_sources = changes.add_sources(root, sources, base)
         self._committed = committed
         self._listing = 0
 
@@ -139,6 +125,10 @@ class ShardWriter:
         """Say which items are being looked at: where only part of a source is listed, only their failures count."""
         if not listing.whole:
             self._paths.update((listing.source.name, path) for path in paths)
+
+    def reserved(self, version: int) -> None:
+        """Note the version that set ids aside: once a shard has come after it, nobody needs its listing."""
+        self._listing = version
 
     def add(self, row: Row) -> None:
         """Take a row, and commit when a shard is full."""
@@ -154,16 +144,22 @@ class ShardWriter:
         if len(self._pending) >= self.shard_rows:
             self.flush("add")
 
-    def fail(self, source: str, path: str, reason: str) -> None:
+    def fail(self, failure: Failure) -> None:
         """Note that an item could not be indexed."""
-        self.failures.append((source, path, reason))
+        self.failures.append(failure)
 
-    def flush(self, operation: str, *, bury: list[Tombstone] | None = None) -> Manifest:
-        """Commit the rows gathered so far, tombstones, and the failures up to now."""
-        has_rows = len(self._pending) > 0
+    def relabel(self, entry: Entry, known: Known) -> None:
+        """Let an item be called, and say, what an entry does; its row and its vector stay where they are."""
+        self._relabelled.add(known.position, entry, known.id, known.content, known.width, known.height)
+        if self._relabelled.is_full:
+            self.flush("add")
+
+    def flush(self, operation: str, *, bury: Sequence[int] = ()) -> Manifest:
+        """Commit the rows and labels gathered so far, tombstones by row number, and the failures up to now."""
+        changed = len(self._pending) + len(self._relabelled) > 0
         with writing(self.root):
-            result = self._flush(operation, bury or [])
-        if has_rows:
+            result = self._flush(operation, bury)
+        if changed:
             # The listing of the shards so far is a part of this one, if nobody else published anything between
             # the two: kept, all of them would grow with the square.
             if self._listing == result.version - 1:
@@ -171,33 +167,43 @@ class ShardWriter:
             self._listing = result.version
         return result
 
-    def _flush(self, operation: str, bury: list[Tombstone]) -> Manifest:
+    def _flush(self, operation: str, bury: Sequence[int]) -> Manifest:
         rows, self._pending = self._pending, Pending(self._dtype)
-        failures = changes.record_failures(self.root, self._sources, self.failures, paths=frozenset(self._paths))
-        wanted = [failures, changes.bury(self.root, rows.tombstones + bury)]
-        if len(rows):
-            wanted.insert(0, self._append(rows))
+        relabelled, self._relabelled = self._relabelled, Relabelled()
+        wanted = [self._append(rows)] if len(rows) else []
+        wanted += [self._relabel(relabelled)] if len(relabelled) else []
+        wanted.append(changes.bury(self.root, [self._tombstone(position) for position in (*rows.buried, *bury)]))
+        wanted += [self._failures(whole=operation == DONE), self._add_sources]
         result = commit(self.root, changes.chain(*wanted), operation=operation)
+        self.base = replace(self.base, deletes=result.deletes)
         self._committed(result)
         return result
 
+    def _failures(self, *, whole: bool) -> changes.Change:
+        """Record failures; on the way, those of earlier runs count until their place in the source is reached."""
+        sources = self._sources if whole else set()
+        seen = frozenset() if whole else frozenset(failure[:2] for failure in self.failures)
+        return record_failures(self.root, sources, self.failures, paths=seen | self._paths)
+
     def _append(self, rows: Pending) -> changes.Change:
-        items = write_table(self.root, layout.ITEMS, as_new_shard(rows.item_table()))
-        ids = np.array(rows.columns["id"], dtype=np.int64)
+        items = write_table(self.root, layout.ITEMS, as_new_shard(rows.items.table()))
+        columns = rows.items.columns
+        ids = np.array(columns["id"], dtype=np.int64)
         embeddings = write_embeddings(self.root, self.space, ids, np.concatenate(rows.vectors), self._dtype.name)
         # Rows this run has committed already are not another writer's: only later shards count.
         prepared_on, self.base = self.base, replace(self.base, items=(*self.base.items, items))
-        return changes.append(self.root, self.space, items, embeddings, set(rows.columns["key"]), prepared_on)
+        return changes.append(self.root, self.space, items, embeddings, set(columns["key"]), prepared_on)
 
+    def _relabel(self, relabelled: Relabelled) -> changes.Change:
+        prepared_on, items = self.base, list(self.base.items)
+        new = {}
+        for number, (rows, labels) in relabelled.shards(self._starts).items():
+            items[number] = rewrite_items(self.root, items[number], rows, labels)
+            new[prepared_on.items[number].path] = items[number]
+        self.base = replace(prepared_on, items=tuple(items))
+        return relabel(self.root, new, relabelled.keys, prepared_on)
 
-def column_of(values: list[Any]) -> pa.Array:
-    """Return values as numbers, booleans or text; a mixture becomes text."""
-    kinds = {type(value) for value in values if value is not None}
-    if kinds <= {int, float} and len(kinds) == 2:
-        return pa.array([None if value is None else float(value) for value in values], pa.float64())
-    if len(kinds) == 1:
-        try:
-            return pa.array(values)
-        except (OverflowError, pa.ArrowInvalid):
-            pass  # a whole number of more than 64 bits
-    return pa.array([None if value is None else str(value) for value in values], pa.string())
+    def _tombstone(self, position: int) -> Tombstone:
+        """Return where a row is by now: the shards there were at first stay the first, whatever they are called."""
+        number = int(np.searchsorted(self._starts, position, side="right")) - 1
+        return self.base.items[number].path, position - int(self._starts[number])

@@ -134,6 +134,22 @@ def test_rows_that_fail_are_3(tmp_path: Path) -> None:
     assert failure == {"source": "v.npy", "path": "v.npy#2", "reason": "the vector has NaN or infinite values"}
 
 
+def test_a_table_is_remembered_until_it_is_dropped(tmp_path: Path) -> None:
+    save(tmp_path / "v.npy", clustered(3, 8))
+    (tmp_path / "t.csv").write_text("id,says\na,1\nb,2\nc,3\n")
+    options = ("--table", "t.csv", "--name-column", "id", "--caption-column", "says")
+    nestvec("index", "v.npy", "c.nest", *options, cwd=tmp_path)
+    (again,) = lines(nestvec("index", "v.npy", "c.nest", "--json", cwd=tmp_path))
+    assert (again["unchanged"], again["unjoined"], again["unread"]) == (3, [], [])
+    shown = nestvec("info", "c.nest", cwd=tmp_path).stdout.decode()
+    assert f"table {tmp_path / 't.csv'}, name column id, caption column says" in shown
+    (tmp_path / "t.csv").rename(tmp_path / "away")
+    gone = nestvec("index", "v.npy", "c.nest", cwd=tmp_path)
+    assert gone.returncode == 3
+    assert b"--no-table" in gone.stderr
+    assert nestvec("index", "v.npy", "c.nest", "--no-table", cwd=tmp_path).returncode == 0
+
+
 def test_info(vectors: Path) -> None:
     said = nestvec("info", "c.nest", cwd=vectors).stdout.decode()
     for part in ("60 (0 removed, 0 failed)", "precomputed, 8 × float16", "sq@8:bits=8", "bytes an item", "recall@10"):

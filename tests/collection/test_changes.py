@@ -10,6 +10,7 @@ from engine.api import Collection
 from engine.collection import changes
 from engine.collection.commit import commit
 from engine.collection.describe import list_failures
+from engine.collection.failures import Failure, record_failures
 from engine.collection.manifest import Manifest, Source
 from engine.collection.snapshot import Snapshot
 from engine.ingest.derive import BuildOptions, derived
@@ -39,7 +40,7 @@ def appending(root: Path, path: str, on: Manifest) -> changes.Change:
     pending = Pending(np.dtype("float32"))
     entry = Entry("v.npy", path)
     pending.add(Row(entry, 10_000, "b3:" + "0" * 32, 0, 0, clustered(1, 8, 3)[0]))
-    items = write_table(root, "items", pending.item_table())
+    items = write_table(root, "items", pending.items.table())
     embeddings = write_embeddings(root, "main", np.array([10_000]), clustered(1, 8, 3), "float16")
     return changes.append(root, "main", items, embeddings, {entry.key}, on)
 
@@ -161,7 +162,8 @@ def test_failures_are_those_of_the_latest_run_of_their_source(root: Path) -> Non
     def record(
         sources: set[str], *failures: tuple[str, str, str], paths: frozenset[tuple[str, str]] = frozenset()
     ) -> list[str]:
-        commit(root, changes.record_failures(root, sources, failures, paths=paths), operation="x")
+        new = [Failure(*one) for one in failures]
+        commit(root, record_failures(root, sources, new, paths=paths), operation="x")
         return [f"{row['source']}/{row['path']}: {row['reason']}" for row in list_failures(root)]
 
     assert record({"a"}, ("a", "1", "bad"), ("a", "2", "bad")) == ["a/1: bad", "a/2: bad"]

@@ -132,8 +132,10 @@ def test_indexes_of_a_space_that_came_back_with_another_head_are_refused(nested:
     assert entry.vectors is not None
     assert lookup is not None
     late = changes.derive(
+        nested,
         "nested",
         embeddings=entry.embeddings,
+        head=entry.head,
         lookup=lookup,
         vectors=entry.vectors,
         indexes=entry.indexes,
@@ -155,7 +157,15 @@ def test_the_lookup_of_a_longer_build_stands(nested: Path, tmp_path: Path) -> No
     assert entry.vectors is not None
     assert lookup is not None
     late = changes.derive(
-        "nested", embeddings=entry.embeddings, lookup=lookup, vectors=entry.vectors, indexes=(), pruned=None, plans=()
+        nested,
+        "nested",
+        embeddings=entry.embeddings,
+        head=entry.head,
+        lookup=lookup,
+        vectors=entry.vectors,
+        indexes=(),
+        pruned=None,
+        plans=(),
     )
     add_elsewhere(nested, tmp_path)
     with Collection.open(nested) as opened:

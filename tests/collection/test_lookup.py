@@ -24,7 +24,7 @@ def shard(first: int, metas: Sequence[dict[str, Any]]) -> pa.Table:
     for row, meta in enumerate(metas):
         entry = Entry("s", f"{first + row}.jpg", size=first + row, caption=f"number {first + row}", meta=meta)
         pending.add(Row(entry, first + row, "b3:" + "0" * 32, 1, 2, np.zeros(1, np.float32)))
-    return pending.item_table()
+    return pending.items.table()
 
 
 SHARDS = [shard(0, [{}] * 30), shard(30, [{"rating": n} for n in range(50)]), shard(80, [{"place": "x"}] * 7)]

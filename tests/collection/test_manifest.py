@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from engine.collection.manifest import (
     IndexEntry,
     Manifest,
     Source,
+    SourceTable,
     Space,
     from_json,
 )
@@ -279,3 +281,22 @@ def test_no_value_anywhere_in_derived_spaces_causes_another_error(path: tuple[An
     except (CorruptCollection, UnsupportedFormat):
         return
     assert from_json(found.to_json(), name="v") == found or found != found
+
+
+def test_tables_of_a_source_are_written_only_where_there_are_some() -> None:
+    joined = Source("more", "folder", "/more", (SourceTable("/t.csv"), SourceTable("/u.csv", "photo", None)))
+    manifest = replace(example(), sources=(*example().sources, joined))
+    text = manifest.to_json()
+    assert from_json(text, name="x") == manifest
+    assert text.count('"tables"') == 1
+
+
+@pytest.mark.parametrize(
+    "tables", [1, [1], [{}], [{"location": "/t.csv"}], [{"location": "/t.csv", "name_column": "x"}]]
+)
+def test_tables_that_are_none_are_refused(tables: Any) -> None:
+    body = json.loads(example().to_json())["body"]
+    body["sources"][0]["tables"] = tables
+    text = json.dumps(body, separators=(",", ":"))
+    with pytest.raises(CorruptCollection):
+        from_json(f'{{"blake3":"{blake3(text.encode()).hexdigest()}","body":{text}}}', name="x")

@@ -57,7 +57,7 @@ def test_items_are_read_as_they_were_written(rows: list[tuple[str, str | None, d
         entry = Entry("source", path, 5, 1_700_000_000_123_456_789, caption, meta)
         pending.add(Row(entry, number, "b3:" + "0" * 32, 3, 4, np.zeros(2, np.float32)))
     with tempfile.TemporaryDirectory() as folder:
-        found = read_items(Path(folder), write_table(Path(folder), "items", pending.item_table()))
+        found = read_items(Path(folder), write_table(Path(folder), "items", pending.items.table()))
     assert found.column("path").to_pylist() == [path for path, _, _ in rows]
     assert found.column("caption").to_pylist() == [caption for _, caption, _ in rows]
     assert found.column("mtime_ns").to_pylist() == [1_700_000_000_123_456_789] * len(rows)

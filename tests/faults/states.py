@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,11 +27,13 @@ class State(NamedTuple):
         items: stored vector of each live item of each space, as bytes, by space, source and path.
         default: the space that is searched.
         tuned: whether a plan was tuned.
+        labels: caption and columns of each live item, by source and path.
     """
 
     items: dict[tuple[str, str, str], bytes]
     default: str
     tuned: bool
+    labels: dict[Key, tuple[str | None, dict[str, Any]]]
 
 
 def state_of(root: Path, version: int | None = None) -> State | None:
@@ -52,7 +54,10 @@ def state_of(root: Path, version: int | None = None) -> State | None:
             live = [(name, row) for at, (name, row) in enumerate(zip(names, rows, strict=True)) if at not in dead]
             items |= {(space, *name): row.tobytes() for name, row in live}
             assert len(live) == sum(key[0] == space for key in items), "an item that lives twice"
-        return State(items, manifest.default, any(one.tuning is not None for one in manifest.spaces.values()))
+        known = [snapshot.item(at) for at in range(len(names)) if at not in dead]
+        labels = {(item.source, item.path): (item.caption, item.meta) for item in known}
+        tuned = any(one.tuning is not None for one in manifest.spaces.values())
+        return State(items, manifest.default, tuned, labels)
 
 
 def history_of(root: Path) -> list[State | None]:

@@ -77,6 +77,24 @@ def with_head_beside(folder: Path) -> None:
     with_head(folder, use=False)
 
 
+def labels(folder: Path, *columns: str) -> None:
+    lines = [
+        ",".join(["file", "caption", *columns]),
+        *(",".join([f"v.npy#{row}", f"{row}", *columns]) for row in range(60)),
+    ]
+    (folder / "t.csv").write_text("\n".join(lines) + "\n")
+
+
+def labelled(folder: Path) -> None:
+    """A collection with captions, and its table has other captions and another column since."""
+    labels(folder)
+    index(folder / NAME, save(folder / "v.npy", clustered(60, DIM)), table=folder / "t.csv")
+    with Collection.open(folder / NAME, device="cpu") as opened:
+        opened.add_vectors(clustered(5, DIM, 1), names=[f"more-{i}" for i in range(5)])
+        opened.remove(["v.npy#3", "more-2"])
+    labels(folder, "stars")
+
+
 def large(folder: Path) -> None:
     indexed(folder, 1200)
 
@@ -104,6 +122,7 @@ PURGE = ("remove", C, "v.npy#7", "more-1", "--purge")
 STORIES = {
     "index": Story(vectors_only, ("index", "{}/v.npy", C)),
     "update": Story(changed, ("index", "{}/v.npy", C, "--rebuild")),
+    "relabel": Story(labelled, ("index", "{}/v.npy", C, "--table", "{}/t.csv")),
     "add": Story(changed, ("add", C, "{}/v.npy")),
     "remove": Story(indexed, ("remove", C, "v.npy#7", "more-1")),
     "purge": Story(indexed, PURGE, (PURGE, ("compact", C), ("gc", C, "--older-than", "0"))),

@@ -17,6 +17,7 @@ from engine.collection import changes, layout
 from engine.collection.commit import current_version, read_version
 from engine.collection.derived import map_queries
 from engine.collection.describe import describe, list_failures
+from engine.collection.failures import failures_of
 from engine.collection.snapshot import Snapshot
 from engine.collection.verify import verify
 from engine.ingest.canaries import check_canaries
@@ -115,6 +116,7 @@ def use_all(root: Path) -> None:
     assert all(problem.reason for problem in found)
     json.dumps(describe(root))
     list_failures(root)
+    failures_of(root, read_version(root, current_version(root)))
     with Snapshot.open(root) as snapshot:
         changes.tombstones_of(root, snapshot.manifest)
         for table in snapshot.item_tables():

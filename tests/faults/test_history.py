@@ -208,6 +208,21 @@ def test_rows_of_replaced_items_stay_dead_though_items_were_put_together_again(r
     assert_sound(root)
 
 
+def test_removals_are_found_under_the_names_that_shards_had_before_they_were_relabelled(root: Path) -> None:
+    rows = clustered(3, DIM, 3)
+    with Collection.open(root, device="cpu") as opened:
+        opened.add_vectors(rows, names=["x", "y", "z"], source="more")
+        opened.remove(["x"])
+        opened.add_vectors(rows[1:], names=["y", "z"], captions=["new", "new"], source="more")
+        assert opened.snapshot.rows == 15
+    before = state_of(root)
+    damage(root, "deletes")
+    done = mended(root)
+    assert (done.lost, len(done.restored)) == ([], 1)
+    assert state_of(root) == before
+    assert_sound(root)
+
+
 def test_a_lost_shard_of_items_takes_no_other_vectors_with_it(root: Path) -> None:
     with Collection.open(root, device="cpu") as opened:
         opened.add_vectors(clustered(2, DIM, 3), names=["x", "y"], source="more")

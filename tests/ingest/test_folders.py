@@ -14,7 +14,7 @@ from engine.collection.commit import create
 from engine.collection.manifest import Manifest, Source
 from engine.collection.paths import path_bytes
 from engine.ingest.folders import Folder, PictureTable, SingleFiles
-from engine.ingest.tables import LabelTable
+from engine.ingest.tables import JoinedTables, LabelTable
 from indexers.errors import SourceError
 from tests.helpers import draw
 
@@ -27,7 +27,7 @@ def touch(path: Path, content: bytes = PNG) -> Path:
     return path
 
 
-def folder(root: Path, labels: LabelTable | None = None) -> Folder:
+def folder(root: Path, labels: JoinedTables | None = None) -> Folder:
     return Folder(Source("photos", "folder", str(root)), root, labels)
 
 
@@ -181,7 +181,7 @@ def test_a_table_goes_before_a_text(tmp_path: Path) -> None:
     touch(tmp_path / "sub/b.png")
     touch(tmp_path / "a.txt", b"from the text")
     table = touch(tmp_path / "t.csv", b"file,caption,rating\na.png,from the table,5\nb.png,by its last part,4\n")
-    found = list(folder(tmp_path, LabelTable.open(table)).entries())
+    found = list(folder(tmp_path, JoinedTables([LabelTable.open(table)])).entries())
     assert [(entry.caption, entry.meta) for entry in found] == [
         ("from the table", {"rating": 5}),
         ("by its last part", {"rating": 4}),

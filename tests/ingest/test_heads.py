@@ -15,6 +15,7 @@ from engine.encoders.base import Fingerprint
 from engine.heads.model import Head
 from engine.ingest import heads, run
 from engine.ingest.derive import tail_rows
+from engine.ingest.encoders import encoder_of
 from engine.ingest.heads import HeadOptions, apply_head
 from indexers.base import IndexSpec
 from indexers.errors import (
@@ -356,7 +357,7 @@ def test_pictures_that_are_added_renamed_relabelled_and_changed(tmp_path: Path) 
         np.testing.assert_allclose(held.scores, found.scores, atol=2e-3)
         texts = opened.search("a red circle", k=6, exact=True)
         queries = head(
-            run.encoder_of(newest(root).space(), wanted=None, pool=None, device="cpu").encode_texts(["a red circle"]),
+            encoder_of(newest(root).space(), wanted=None, pool=None, device="cpu").encode_texts(["a red circle"]),
             "queries",
         )
         np.testing.assert_allclose(texts.scores, -np.sort(-live_scores(opened, queries)[0])[:6], atol=2e-6)

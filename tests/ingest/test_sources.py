@@ -10,7 +10,8 @@ import pytest
 from engine.collection.commit import create
 from engine.collection.manifest import Manifest, Source
 from engine.ingest.folders import Folder, PictureTable, SingleFiles
-from engine.ingest.sources import Moved, Sources, TableOptions, never, open_sources
+from engine.ingest.joined import TableOptions
+from engine.ingest.sources import Moved, Sources, never, open_sources
 from engine.ingest.vectors import VectorFiles
 from indexers.errors import SourceError
 from tests.helpers import clustered, draw, save

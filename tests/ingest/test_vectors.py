@@ -22,7 +22,7 @@ SOURCE = Source("v", "vectors", "/v")
 
 
 def listing(path: Path, table: Path | None = None, **columns: str) -> VectorFiles:
-    files = vector_files(path, table)
+    files = vector_files(path, [table] if table else [])
     assert files is not None
     return VectorFiles(SOURCE, files, name_column=columns.get("names"), caption=columns.get("captions"))
 
@@ -156,16 +156,16 @@ def test_columns_can_be_named_and_must_be_there(tmp_path: Path) -> None:
 
 def test_parquet_without_vectors_is_something_else(tmp_path: Path) -> None:
     pq.write_table(pa.table({"file": ["a.png"], "tags": [["x"]]}), tmp_path / "t.parquet")
-    assert vector_files(tmp_path / "t.parquet", None) is None
-    assert vector_files(tmp_path / "t.csv", None) is None
-    assert vector_files(tmp_path, None) is None
+    assert vector_files(tmp_path / "t.parquet") is None
+    assert vector_files(tmp_path / "t.csv") is None
+    assert vector_files(tmp_path) is None
 
 
 def test_damaged_parquet_is_refused(tmp_path: Path) -> None:
     path = parquet(tmp_path / "x.parquet", clustered(50, 4))
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(SourceError, match="cannot be read as Parquet"):
-        vector_files(path, None)
+        vector_files(path)
 
 
 # -- tables beside them --------------------------------------------------------------------

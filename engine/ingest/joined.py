@@ -1,0 +1,206 @@
+"""The tables of captions and columns that sources are joined to: named now, or remembered from the runs before."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from engine.collection.manifest import Source, SourceTable
+from engine.collection.paths import file_text, path_bytes
+from engine.ingest.tables import (
+    CAPTION_COLUMNS,
+    NAME_COLUMNS,
+    JoinedTables,
+    LabelTable,
+    columns_of,
+    pick_column,
+    read_table,
+)
+from engine.storage.regular import check_regular
+from indexers import checks
+from indexers.errors import SourceError
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """A table of captions and columns, and what its columns are called.
+
+    Attributes:
+        table: joined to files by name, or lying row for row beside vectors; None for those of the runs before.
+        name_column: the column that names files.
+        caption_column: the column of captions.
+        forget: whether the tables of the runs before are dropped.
+    """
+
+    table: Path | None = None
+    name_column: str | None = None
+    caption_column: str | None = None
+    forget: bool = False
+
+    def __post_init__(self) -> None:
+        checks.settle(
+            self,
+            table=checks.optional("table", self.table, checks.path),
+            name_column=checks.optional("name_column", self.name_column, checks.text),
+            caption_column=checks.optional("caption_column", self.caption_column, checks.text),
+            forget=checks.truth("forget", self.forget),
+        )
+
+
+def joined_to(source: Source) -> list[SourceTable]:
+    """Return the tables of a source that are not itself."""
+    return [table for table in source.tables if table.location != source.location]
+
+
+def own_columns(source: Source) -> SourceTable:
+    """Return what the columns are called that a source has of its own."""
+    own = (table for table in source.tables if table.location == source.location)
+    return next(own, SourceTable(source.location))
+
+
+def table_path(table: SourceTable) -> Path:
+    """Return where a table lies."""
+    return Path(os.fsdecode(path_bytes(table.location)))
+
+
+def with_tables(source: Source, options: TableOptions, *, joins: bool) -> Source:
+    """Return a source with the tables it has from now on: those it had, and the one that is named.
+
+    Args:
+        source: as the collection knows it.
+        options: what was asked for.
+        joins: whether a table can be joined to it.
+
+    Raises:
+        SourceError: columns are named, and there are several tables they could be of.
+    """
+    own = [table for table in source.tables if table.location == source.location]
+    joined = [] if options.forget else joined_to(source)
+    if options.table is not None and joins:
+        joined = _updated(joined, file_text(options.table), options)
+    elif options.name_column is not None or options.caption_column is not None:
+        if len(joined) > 1:
+            raise SourceError(
+                f"{source.location} has several tables ({', '.join(table.location for table in joined)}); "
+                "say with --table whose columns are named"
+            )
+        if joined:
+            joined = _updated(joined, joined[0].location, options)
+        elif source.kind != "folder":
+            own = _updated(own, source.location, options)
+    return replace(source, tables=(*own, *joined))
+
+
+def _updated(tables: list[SourceTable], location: str, options: TableOptions) -> list[SourceTable]:
+    """Add a table, or name columns of one that is there; it keeps its place, and what is not named anew."""
+    old = next((table for table in tables if table.location == location), None)
+    if old is None:
+        return [*tables, SourceTable(location, options.name_column, options.caption_column)]
+    new = SourceTable(location, options.name_column or old.name_column, options.caption_column or old.caption_column)
+    return [new if table is old else table for table in tables]
+
+
+@dataclass
+class Tables:
+    """Opens the tables of a run's sources, each once.
+
+    Attributes:
+        options: what was asked for.
+        given: the table named now, where it was joined to files.
+        notes: what a user should be told.
+        unread: those of the runs before that cannot be read.
+        opened: those that are joined to files.
+    """
+
+    options: TableOptions
+    given: LabelTable | None = None
+    notes: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+    opened: dict[SourceTable, LabelTable] = field(default_factory=dict)
+
+    def by_name(self, source: Source) -> JoinedTables | None:
+        """Open the tables that are joined to a source's files; None where there are none.
+
+        Raises:
+            SourceError: the one that is named now cannot be read.
+        """
+        wanted = joined_to(source)
+        found: list[LabelTable] = []
+        for table in wanted:
+            try:
+                self._require_file(table)
+                opened = self.open(table)
+            except SourceError as error:
+                self._missed(table, error, f"the items of {source.location} keep the captions and columns they have")
+                continue
+            if self._is_given(table):
+                self.given = opened
+                self._say_both(opened.name, opened.columns, [one.columns for one in found])
+            found.append(opened)
+        return JoinedTables(found, len(found) == len(wanted)) if wanted else None
+
+    def open(self, table: SourceTable) -> LabelTable:
+        """Open one table by the names in it; the same one is opened once."""
+        if table not in self.opened:
+            names = {"name_column": table.name_column, "caption_column": table.caption_column}
+            self.opened[table] = LabelTable.open(table_path(table), **names)
+        return self.opened[table]
+
+    def by_row(self, source: Source) -> list[SourceTable] | None:
+        """Return the tables that lie row for row beside a source's vectors; None where one cannot be read.
+
+        Raises:
+            SourceError: the one that is named now cannot be read.
+        """
+        wanted = joined_to(source)
+        found: list[frozenset[str]] = []
+        for table in wanted:
+            if self._is_given(table) and len(wanted) == 1:
+                break  # whoever reads it will see
+            try:
+                self._require_file(table)
+                columns = _columns_beside(table)
+            except SourceError as error:
+                # It may say what the rows are called: without it they would seem to be others.
+                self._missed(table, error, f"the items of {source.location} are left as they are")
+                return None
+            if self._is_given(table):
+                self._say_both(str(table_path(table)), columns, found)
+            found.append(columns)
+        return wanted
+
+    def _is_given(self, table: SourceTable) -> bool:
+        return self.options.table is not None and table.location == file_text(self.options.table)
+
+    def _require_file(self, table: SourceTable) -> None:
+        """Refuse what stands where a table was: nobody should wait for a pipe that a collection names."""
+        if self._is_given(table):
+            return
+        try:
+            check_regular(table_path(table))
+        except OSError as error:
+            raise SourceError(f"{table_path(table)} cannot be read as a table: {error.strerror}") from error
+
+    def _missed(self, table: SourceTable, error: SourceError, kept: str) -> None:
+        if self._is_given(table):
+            raise error
+        self.unread.append(str(table_path(table)))
+        self.notes.append(
+            f"{error}; {kept}. Put it back, or drop the tables of this source with --no-table, and name with --table "
+            "what is to be joined"
+        )
+
+    def _say_both(self, name: str, columns: frozenset[str], others: Sequence[frozenset[str]]) -> None:
+        if both := columns & frozenset[str]().union(*others):
+            said = f"{name} says {', '.join(sorted(both))}, and so does a table named before"
+            self.notes.append(f"{said}: where both do, the later one counts")
+
+
+def _columns_beside(table: SourceTable) -> frozenset[str]:
+    """Return what a table says of each row."""
+    path = table_path(table)
+    read = read_table(path, texts=(table.name_column, table.caption_column))
+    key = pick_column(read, table.name_column, NAME_COLUMNS, name=str(path))
+    return columns_of(read, key, pick_column(read, table.caption_column, CAPTION_COLUMNS, name=str(path)))

@@ -1,0 +1,132 @@
+"""Items about to be written, laid out as a shard: our columns, then the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from engine.collection.lookup import conform, union_schema
+from engine.collection.shards import ITEM_SCHEMA, META, SHARD_BYTES, SHARD_ROWS
+from engine.ingest.entries import Block, Entry
+from indexers.vectors import IdArray
+
+
+class ItemRows:
+    """Rows of an item shard, gathered column by column."""
+
+    def __init__(self) -> None:
+        self.columns: dict[str, list[Any]] = {name: [] for name in ITEM_SCHEMA.names}
+        self.meta: list[dict[str, Any]] = []
+
+    def __len__(self) -> int:
+        return len(self.meta)
+
+    def add(self, entry: Entry, id: int, content: str, width: int, height: int) -> None:
+        """Take one row."""
+        found = (entry.source, entry.path, entry.key, content, entry.size, entry.mtime_ns)
+        values = (id, *found, width, height, entry.caption, entry.meta_key)
+        for column, value in zip(self.columns.values(), values, strict=True):
+            column.append(value)
+        self.meta.append(entry.meta)
+
+    def extend(self, block: Block, rows: Sequence[int], first_id: int, contents: list[str]) -> None:
+        """Take rows of a block; see `writer.Pending.extend`."""
+        n = len(rows)
+        values: tuple[list[Any], ...] = (
+            list(range(first_id, first_id + n)),
+            [block.source] * n,
+            [block.paths[row] for row in rows],
+            block.keys[rows].tolist(),
+            contents,
+            [block.size] * n,
+            [block.mtime_ns] * n,
+            [0] * n,
+            [0] * n,
+            [block.caption(row) for row in rows],
+            block.meta_keys[rows].tolist(),
+        )
+        for column, more in zip(self.columns.values(), values, strict=True):
+            column.extend(more)
+        self.meta.extend(block.meta_of(row) for row in rows)
+
+    def table(self) -> pa.Table:
+        """Lay the rows out as an item shard: our columns, then the user's under `meta.`."""
+        table = pa.table(list(self.columns.values()), schema=ITEM_SCHEMA)
+        for name in sorted({name for row in self.meta for name in row}):
+            table = table.append_column(META + name, column_of([row.get(name) for row in self.meta]))
+        return table
+
+
+class Relabelled:
+    """Items that keep their row, with what they are called and say now.
+
+    They wait as Arrow: a million of them are not a million objects.
+
+    Attributes:
+        keys: of these items as they are called now.
+    """
+
+    def __init__(self) -> None:
+        self.keys: set[int] = set()
+        self._positions: list[int] = []
+        self._rows = ItemRows()
+        self._closed: list[tuple[IdArray, pa.Table]] = []
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def add(self, position: int, entry: Entry, id: int, content: str, width: int, height: int) -> None:
+        """Take the item at a row number."""
+        self.keys.add(entry.key)
+        self._positions.append(position)
+        self._rows.add(entry, id, content, width, height)
+        if len(self._rows) >= SHARD_ROWS:
+            self._close()
+
+    def _close(self) -> None:
+        table = self._rows.table()
+        self._closed.append((np.array(self._positions, dtype=np.int64), table))
+        self._bytes += table.nbytes
+        self._positions, self._rows = [], ItemRows()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is time to write them."""
+        return self._bytes >= SHARD_BYTES
+
+    def shards(self, starts: IdArray) -> dict[int, tuple[IdArray, pa.Table]]:
+        """Sort the items by shard.
+
+        Args:
+            starts: row number at which each shard begins, and the total, int64 [shards + 1].
+
+        Returns:
+            by the number of a shard, row numbers in it, int64 [n], and the items that stand there now.
+        """
+        self._close()
+        positions = np.concatenate([one for one, _ in self._closed])
+        schema = union_schema(table.schema for _, table in self._closed)
+        items = pa.concat_tables([conform(table, schema) for _, table in self._closed])
+        numbers = np.searchsorted(starts, positions, side="right") - 1
+        found = {}
+        for number in np.unique(numbers).tolist():
+            own = np.flatnonzero(numbers == number)
+            found[number] = (positions[own] - starts[number], items.take(pa.array(own)))
+        return found
+
+
+def column_of(values: list[Any]) -> pa.Array:
+    """Return values as numbers, booleans or text; a mixture becomes text."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {int, float} and len(kinds) == 2:
+        return pa.array([None if value is None else float(value) for value in values], pa.float64())
+    if len(kinds) == 1:
+        try:
+            return pa.array(values)
+        except (OverflowError, pa.ArrowInvalid):
+            pass  # a whole number of more than 64 bits
+    return pa.array([None if value is None else str(value) for value in values], pa.string())
