@@ -27,7 +27,8 @@ def carry_out(run: Run, collection: Path, sources: tuple[Path, ...], how: Runnin
     print_summary(summary, as_json=how.as_json)
     for one in summary.unjoined:
         named = ", ".join([*one.first, *(["…"] if len(one.first) < one.rows else [])])
-        say(f"{one.rows} rows of {one.table} name no item: {named}")
+        rows, name = ("1 row", "names") if one.rows == 1 else (f"{one.rows} rows", "name")
+        say(f"{rows} of {one.table} {name} no item: {named}")
     failed = summary.failed if how.strict else summary.failed - summary.failed_before
     if failed:
         say(f"{failed} could not be indexed; see them with: nestvec info {collection} --failures")

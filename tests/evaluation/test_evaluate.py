@@ -12,10 +12,11 @@ from engine.api import Collection
 from engine.evaluation.evaluate import evaluate
 from engine.evaluation.labelled import label_table
 from engine.evaluation.neighbours import neighbour_table
-from engine.evaluation.options import EvaluateOptions, Quiet
+from engine.evaluation.options import EvaluateOptions
 from engine.evaluation.representations import QuerySet, Representation
 from engine.evaluation.rows import Row
 from engine.evaluation.trec import read_run
+from engine.progress import Silent
 from indexers.errors import EncoderMismatch, HeadError, InvalidInput, ModalityError, SourceError
 from tests.helpers import clustered, draw, index, needs_bundled
 from tests.made_heads import fingerprint_of, rotation, saved, two_towers
@@ -188,7 +189,7 @@ def test_labels_of_one_class_and_collections_of_one_item(tmp_path: Path) -> None
             evaluate(opened, EvaluateOptions(labels="caption", k=2))
 
 
-class Hears(Quiet):
+class Hears(Silent):
     def __init__(self) -> None:
         self.said: list[str] = []
 

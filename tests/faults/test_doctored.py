@@ -21,8 +21,9 @@ from blake3 import blake3
 
 from engine.api import Collection
 from engine.collection import layout
-from engine.collection.changes import append, record_failures, tombstones_of
+from engine.collection.changes import append, tombstones_of
 from engine.collection.commit import current_version
+from engine.collection.failures import Failure, record_failures
 from engine.collection.history import diff
 from engine.collection.manifest import FileRef, Manifest, Source
 from engine.collection.verify import verify
@@ -244,11 +245,11 @@ def test_what_another_writer_left_is_hashed_before_it_is_believed(root: Path) ->
     flip_bit(root / now.deletes.path, 100)
     with pytest.raises(CorruptCollection, match="hash does not match"):
         tombstones_of(root, now)
-    failed = record_failures(root, set(), [("v.npy", "x", "y")])(now)
+    failed = record_failures(root, set(), [Failure("v.npy", "x", "y")])(now)
     assert failed.failures is not None
     flip_bit(root / failed.failures.path, 100)
     with pytest.raises(CorruptCollection, match="hash does not match"):
-        record_failures(root, set(), [("v.npy", "z", "y")])(failed)
+        record_failures(root, set(), [Failure("v.npy", "z", "y")])(failed)
 
 
 def test_vectors_too_long_for_the_memory_are_not_made_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,8 @@ import pytest
 
 from engine.api import Collection
 from engine.collection import layout
-from engine.collection.changes import record_failures
 from engine.collection.commit import commit, current_version
+from engine.collection.failures import Failure, record_failures
 from engine.collection.garbage import collect, forget
 from engine.collection.history import diff, rollback, versions
 from engine.collection.verify import verify
@@ -38,7 +38,7 @@ def full(folder: Path) -> Path:
     folder.mkdir()
     root = vectors_collection(folder, n=20)
     remove(root, ["v.npy#3"])
-    commit(root, record_failures(root, set(), [("v.npy", "bad", "of a reason")]), operation="index")
+    commit(root, record_failures(root, set(), [Failure("v.npy", "bad", "of a reason")]), operation="index")
     return root
 
 
