@@ -1,8 +1,8 @@
-"""What the user of this machine named as sources of a collection, so that its pictures may be shown.
+"""What the user of this machine named as sources and tables of a collection, so that it may be shown and read again.
 
-A collection that came from somebody else says where its pictures are, too; that is no reason to put what lies there
-into a page that is made to be passed on. What was named to `index` and `add` is kept under the user's cache folder;
-losing it costs one confirmation, nothing else.
+A collection that came from somebody else says where its pictures and tables are, too; that is no reason to put what
+lies there into a page that is made to be passed on, or into the collection. What was named to `index` and `add` is kept
+under the user's cache folder; losing it costs one confirmation, nothing else.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from engine.storage.regular import read_regular
 
 FOLDER = "named"
 FILE = "file"
+JOINED = "joined"
 MOST_BYTES = 64 << 20
 
 
@@ -25,7 +26,8 @@ class Named(NamedTuple):
     """One thing that was named.
 
     Attributes:
-        kind: of the source, as in `manifest.Source`, or "file" for a picture that was named by itself.
+        kind: of the source, as in `manifest.Source`, "file" for a picture that was named by itself, or "joined" for a
+            table of captions.
         location: text of its absolute path.
     """
 

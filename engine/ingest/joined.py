@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from engine.collection.manifest import Source, SourceTable
+from engine.collection.named import JOINED, Named
 from engine.collection.paths import file_text, path_bytes
 from engine.ingest.tables import (
     CAPTION_COLUMNS,
@@ -108,6 +109,7 @@ class Tables:
 
     Attributes:
         options: what was asked for.
+        believed: what was named on this machine before: what else the collection says is not read.
         given: the table named now, where it was joined to files.
         notes: what a user should be told.
         unread: those of the runs before that cannot be read.
@@ -115,13 +117,18 @@ class Tables:
     """
 
     options: TableOptions
+    believed: frozenset[Named] = frozenset()
     given: LabelTable | None = None
     notes: list[str] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
     opened: dict[SourceTable, LabelTable] = field(default_factory=dict)
 
-    def by_name(self, source: Source) -> JoinedTables | None:
+    def by_name(self, source: Source, *, whole: bool = True) -> JoinedTables | None:
         """Open the tables that are joined to a source's files; None where there are none.
+
+        Args:
+            source: as it is from now on.
+            whole: whether the user named all of it, and so the tables in it.
 
         Raises:
             SourceError: the one that is named now cannot be read.
@@ -130,7 +137,7 @@ class Tables:
         found: list[LabelTable] = []
         for table in wanted:
             try:
-                self._require_file(table)
+                self._require(table, source if whole else None)
                 opened = self.open(table)
             except SourceError as error:
                 self._missed(table, error, f"the items of {source.location} keep the captions and columns they have")
@@ -160,7 +167,7 @@ class Tables:
             if self._is_given(table) and len(wanted) == 1:
                 break  # whoever reads it will see
             try:
-                self._require_file(table)
+                self._require(table, source)
                 columns = _columns_beside(table)
             except SourceError as error:
                 # It may say what the rows are called: without it they would seem to be others.
@@ -174,10 +181,13 @@ class Tables:
     def _is_given(self, table: SourceTable) -> bool:
         return self.options.table is not None and table.location == file_text(self.options.table)
 
-    def _require_file(self, table: SourceTable) -> None:
-        """Refuse what stands where a table was: nobody should wait for a pipe that a collection names."""
+    def _require(self, table: SourceTable, source: Source | None) -> None:
+        """Refuse what nobody named here, nor lies in the source that is named, and what is no file any more."""
         if self._is_given(table):
             return
+        named = Named(JOINED, table.location) in self.believed or (source is not None and _lies_in(table, source))
+        if not named:
+            raise SourceError(f"nobody on this machine has named the table {table_path(table)}")
         try:
             check_regular(table_path(table))
         except OSError as error:
@@ -196,6 +206,11 @@ class Tables:
         if both := columns & frozenset[str]().union(*others):
             said = f"{name} says {', '.join(sorted(both))}, and so does a table named before"
             self.notes.append(f"{said}: where both do, the later one counts")
+
+
+def _lies_in(table: SourceTable, source: Source) -> bool:
+    folder = os.path.realpath(path_bytes(source.location)).rstrip(b"/") + b"/"
+    return os.path.realpath(path_bytes(table.location)).startswith(folder)
 
 
 def _columns_beside(table: SourceTable) -> frozenset[str]:

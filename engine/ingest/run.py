@@ -10,7 +10,7 @@ from pathlib import Path
 from engine.collection import commit, layout
 from engine.collection.derived import map_queries
 from engine.collection.manifest import Manifest, Source, Space
-from engine.collection.named import remember_named
+from engine.collection.named import named, remember_named
 from engine.collection.snapshot import Snapshot
 from engine.encoders.base import Encoder, require_modality
 from engine.ingest.canaries import write_canaries
@@ -143,7 +143,7 @@ def _run(root: Path, paths: Sequence[Path], options: RunOptions, listener: Liste
     started = time.perf_counter()
     summary = Summary()
     manifest = _newest(root)
-    sources = open_sources(paths, options.table, manifest, moved=_moves(root, listener))
+    sources = open_sources(paths, options.table, manifest, moved=_moves(root, listener), believed=named(root))
     for note in sources.tables.notes:
         listener.say(note)
     summary.unread = sources.tables.unread

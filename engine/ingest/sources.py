@@ -11,7 +11,7 @@ from pathlib import Path
 from engine.collection import commit
 from engine.collection.absent import near_path
 from engine.collection.manifest import Manifest, Source
-from engine.collection.named import FILE, Named
+from engine.collection.named import FILE, JOINED, Named
 from engine.collection.paths import file_text, path_bytes, path_text
 from engine.ingest.entries import Listing, VectorListing
 from engine.ingest.folders import Folder, PictureTable, SingleFiles
@@ -49,8 +49,13 @@ class Sources:
 
     @property
     def named(self) -> list[Named]:
-        """What the user named that has pictures: sources, and of those that were named one by one only themselves."""
-        found: list[Named] = []
+        """What the user named that has pictures: sources, and of those that were named one by one only themselves.
+
+        The tables that were read are among it: whoever moved a source has moved those in it too.
+        """
+        given = self.tables.options.table
+        found = [Named(JOINED, table.location) for table in self.tables.opened]
+        found += [] if given is None else [Named(JOINED, file_text(given))]
         for one in self.listings:
             if isinstance(one, SingleFiles):
                 found += [Named(FILE, path_text(file)) for file in one.files]
@@ -70,7 +75,12 @@ def never(source: Source, path: Path) -> bool:
 
 
 def open_sources(
-    paths: Sequence[Path], options: TableOptions, manifest: Manifest | None, *, moved: Moved = never
+    paths: Sequence[Path],
+    options: TableOptions,
+    manifest: Manifest | None,
+    *,
+    moved: Moved = never,
+    believed: frozenset[Named] = frozenset(),
 ) -> Sources:
     """Recognise each source and give it its name in the collection.
 
@@ -79,12 +89,13 @@ def open_sources(
         options: a table of captions; it is joined beside those that a source remembers.
         manifest: the collection's newest version, whose sources keep their names; None if new.
         moved: says whether a source that is gone from its location is the one at a path (`moves.is_moved`).
+        believed: what was named on this machine before.
 
     Raises:
         SourceError: one does not exist or is not something that can be indexed.
     """
     known = list(manifest.sources) if manifest else []
-    tables = Tables(options)
+    tables = Tables(options, believed)
     listings: list[Listing] = []
     singles: list[Path] = []
     whole: list[LabelTable] = []
@@ -158,7 +169,7 @@ def _single_files(paths: Sequence[Path], known: list[Source], tables: Tables) ->
         grouped.setdefault(root, []).append(path)
     for root, files in grouped.items():
         source = _named(root, "folder", known, never)
-        yield SingleFiles(source, root, files, tables.by_name(source))
+        yield SingleFiles(source, root, files, tables.by_name(source, whole=False))
 
 
 def _named(path: Path, kind: str, known: list[Source], moved: Moved) -> Source:

@@ -182,6 +182,26 @@ def test_a_table_that_is_gone_is_told_and_nothing_is_lost(album: Album) -> None:
 
 
 @needs_bundled
+def test_a_table_that_only_the_collection_names_is_not_read(album: Album, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A collection from elsewhere may name any file of this machine as a table of its captions."""
+    inside = write(album.photos / "in.csv", "file,place", "a.png,inside")
+    album.index(table=inside)
+    album.index(table=album.table)
+    before = labels(album.root)
+    write(album.table, "file,caption", "a.png,a secret of this machine")
+    monkeypatch.setenv("NESTVEC_CACHE", str(album.root.parent / "another"))
+    summary, said = heard(album.root, album.photos)
+    assert (summary.unread, summary.relabelled) == ([str(album.table)], 0)
+    assert f"nobody on this machine has named the table {album.table}" in said
+    assert "--table" in said
+    assert index(album.root, album.photos / "b.png", draw(album.photos / "b.png", 9), add=True).unread != []
+    assert labels(album.root) | {"b.png": None} == before | {"b.png": None}
+    assert heard(album.root, album.photos, table=album.table)[0].unread == []
+    assert labels(album.root)["a.png"] == ("a secret of this machine", {"place": "inside"})
+    assert album.index().unread == []
+
+
+@needs_bundled
 @pytest.mark.parametrize("what", ["pipe", "folder", "other columns", "no text"])
 def test_what_stands_where_a_table_was(album: Album, what: str) -> None:
     album.index(table=album.table)
