@@ -54,10 +54,12 @@ class ItemRows:
 
     def table(self) -> pa.Table:
         """Lay the rows out as an item shard: our columns, then the user's under `meta.`."""
-        table = pa.table(list(self.columns.values()), schema=ITEM_SCHEMA)
-        for name in sorted({name for row in self.meta for name in row}):
-            table = table.append_column(META + name, column_of([row.get(name) for row in self.meta]))
-        return table
+        own = pa.table(list(self.columns.values()), schema=ITEM_SCHEMA)
+        names = sorted({name for row in self.meta for name in row})
+        meta = [column_of([row.get(name) for row in self.meta]) for name in names]
+        # All at once: whoever appends thousands of columns one by one is done when they are squared.
+        fields = [pa.field(META + name, column.type) for name, column in zip(names, meta, strict=True)]
+        return pa.Table.from_arrays([*own.columns, *meta], schema=pa.schema([*ITEM_SCHEMA, *fields]))
 
 
 class Relabelled:
