@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from engine.answers import AnswerList, Answers
     from engine.api import Collection
     from engine.collection.history import Version
-    from engine.collection.manifest import Covering, FileRef, IndexEntry, Manifest, Source, Space
+    from engine.collection.manifest import Covering, FileRef, IndexEntry, Manifest, Source, SourceTable, Space
     from engine.collection.snapshot import Item, Snapshot
     from engine.collection.tuned import CurvePoint, PlanEntry, Tuning
     from engine.encoders.base import Encoder, Fingerprint
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from engine.heads.options import TrainOptions
     from engine.ingest.examples import ExampleOptions
     from engine.ingest.joined import TableOptions
-    from engine.ingest.report import Summary
+    from engine.ingest.report import Summary, Unjoined
     from engine.ingest.run import RunOptions
     from engine.ingest.sync import EncodeOptions
     from engine.ingest.tables import LabelTable
@@ -124,12 +124,14 @@ _HOME = {
     "Searcher": "engine.retrieval.searcher",
     "Snapshot": "engine.collection.snapshot",
     "Source": "engine.collection.manifest",
+    "SourceTable": "engine.collection.manifest",
     "SourceError": "indexers.errors",
     "Space": "engine.collection.manifest",
     "Stage": "indexers.plan",
     "Step": "engine.retrieval.explain",
     "Summary": "engine.ingest.report",
     "TableOptions": "engine.ingest.joined",
+    "Unjoined": "engine.ingest.report",
     "Tower": "engine.heads.model",
     "TrainOptions": "engine.heads.options",
     "TuneOptions": "engine.ingest.tune",
@@ -197,6 +199,7 @@ __all__ = [
     "Snapshot",
     "Source",
     "SourceError",
+    "SourceTable",
     "Space",
     "Stage",
     "Step",
@@ -206,6 +209,7 @@ __all__ = [
     "TrainOptions",
     "TuneOptions",
     "Tuning",
+    "Unjoined",
     "UnsupportedFormat",
     "VectorStore",
     "Version",

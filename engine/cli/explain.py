@@ -50,7 +50,7 @@ def command(
     meant = Query("", words) if item else understood(words)
     if len(meant.pictures) > 1:
         raise click.UsageError(f"one query is explained at a time, and {len(meant.pictures)} items were given")
-    query = meant.sentence or meant.pictures[0]
+    query = meant.pictures[0] if meant.pictures else meant.sentence
     with Collection.open(collection, device=device, space=space, encoder=encoder) as opened:
         explained = opened.explain_item if meant.pictures else opened.explain
         found = explained(query, k, plan=plan)

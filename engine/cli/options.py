@@ -104,7 +104,7 @@ _ANSWERING = (
     click.option("--html", type=FILE, help="Write a contact sheet of the answers to this file."),
     click.option(
         "--pictures-from",
-        type=click.Path(path_type=Path, exists=True, file_okay=False),
+        type=NamedPath(path_type=Path, exists=True, file_okay=False),
         multiple=True,
         metavar="FOLDER",
         help="With --html: show pictures below this folder too, whoever says they are the collection's; repeatable.",

@@ -18,7 +18,7 @@ from engine.collection.manifest import FileRef, Manifest, Space
 from engine.collection.shards import read_embeddings, write_embeddings
 from engine.encoders.base import Encoder, Fingerprint
 from engine.encoders.headed import HeadedEncoder, headed_fingerprint, require_encoder
-from engine.heads.model import BLOCK, Head, load_head
+from engine.heads.model import BLOCK, Head, head_from_file
 from indexers.errors import CommitConflict, CorruptCollection, EncoderError, HeadError, InvalidVectors
 from indexers.store import check_dtype
 from indexers.vectors import FloatArray
@@ -39,7 +39,7 @@ def write_head(root: Path, space: str, head: Head) -> FileRef:
 @lru_cache(maxsize=KEPT_HEADS)
 def _load(path: Path, blake3: str) -> Head:
     del blake3  # only tells one file from another that was put in its place
-    return load_head(path, own=True)
+    return head_from_file(path, own=True)
 
 
 def read_head(root: Path, ref: FileRef) -> Head:

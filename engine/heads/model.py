@@ -165,13 +165,17 @@ def _arrays(head: Head) -> dict[str, FloatArray]:
     return {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in named.items()}
 
 
-def load_head(path: str | Path, *, own: bool = False) -> Head:
-    """Read a head from a file, `own` if it is a collection's.
+def load_head(path: str | Path) -> Head:
+    """Read a head from a file.
 
     Raises:
         HeadError: it cannot be read, is cut short, or is no head.
     """
-    path = checks.path("path", path)
+    return head_from_file(checks.path("path", path))
+
+
+def head_from_file(path: Path, *, own: bool = False) -> Head:
+    """Do as `load_head`; `own` says whether the file is a collection's."""
     return _checked(*read_safetensors(path, own=own), name=str(path))
 
 

@@ -72,7 +72,7 @@ def test_the_table_marks_the_plan(own: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("--recall", "2"), 2, "recall: expected more than 0 and at most 1, found 2.0"),
+        (("--recall", "2"), 2, "2.0 is not in the range 0<x<=1"),
         (("--recall", "much"), 2, "is not a valid float"),
         (("--memory", "lots"), 2, "expected a size like 2GiB"),
         (("--latency", "soon"), 2, "batch"),

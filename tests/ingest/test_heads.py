@@ -330,7 +330,7 @@ def test_what_cannot_be_applied_leaves_the_collection_as_it_was(root: Path) -> N
         (good, HeadOptions(use=True, dtype="float16"), InvalidInput, "already"),
         (good, HeadOptions("main", use=True), InvalidInput, "Choose another name$"),
         (good, HeadOptions("../x"), InvalidInput, "found '../x'"),
-        (good, HeadOptions(""), InvalidInput, "1 to 64"),
+        (good, HeadOptions("a b"), InvalidInput, "1 to 64"),
         (good, HeadOptions("x", [IndexSpec("flat", 9)]), InvalidSpec, "only 8 dimensions"),
         (good, HeadOptions("x", dtype="int8"), InvalidSpec, "int8"),
     ):

@@ -191,10 +191,13 @@ def test_what_is_removed_while_it_is_relabelled_is_looked_up_again(root: Path) -
 
         __hash__ = str.__hash__
 
+        def __str__(self) -> str:
+            return self  # so that a check of it gives back the same
+
         def __eq__(self, other: object) -> bool:
             if late:
                 commit(root, late.pop(), operation="index")
-            return str(self) == other
+            return str.__eq__(self, other)
 
     assert remove(root, [Name("3")]).removed == 1
     assert "3" not in captions(root)

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine.collection.lookup import conform, union_schema
-from engine.collection.shards import ITEM_SCHEMA
+from engine.ingest.entries import Entry
+from engine.ingest.rows import ItemRows
 from engine.ingest.tables import LabelTable, check_names, plain, read_table
-from engine.ingest.writer import Pending
 from indexers.errors import SourceError
 
 ROWS = [
@@ -167,13 +167,11 @@ def test_any_cell_becomes_something_that_can_be_stored_and_written_as_json(value
 def test_what_is_done_for_each_column_takes_no_look_at_all_others(tmp_path: Path) -> None:
     """Some ten milliseconds each; what looked at all names for each took half a minute."""
     names = [f"c{number}" for number in range(32_000)]
-    pending = Pending(np.dtype(np.float16))
-    pending.meta = [dict.fromkeys(names[:4000], 7)]
-    for column, field in zip(pending.columns.values(), ITEM_SCHEMA, strict=True):
-        column.append("x" if pa.types.is_string(field.type) else 1)
+    rows = ItemRows()
+    rows.add(Entry("source", "path", meta=dict.fromkeys(names[:4000], 7)), 1, "b3:0", 1, 1)
     started = time.process_time()
     check_names(names, tmp_path)
-    table = pending.item_table()
+    table = rows.table()
     assert conform(table, union_schema([table.schema])).equals(table)
     assert time.process_time() - started < 5
 

@@ -102,7 +102,7 @@ def test_another_point_of_the_curve(tuned: Path) -> None:
         grown = searcher.plan_for_recall(0.8, 40)
         assert grown.stages[0].shortlist == 4 * searcher.plan_for_recall(0.8, 10).stages[0].shortlist
         for wrong in (0.0, 1.5, float("nan")):
-            with pytest.raises(InvalidInput, match="recall: expected more than 0"):
+            with pytest.raises(InvalidInput, match="recall: expected a number above 0"):
                 opened.search(data().xq[:1], recall=wrong)
         with pytest.raises(InvalidInput, match="exclude each other"):
             opened.search(data().xq[:1], recall=0.9, exact=True)
