@@ -50,8 +50,8 @@ ANSWERS = {
         "Fingerprint",
     ),
     *("Found", "IndexEntry", "Item", "LabelTable", "Manifest", "Neighbors", "PlanEntry", "Probed", "ProbedIndex"),
-    *("PrunedIndex", "Row", "Searcher", "Snapshot", "Source", "Space", "Step", "Summary", "Tower", "Tuning"),
-    *("VectorStore", "Version", "Head"),
+    *("PrunedIndex", "Row", "Searcher", "Snapshot", "Source", "SourceTable", "Space", "Step", "Summary"),
+    *("Tower", "Tuning", "Unjoined", "VectorStore", "Version", "Head"),
 }
 # Rows that are read, and then refused as too few: nothing is trained here.
 FEW = "few.npy"

@@ -23,6 +23,7 @@ FEWEST_OF_A_CLASS = 2
 MOST_VALIDATION_ROWS = 4096
 # What torch takes as a seed.
 MOST_SEED = 1 << 63
+ANY_SEED = 1 << 256
 LABELLED = "supervised"
 PAIRED = "paired"
 
@@ -114,7 +115,7 @@ class TrainOptions:
             **{name: checks.truth(name, getattr(self, name)) for name in ("shared_classifier", "shared_tower")},
             objective=checks.text("objective", self.objective),
             dims=tuple(checks.several("dims", self.dims, _signed)),
-            seed=checks.whole("seed", self.seed, -checks.MOST_SEED, MOST_SEED - 1),
+            seed=checks.whole("seed", self.seed, -ANY_SEED, ANY_SEED),
             rate=checks.optional("rate", self.rate, checks.real),
             weights=checks.optional("weights", self.weights, _reals),
             fixed=checks.optional("fixed", self.fixed, partial(checks.one_of, known=("items", "queries"))),

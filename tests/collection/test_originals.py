@@ -150,6 +150,7 @@ def test_folders_and_tables_are_named_as_they_are(tmp_path: Path) -> None:
     assert set(found.named) == {
         Named("folder", file_text(tmp_path / "p")),
         Named("table", file_text(tmp_path / "p/t.csv")),
+        Named("joined", file_text(tmp_path / "p/t.csv")),
     }
 
 

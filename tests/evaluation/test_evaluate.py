@@ -256,7 +256,7 @@ def test_pictures_are_asked_for_by_their_captions(pictures: Path, tmp_path: Path
     assert {row.queries for row in run(root, use_texts=False, k=2)} == {"items"}
     asked = run(root, texts=TEXTS, use_texts=False, dims=[384], k=2)
     assert {(row.queries, row.count) for row in asked} == {("items", 6), ("texts", 4)}
-    with pytest.raises(InvalidInput, match="texts: expected texts to ask with, found an empty one"):
+    with pytest.raises(InvalidInput, match="texts: expected a text that is not empty"):
         run(root, texts=[*TEXTS, " "], use_texts=False, k=2)
 
 

@@ -100,11 +100,8 @@ def test_what_is_no_query_is_refused(opened: Collection, query: Any) -> None:
 
 @pytest.mark.parametrize("k", [0, -1, 1.5, "3", None, 1 << 70, True])
 def test_what_is_no_number_of_answers_is_refused(opened: Collection, k: Any) -> None:
-    if k is True or k == 1 << 70:
-        assert len(opened.search(np.eye(DIM)[0], k).ids) in (1, len(opened))
-    else:
-        with pytest.raises(InvalidInput):
-            opened.search(np.eye(DIM)[0], k)
+    with pytest.raises(InvalidInput):
+        opened.search(np.eye(DIM)[0], k)
 
 
 def test_of_no_queries_there_are_no_answers(opened: Collection) -> None:

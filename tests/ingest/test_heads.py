@@ -332,10 +332,11 @@ def test_what_cannot_be_applied_leaves_the_collection_as_it_was(root: Path) -> N
         (good, HeadOptions("../x"), InvalidInput, "found '../x'"),
         (good, HeadOptions("a b"), InvalidInput, "1 to 64"),
         (good, HeadOptions("x", [IndexSpec("flat", 9)]), InvalidSpec, "only 8 dimensions"),
-        (good, HeadOptions("x", dtype="int8"), InvalidSpec, "int8"),
     ):
         with pytest.raises(error, match=said):
             apply_head(root, path, options)
+    with pytest.raises(InvalidInput, match="int8"):
+        HeadOptions("x", dtype="int8")
     assert newest(root) == before
     assert sorted(root.rglob("*")) == files
 
