@@ -9,7 +9,11 @@ from setuptools import Extension, setup
 setup(
     ext_modules=[
         Extension(
-            f"indexers.{name}", [f"indexers/{name}.c"], extra_compile_args=["-O3"], py_limited_api=True, optional=True
+            f"indexers.kernels.{name}",
+            [f"indexers/kernels/{name}.c"],
+            extra_compile_args=["-O3"],
+            py_limited_api=True,
+            optional=True,
         )
         for name in ("_prune", "_probe")
     ],

@@ -17,30 +17,30 @@ from typing import TYPE_CHECKING, Any
 import indexers  # noqa: F401 - before NumPy is: it says how long NumPy's threads wait for work
 
 if TYPE_CHECKING:
-    from engine.answers import AnswerList, Answers
     from engine.api import Collection
     from engine.collection.history import Version
-    from engine.collection.manifest import Covering, FileRef, IndexEntry, Manifest, Source, SourceTable, Space
+    from engine.collection.manifest import Covering, IndexEntry, Manifest, Source, SourceTable, Space
+    from engine.collection.plans import CurvePoint, PlanEntry, Tuning
     from engine.collection.snapshot import Item, Snapshot
-    from engine.collection.tuned import CurvePoint, PlanEntry, Tuning
     from engine.encoders.base import Encoder, Fingerprint
     from engine.evaluation.evaluate import evaluate
     from engine.evaluation.options import Evaluable, EvaluateOptions, Evaluation
     from engine.evaluation.rows import Row
     from engine.heads.model import Head, Tower, load_head
-    from engine.heads.options import TrainOptions
-    from engine.ingest.examples import ExampleOptions
+    from engine.heads.training.options import TrainOptions
     from engine.ingest.joined import TableOptions
-    from engine.ingest.report import Summary, Unjoined
-    from engine.ingest.run import RunOptions
     from engine.ingest.sync import EncodeOptions
     from engine.ingest.tables import LabelTable
-    from engine.ingest.train import train_head
-    from engine.ingest.tune import TuneOptions
-    from engine.progress import Listener
+    from engine.jobs.examples import ExampleOptions
+    from engine.jobs.index import RunOptions
+    from engine.jobs.train import train_head
+    from engine.jobs.tune import TuneOptions
+    from engine.progress import Listener, Summary, Unjoined
+    from engine.query.answers import AnswerList, Answers
+    from engine.query.explain import Explanation, Step
     from engine.retrieval.coarse import Coarse
-    from engine.retrieval.explain import Explanation, Step
     from engine.retrieval.searcher import Searcher
+    from engine.storage.layout import FileRef
     from indexers.base import IndexSpec, Neighbors
     from indexers.errors import (
         CollectionError,
@@ -72,15 +72,15 @@ if TYPE_CHECKING:
 
 # Where each public name lies: it is imported when it is first used, and `nestvec --help` needs none of them.
 _HOME = {
-    "AnswerList": "engine.answers",
-    "Answers": "engine.answers",
+    "AnswerList": "engine.query.answers",
+    "Answers": "engine.query.answers",
     "Coarse": "engine.retrieval.coarse",
     "Collection": "engine.api",
     "CollectionError": "indexers.errors",
     "CommitConflict": "indexers.errors",
     "CorruptCollection": "indexers.errors",
     "Covering": "engine.collection.manifest",
-    "CurvePoint": "engine.collection.tuned",
+    "CurvePoint": "engine.collection.plans",
     "DependencyMissing": "indexers.errors",
     "DiskFull": "indexers.errors",
     "EncodeOptions": "engine.ingest.sync",
@@ -91,9 +91,9 @@ _HOME = {
     "Evaluable": "engine.evaluation.options",
     "EvaluateOptions": "engine.evaluation.options",
     "Evaluation": "engine.evaluation.options",
-    "ExampleOptions": "engine.ingest.examples",
-    "Explanation": "engine.retrieval.explain",
-    "FileRef": "engine.collection.manifest",
+    "ExampleOptions": "engine.jobs.examples",
+    "Explanation": "engine.query.explain",
+    "FileRef": "engine.storage.layout",
     "Fingerprint": "engine.encoders.base",
     "Found": "indexers.pruned",
     "Head": "engine.heads.model",
@@ -114,12 +114,12 @@ _HOME = {
     "NotACollection": "indexers.errors",
     "NotEnoughMemory": "indexers.errors",
     "PictureError": "indexers.errors",
-    "PlanEntry": "engine.collection.tuned",
+    "PlanEntry": "engine.collection.plans",
     "Probed": "indexers.probing",
     "ProbedIndex": "indexers.probing",
     "PrunedIndex": "indexers.pruned",
     "Row": "engine.evaluation.rows",
-    "RunOptions": "engine.ingest.run",
+    "RunOptions": "engine.jobs.index",
     "SearchPlan": "indexers.plan",
     "Searcher": "engine.retrieval.searcher",
     "Snapshot": "engine.collection.snapshot",
@@ -128,21 +128,21 @@ _HOME = {
     "SourceTable": "engine.collection.manifest",
     "Space": "engine.collection.manifest",
     "Stage": "indexers.plan",
-    "Step": "engine.retrieval.explain",
-    "Summary": "engine.ingest.report",
+    "Step": "engine.query.explain",
+    "Summary": "engine.progress",
     "TableOptions": "engine.ingest.joined",
     "Tower": "engine.heads.model",
-    "TrainOptions": "engine.heads.options",
-    "TuneOptions": "engine.ingest.tune",
-    "Tuning": "engine.collection.tuned",
-    "Unjoined": "engine.ingest.report",
+    "TrainOptions": "engine.heads.training.options",
+    "TuneOptions": "engine.jobs.tune",
+    "Tuning": "engine.collection.plans",
+    "Unjoined": "engine.progress",
     "UnsupportedFormat": "indexers.errors",
     "VectorStore": "indexers.store",
     "Version": "engine.collection.history",
     "WeightsMissing": "indexers.errors",
     "evaluate": "engine.evaluation.evaluate",
     "load_head": "engine.heads.model",
-    "train_head": "engine.ingest.train",
+    "train_head": "engine.jobs.train",
 }
 
 __all__ = [

@@ -9,21 +9,22 @@ from typing import Any
 
 import numpy as np
 
-from engine.answers import answer_all, as_item, as_items, is_item
-from engine.collection import history, layout
+from engine.collection import history
 from engine.collection.changes import require_space
 from engine.collection.history import Version
-from engine.collection.paths import shown
-from engine.collection.tuned import Tuning
-from engine.ingest import arrays, heads, maintain, run
-from engine.ingest.encoders import DEFAULT_ENCODER
-from engine.ingest.report import Listener, Summary
-from engine.ingest.run import RunOptions
-from engine.ingest.tune import TuneOptions, tune_space
-from engine.opened import Opened
-from engine.progress import as_listener
-from engine.queries import as_asked, plan_asked_for, text_queries
-from engine.retrieval.explain import Explanation, explain
+from engine.collection.plans import Tuning
+from engine.ingest import arrays
+from engine.jobs import compact, index, remove, spaces
+from engine.jobs.encoder import DEFAULT_ENCODER
+from engine.jobs.index import RunOptions, Verb
+from engine.jobs.tune import TuneOptions, tune_space
+from engine.progress import Listener, Summary, as_listener
+from engine.query.answers import answer_all, as_item, as_items, is_item
+from engine.query.encode import as_asked, plan_asked_for, text_queries
+from engine.query.explain import Explanation, explain
+from engine.query.reader import Opened
+from engine.storage import layout
+from engine.storage.names import shown
 from indexers import checks
 from indexers.base import IndexSpec, read_specs
 from indexers.errors import InvalidInput
@@ -104,18 +105,18 @@ class Collection(Opened):
         root, dim = checks.path("path", path), checks.optional("dim", dim, checks.whole)
         device = checks.one_of("device", device, checks.DEVICES)
         loaded = load_encoder(checks.text("encoder", encoder), device=device, dim=dim)
-        run.create(root, loaded, dtype=dtype)
+        index.create(root, loaded, dtype=dtype)
         return cls(root, device=device, encoder=loaded)
 
     # -- changing it ---------------------------------------------------------------------
 
     def index(self, sources: Paths, options: RunOptions | None = None, listener: Listener | None = None) -> Summary:
-        """Bring the collection in line with sources and build indexes; see `ingest.run.index`."""
-        return self._ran(run.index, sources, options, listener)
+        """Bring the collection in line with sources and build indexes; see `jobs.index.index`."""
+        return self._ran(index.index, sources, options, listener)
 
     def add(self, sources: Paths, options: RunOptions | None = None, listener: Listener | None = None) -> Summary:
-        """Add what is new or changed in sources; see `ingest.run.add`."""
-        return self._ran(run.add, sources, options, listener)
+        """Add what is new or changed in sources; see `jobs.index.add`."""
+        return self._ran(index.add, sources, options, listener)
 
     def add_vectors(
         self,
@@ -144,7 +145,7 @@ class Collection(Opened):
         if any(one.name == source and one.kind != "vectors" for one in self.snapshot.manifest.sources):
             raise InvalidInput(f"source {source!r} is a source of pictures; choose another name")
         options = self._options(None)
-        return self._changed(run.add_listing(self.root, rows, self._main, options))
+        return self._changed(index.add_listing(self.root, rows, self._main, options))
 
     def build(
         self, specs: Specs | None = None, listener: Listener | None = None, *, space: str = layout.DEFAULT_SPACE
@@ -161,12 +162,12 @@ class Collection(Opened):
         """
         require_space(self.root, self.snapshot.manifest, checks.text("space", space))
         options, heard = replace(self._options(None), specs=read_specs(specs)), as_listener(listener)
-        manifest = run.build(self.root, self._main(), options, heard, space=space)
+        manifest = index.build(self.root, self._main(), options, heard, space=space)
         return self._changed(Summary(version=manifest.version))
 
     def remove(self, paths: Sequence[str] = (), *, ids: Sequence[int] = (), below: Sequence[str] = ()) -> Summary:
-        """Take items out; see `ingest.maintain.remove`. One path or folder may be given as it is."""
-        return self._changed(maintain.remove(self.root, paths, ids=ids, below=below))
+        """Take items out; see `jobs.remove.remove`. One path or folder may be given as it is."""
+        return self._changed(remove.remove(self.root, paths, ids=ids, below=below))
 
     def purge(
         self,
@@ -178,23 +179,23 @@ class Collection(Opened):
     ) -> tuple[Summary, tuple[int, ...]]:
         """Take items out so that their bytes are in no file; return also the versions somebody still has open."""
         heard = as_listener(listener)
-        gone = maintain.remove(self.root, paths, ids=ids, below=below, purge=True)
+        gone = remove.remove(self.root, paths, ids=ids, below=below, purge=True)
         self.refresh()
-        with maintain.telling_how_to_go_on(self.root):
+        with compact.telling_how_to_go_on(self.root):
             summary = self.compact(heard)
-            held = maintain.expire_all(self.root, self.snapshot.manifest)
+            held = compact.expire_all(self.root, self.snapshot.manifest)
         return replace(summary, removed=gone.removed), held
 
     def compact(self, listener: Listener | None = None) -> Summary:
         """Rewrite shards and indexes without what was removed."""
         heard = as_listener(listener)
-        options = run.available_options(self._main, self.snapshot, self._options(None), heard)
-        return self._changed(maintain.compact(self.root, options, heard))
+        options = index.available_options(self._main, self.snapshot, self._options(None), heard)
+        return self._changed(compact.compact(self.root, options, heard))
 
     def apply_head(
         self,
         path: str | Path,
-        name: str = heads.NESTED,
+        name: str = spaces.NESTED,
         *,
         specs: Specs | None = None,
         dtype: str | None = None,
@@ -212,14 +213,14 @@ class Collection(Opened):
             listener: hears about progress.
 
         Raises:
-            HeadError, EncoderMismatch, InvalidInput, CommitConflict: see `ingest.heads.apply_head`.
+            HeadError, EncoderMismatch, InvalidInput, CommitConflict: see `jobs.spaces.apply_head`.
         """
-        options = heads.HeadOptions(name, read_specs(specs), dtype, use, self._device)
-        return self._changed(heads.apply_head(self.root, path, options, listener, load=self._main))
+        options = spaces.HeadOptions(name, read_specs(specs), dtype, use, self._device)
+        return self._changed(spaces.apply_head(self.root, path, options, listener, load=self._main))
 
     def remove_space(self, name: str) -> Summary:
-        """Take a derived space out; see `ingest.heads.remove_space`."""
-        summary = heads.remove_space(self.root, checks.text("name", name))
+        """Take a derived space out; see `jobs.spaces.remove_space`."""
+        summary = spaces.remove_space(self.root, checks.text("name", name))
         self._wanted = None if self._wanted == name else self._wanted
         return self._changed(summary)
 
@@ -236,7 +237,7 @@ class Collection(Opened):
             listener: hears about progress.
 
         Raises:
-            InvalidInput: see `ingest.tune.tune_space`.
+            InvalidInput: see `jobs.tune.tune_space`.
         """
         wish = TuneOptions() if options is None else checks.instance("options", options, TuneOptions)
         _, found = tune_space(self.root, self.space_name, wish, self._main, as_listener(listener))
@@ -255,9 +256,9 @@ class Collection(Opened):
 
     def use(self, name: str) -> Summary:
         """Make a space the one that is searched where none is named, here and for everybody who opens it."""
-        return self._changed(heads.use_space(self.root, checks.text("name", name)))
+        return self._changed(spaces.use_space(self.root, checks.text("name", name)))
 
-    def _ran(self, verb: run.Verb, sources: Any, options: Any, listener: Any) -> Summary:
+    def _ran(self, verb: Verb, sources: Any, options: Any, listener: Any) -> Summary:
         paths, how = checks.paths("sources", sources), self._options(options)
         return self._changed(verb(self.root, paths, how, as_listener(listener)))
 

@@ -79,7 +79,7 @@ class IndexSpec:
     Parameters left out are chosen by the family from the number of rows.
 
     Attributes:
-        family: a name in `indexers.registry.FAMILIES`.
+        family: a name in `indexers.families.registry.FAMILIES`.
         dim: prefix dimension d of the vectors it holds.
         params: build parameters, sorted by name.
     """

@@ -13,9 +13,9 @@ import numpy as np
 from indexers import codebooks, gpu
 from indexers.base import AXES, FaissIndex, IndexSpec
 from indexers.errors import InvalidSpec, InvalidVectors
-from indexers.ivf import parts_of
+from indexers.families.ivf import parts_of
+from indexers.families.registry import family
 from indexers.prefix import codes_of, trained_front, wrap
-from indexers.registry import family
 from indexers.store import BLOCK_ROWS, Blocks, VectorStore
 from indexers.vectors import FloatArray, IdArray
 

@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 
 from indexers.base import AXES, FaissIndex, IndexSpec
 from indexers.errors import CorruptCollection, InvalidSpec
-from indexers.ivf import parts_of
+from indexers.families.ivf import parts_of
+from indexers.families.registry import family, resolve
 from indexers.prefix import ROTATE, blank_front, codes_of, unwrap
-from indexers.registry import family, resolve
 from indexers.threads import new_lock
 
 LOOP_LIMIT = 100_000_000

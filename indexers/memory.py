@@ -20,8 +20,8 @@ from indexers import checks
 from indexers.base import AXES, IndexSpec
 from indexers.build import training_rows
 from indexers.errors import InvalidInput, InvalidSpec, NotEnoughMemory
-from indexers.ivf import refine_bytes
-from indexers.registry import FAMILIES, family, resolve
+from indexers.families.ivf import refine_bytes
+from indexers.families.registry import FAMILIES, family, resolve
 from indexers.store import BLOCK_ROWS
 
 VARIABLE = "NESTVEC_MEMORY"

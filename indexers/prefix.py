@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from indexers.axes import moments, principal_axes, turned_within
 from indexers.base import AXES, FaissIndex, IndexSpec
-from indexers.ivf import parts_of
+from indexers.families.ivf import parts_of
 from indexers.vectors import FloatArray, truncate
 
 ROTATION_SEED = 20_22

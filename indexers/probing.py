@@ -24,14 +24,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexers.base import FaissIndex, Neighbors
-from indexers.ivf import parts_of
+from indexers.families.ivf import parts_of
 from indexers.prefix import matrix_of, unwrap
 from indexers.store import VectorStore
 from indexers.threads import available_cores, in_parts
 from indexers.vectors import FloatArray, IdArray
 
 try:
-    from indexers._probe import Cells
+    from indexers.kernels._probe import Cells
 except ImportError:  # installed without a compiler, or for another kind of processor; `doctor` tells
     Cells = None  # type: ignore[assignment,misc]
 

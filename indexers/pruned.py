@@ -35,7 +35,7 @@ from indexers.threads import in_parts
 from indexers.vectors import MAX_NORM, FloatArray, IdArray
 
 try:
-    from indexers._prune import prune
+    from indexers.kernels._prune import prune
 except ImportError:  # installed without a compiler; `doctor` tells
     prune = None  # type: ignore[assignment]
 

@@ -31,7 +31,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 from markdown_table import table  # noqa: E402
 
-from engine.encoders.bundled import BundledEncoder  # noqa: E402
+from engine.encoders.bundled.encoder import BundledEncoder  # noqa: E402
 from indexers.base import Neighbors  # noqa: E402
 from indexers.vectors import FloatArray, IdArray, normalize  # noqa: E402
 
@@ -143,7 +143,7 @@ def drawings(pictures: Path, target: Path, *, pooled: bool) -> None:
     """Write the bundled encoder's vectors of drawings, texts of the same concepts, or what its picture tower pools."""
     from bundled_inputs import DEV_STYLE, FINAL_STYLE, INPUTS, TRAINED_STYLES, fetch, read_concepts, read_style
 
-    from engine.encoders.bridge import load_bridge
+    from engine.encoders.bundled.bridge import load_bridge
 
     pictures.mkdir(parents=True, exist_ok=True)
     fetch(pictures, {name: sha256 for name, sha256 in INPUTS.items() if name.endswith(".tgz")})

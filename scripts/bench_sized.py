@@ -10,7 +10,7 @@ import numpy as np
 from bench_data import SHAPES, Dataset, synthetic
 
 from engine.api import Collection
-from engine.ingest.run import RunOptions
+from engine.jobs.index import RunOptions
 from indexers.base import IndexSpec
 from indexers.vectors import FloatArray
 

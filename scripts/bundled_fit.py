@@ -16,8 +16,8 @@ import numpy as np
 from bundled_inputs import TRAINED_STYLES, Concept, Pictures
 from safetensors.numpy import save
 
-from engine.encoders.bridge import ARRAYS, AXES, SCALARS, Bridge, read_bridge
-from engine.encoders.bundled import BundledEncoder
+from engine.encoders.bundled.bridge import ARRAYS, AXES, SCALARS, Bridge, read_bridge
+from engine.encoders.bundled.encoder import BundledEncoder
 from indexers.vectors import FloatArray, normalize
 
 RIDGE = 0.3  # in units of the features' mean variance

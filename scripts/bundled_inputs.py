@@ -25,7 +25,7 @@ import numpy as np
 import resvg_py
 from PIL import Image
 
-from engine.encoders.bundled import BundledEncoder
+from engine.encoders.bundled.encoder import BundledEncoder
 from indexers.vectors import FloatArray
 
 ROOT = Path(__file__).resolve().parent.parent

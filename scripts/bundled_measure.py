@@ -15,8 +15,8 @@ import numpy as np
 from bundled_fit import ALL_PARTS, Fitted, Labels, Styles, centred
 from bundled_inputs import DEV_STYLE, FINAL_STYLE, Concept, Pictures, read_photos, read_stamps
 
-from engine.encoders.bridge import Bridge, softmax
-from engine.encoders.bundled import BundledEncoder
+from engine.encoders.bundled.bridge import Bridge, softmax
+from engine.encoders.bundled.encoder import BundledEncoder
 from indexers.vectors import FloatArray, normalize
 
 KS = (1, 5, 10)

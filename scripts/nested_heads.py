@@ -13,8 +13,8 @@ import numpy as np
 from bundled_fit import Fitted
 
 from engine.heads.model import Head, Tower
-from engine.heads.options import Examples, TrainOptions
-from engine.heads.train import train
+from engine.heads.training.options import Examples, TrainOptions
+from engine.heads.training.train import train
 from indexers.vectors import FloatArray
 
 SHIP = "axes, then paired"

@@ -11,7 +11,7 @@ from engine.cli.output import Terminal, print_answers, print_summary
 from engine.cli.sheet import write_sheet
 from engine.collection.originals import Originals
 from engine.ingest.joined import TableOptions
-from engine.ingest.run import RunOptions, index
+from engine.jobs.index import RunOptions, index
 
 SAMPLE = Path("data/sample")
 OUT = Path("out")

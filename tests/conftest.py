@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from engine.api import Collection
 from engine.cli import _carried_out
-from engine.ingest.derive import BuildOptions, build_indexes
-from engine.ingest.report import Silent
+from engine.jobs.build import BuildOptions, build_indexes
+from engine.progress import Silent
 from indexers.base import IndexSpec, Neighbors
 from indexers.gpu import gpu_count
 from indexers.vectors import FloatArray, IdArray

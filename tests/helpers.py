@@ -16,11 +16,12 @@ import pytest
 from PIL import Image, ImageDraw
 
 from engine.collection.commit import current_version, read_version
-from engine.collection.manifest import FileRef, Manifest
-from engine.ingest import run
+from engine.collection.manifest import Manifest
 from engine.ingest.joined import TableOptions
-from engine.ingest.report import Advance, Summary
-from engine.ingest.run import RunOptions
+from engine.jobs import index as run
+from engine.jobs.index import RunOptions
+from engine.progress import Advance, Summary
+from engine.storage.layout import FileRef
 from indexers.base import IndexSpec
 from indexers.vectors import FloatArray
 

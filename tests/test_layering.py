@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,16 +15,20 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 # From the top down: a module imports only from its own layer and from those below.
 LAYERS = (
     ("engine.cli",),
-    ("engine.api", "engine.opened", "engine.doctor"),
-    ("engine.answers", "engine.queries"),
-    ("engine.ingest",),
-    ("engine.evaluation",),
-    ("engine.retrieval",),
+    ("engine.api", "engine.doctor"),
+    ("engine.jobs", "engine.evaluation"),
+    ("engine.planning", "engine.query"),
+    ("engine.ingest", "engine.retrieval"),
     ("engine.collection",),
     ("engine.encoders",),
-    ("engine.heads",),
-    ("engine.storage", "engine.progress"),
+    ("engine.heads", "engine.storage", "engine.progress"),
     ("indexers",),
+)
+# Two wings: what answers questions knows nothing of what changes a collection. Who never imports whom:
+NEVER = (
+    (("engine.retrieval", "engine.query"), ("engine.jobs", "engine.ingest", "engine.planning")),
+    (("engine.planning", "engine.evaluation"), ("engine.jobs", "engine.ingest")),
+    (("engine.ingest",), ("engine.retrieval",)),
 )
 HEAVY = {"torch", "open_clip", "timm", "torchvision", "matplotlib"}
 # `import engine` gives the API on request: the one import that goes up, and only when asked.
@@ -36,11 +40,12 @@ def name_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+def is_in(module: str, packages: Iterable[str]) -> bool:
+    return any(module == name or module.startswith(f"{name}.") for name in packages)
+
+
 def layer_of(module: str) -> int | None:
-    for number, names in enumerate(LAYERS):
-        if any(module == name or module.startswith(f"{name}.") for name in names):
-            return number
-    return None
+    return next((number for number, names in enumerate(LAYERS) if is_in(module, names)), None)
 
 
 def imports(path: Path, *, top_level: bool) -> Iterator[str]:
@@ -83,6 +88,8 @@ def test_imports_go_one_way(path: Path) -> None:
         theirs = layer_of(imported)
         assert theirs is None or theirs >= layer, f"{own} imports {imported}, which lies above it"
         assert not imported.startswith(("scripts", "tests")), f"{own} imports {imported}"
+        for readers, writers in NEVER:
+            assert not (is_in(own, readers) and is_in(imported, writers)), f"{own} imports {imported}"
 
 
 @pytest.mark.parametrize("path", CODE, ids=name_of)
@@ -119,7 +126,8 @@ def test_no_file_and_no_function_grows_too_long(path: Path) -> None:
 
 
 def test_the_tests_mirror_the_code() -> None:
-    packages = {path.parent.name for path in CODE if path.name == "__init__.py" and path.parent != ROOT / "engine"}
+    inside = [path.relative_to(ROOT) for path in CODE]
+    packages = {one.parts[1] for one in inside if one.parts[0] == "engine" and len(one.parts) > 2} | {"indexers"}
     tested = {path.parent.name for path in TESTS if path.name.startswith("test_") and path.parent != ROOT / "tests"}
     extra = {"contract", "property", "format", "faults", "end_to_end", "scripts", "golden"}
     assert tested - packages <= extra

@@ -20,7 +20,7 @@ import pytest
 import engine
 from engine.api import Collection
 from engine.collection.commit import current_version
-from engine.heads.options import Examples, check_options
+from engine.heads.training.options import Examples, check_options
 from tests.faults.states import assert_sound
 from tests.helpers import clustered, save
 from tests.made_heads import rotation, saved

@@ -26,7 +26,7 @@ def command(collection: Path, sources: tuple[Path, ...], how: options.Running) -
         nestvec add photos.nest NEW_PHOTOS one.jpg
         nestvec add vectors.nest more.npy
     """
-    from engine.ingest.run import add
+    from engine.jobs.index import add
 
     check_order(collection, sources)
     carry_out(add, collection, sources, how)

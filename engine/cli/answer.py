@@ -9,8 +9,8 @@ from engine.cli.options import Answering
 from engine.cli.output import print_answers, say
 
 if TYPE_CHECKING:
-    from engine.answers import Answers
-    from engine.opened import Opened
+    from engine.query.answers import Answers
+    from engine.query.reader import Opened
 
 
 def present(answers: Sequence[Answers], how: Answering, opened: Opened) -> None:

@@ -13,7 +13,7 @@ from engine.cli.meant import Query, check_order, understood
 from engine.cli.output import human_bytes, line, print_json
 
 if TYPE_CHECKING:
-    from engine.retrieval.explain import Explanation
+    from engine.query.explain import Explanation
 
 
 @click.command()

@@ -36,7 +36,7 @@ def command(sources: tuple[Path, ...], collection: Path, dtype: str, how: option
         nestvec index PHOTOS photos.nest --table captions.csv --index ivf-pq@128
         nestvec index vectors.npy vectors.nest
     """
-    from engine.ingest.run import index
+    from engine.jobs.index import index
 
     check_order(collection, sources, last=True)
     carry_out(index, collection, sources, how, dtype=dtype)

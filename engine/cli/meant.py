@@ -61,7 +61,7 @@ def understood(words: Sequence[str]) -> Query:
 
 def is_picture(word: str) -> bool:
     """Whether a word is the path of a picture file: called like one, or beginning like one."""
-    from engine.ingest.pictures import looks_like_picture
+    from engine.encoders.pictures import looks_like_picture
 
     try:
         with opened_regular(word) as file:

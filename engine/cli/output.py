@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from engine.collection.paths import printable
+from engine.storage.names import printable
 
 if TYPE_CHECKING:
-    from engine.answers import Answers
-    from engine.ingest.report import Summary
+    from engine.progress import Summary
+    from engine.query.answers import Answers
 
 DID = ("added", "changed", "moved", "relabelled", "removed")
 """What a run may have done to items: fields of its summary."""

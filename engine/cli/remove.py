@@ -47,8 +47,8 @@ def command(
         nestvec remove photos.nest --space nested
     """
     from engine.api import Collection
-    from engine.ingest.heads import remove_space
-    from engine.ingest.maintain import remove
+    from engine.jobs.remove import remove
+    from engine.jobs.spaces import remove_space
 
     check_order(collection, paths)
     if space is not None:

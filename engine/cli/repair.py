@@ -9,7 +9,7 @@ import click
 
 from engine.cli import FAILED, options
 from engine.cli.output import Terminal, line, print_json, say
-from engine.collection.layout import VERSIONS
+from engine.storage.layout import VERSIONS
 
 
 @click.command()
@@ -29,8 +29,8 @@ def command(collection: Path, accept_loss: bool, encoder: str | None, device: st
         nestvec verify photos.nest
         nestvec repair photos.nest
     """
-    from engine.ingest.repair import repair
-    from engine.ingest.run import RunOptions
+    from engine.jobs.index import RunOptions
+    from engine.jobs.repair import repair
 
     done = repair(collection, RunOptions(encoder=encoder, device=device), Terminal(), accept_loss=accept_loss)
     if as_json:

@@ -26,8 +26,8 @@ def command(collection: Path, version: int, as_json: bool) -> None:
         nestvec rollback photos.nest 12
     """
     from engine.collection.history import rollback
-    from engine.ingest.derive import tail_rows
-    from engine.ingest.report import Summary
+    from engine.jobs.build import tail_rows
+    from engine.progress import Summary
 
     made = rollback(collection, version)
     summary = Summary(version=made.version, unindexed=tail_rows(made, made.default))

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.collection.paths import printable
-from engine.ingest.pictures import decode_picture
+from engine.encoders.pictures import decode_picture
+from engine.storage.names import printable
 from indexers.errors import PictureError
 
 if TYPE_CHECKING:
-    from engine.answers import Answers
     from engine.collection.originals import Originals
     from engine.collection.snapshot import Item
+    from engine.query.answers import Answers
 
 SIDE = 240
 QUALITY = 80

@@ -74,10 +74,10 @@ def command(sources: tuple[Path, ...], output: Path, overwrite: bool, as_json: b
         nestvec train photos.nest --objective supervised --labels species --dims 8,32,128 -o species.safetensors
         nestvec apply-head photos.nest nested.safetensors --use
     """
-    from engine.heads.options import TrainOptions
-    from engine.ingest.examples import MOST_ROWS, ExampleOptions
+    from engine.heads.training.options import TrainOptions
     from engine.ingest.joined import TableOptions
-    from engine.ingest.train import train_head
+    from engine.jobs.examples import MOST_ROWS, ExampleOptions
+    from engine.jobs.train import train_head
 
     table, rows, encoder = TableOptions(given.pop("table")), given.pop("rows") or MOST_ROWS, given.pop("encoder")
     labels, pairs, queries = given.pop("labels"), given.pop("pairs"), given.pop("queries")

@@ -13,7 +13,7 @@ from engine.cli.output import Styled, Terminal, human_bytes, line, print_json, s
 from indexers.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from engine.collection.tuned import CurvePoint, Tuning
+    from engine.collection.plans import CurvePoint, Tuning
 
 
 def read_bytes(_context: click.Context, _parameter: click.Parameter, text: str | None) -> int | None:
@@ -73,7 +73,7 @@ def command(
         nestvec tune photos.nest --recall 0.99 --latency single --queries searched.txt --plot curve.png
     """
     from engine.api import Collection
-    from engine.ingest.tune import TuneOptions
+    from engine.jobs.tune import TuneOptions
 
     if plots:
         from engine.evaluation.plots import plot_files, require_matplotlib

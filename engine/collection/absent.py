@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from engine.collection import layout, manifest
+from engine.collection import manifest
 from engine.collection.commit import current_version, exists, read_version
 from engine.collection.manifest import Manifest
-from engine.collection.paths import file_text
+from engine.storage import layout
 from engine.storage.kinds import PICTURE_SUFFIXES
+from engine.storage.names import file_text
 from indexers.errors import CollectionError
 from indexers.names import nearest
 

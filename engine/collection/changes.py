@@ -13,13 +13,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from engine.collection import derived, layout
+from engine.collection import spaces
 from engine.collection.commit import Change as Change
 from engine.collection.lookup import save_lookup
-from engine.collection.manifest import Covering, FileRef, IndexEntry, Manifest, Source, Space
+from engine.collection.manifest import Covering, IndexEntry, Manifest, Source, Space
+from engine.collection.plans import PlanEntry, Tuning
 from engine.collection.shards import TOMBSTONE_SCHEMA, read_items, read_table, write_table
-from engine.collection.tuned import PlanEntry, Tuning
-from engine.collection.verified import check_hash
+from engine.storage import layout
+from engine.storage.layout import FileRef
+from engine.storage.verified import check_hash
 from indexers.errors import CommitConflict, InvalidInput
 from indexers.names import did_you_mean
 
@@ -89,12 +91,12 @@ def append(
 
     Spaces derived from `space` get their vectors too: the version it is applied to says which there are.
     """
-    made: derived.Made = {}
+    made: spaces.Made = {}
 
     def change(base: Manifest) -> Manifest:
         check_unknown(root, keys, prepared_on, base)
-        spaces = derived.extend(root, base, space, embeddings, made)
-        return replace(base, items=(*base.items, items), spaces=spaces)
+        extended = spaces.extend(root, base, space, embeddings, made)
+        return replace(base, items=(*base.items, items), spaces=extended)
 
     return change
 
@@ -277,7 +279,7 @@ def add_space(root: Path, name: str, entry: Space, shards: tuple[FileRef, ...]) 
         entry: the space, its head stored already, with the embeddings made from `shards`.
         shards: the base's embeddings, as they were then.
     """
-    made: derived.Made = {}
+    made: spaces.Made = {}
 
     def change(base: Manifest) -> Manifest:
         if name in base.spaces:
@@ -289,7 +291,7 @@ def add_space(root: Path, name: str, entry: Space, shards: tuple[FileRef, ...]) 
         wanted = replace(base, spaces={**base.spaces, name: entry})
         for shard in now[len(shards) :]:
             check_hash(root, shard)
-        more = [derived.derived_shard(root, wanted, name, shard, made) for shard in now[len(shards) :]]
+        more = [spaces.derived_shard(root, wanted, name, shard, made) for shard in now[len(shards) :]]
         whole = replace(entry, embeddings=(*entry.embeddings, *more))
         return replace(wanted, spaces={**base.spaces, name: whole})
 
@@ -319,10 +321,10 @@ def drop_space(root: Path, name: str) -> Change:
     def change(base: Manifest) -> Manifest:
         if require_space(root, base, name).base is None:
             raise InvalidInput(f"space {name!r} of {root} is not derived from another, and so cannot be made again")
-        if left := derived.children(base, name):
+        if left := spaces.children(base, name):
             raise InvalidInput(f"{', '.join(left)} of {root} is derived from space {name!r}; remove that first")
-        spaces = {key: entry for key, entry in base.spaces.items() if key != name}
-        return replace(base, spaces=spaces, default=layout.DEFAULT_SPACE if base.default == name else base.default)
+        others = {key: entry for key, entry in base.spaces.items() if key != name}
+        return replace(base, spaces=others, default=layout.DEFAULT_SPACE if base.default == name else base.default)
 
     return change
 
@@ -360,8 +362,8 @@ def cover(manifest: Manifest, file: FileRef, shards: int) -> Covering:
 def cover_again(manifest: Manifest) -> Manifest:
     """Let all derived files say the names their shards have now; what is in the shards must be in the same rows."""
     lookup = manifest.lookup
-    spaces = {name: _covered_again(manifest, entry) for name, entry in manifest.spaces.items()}
-    return replace(manifest, lookup=lookup and cover(manifest, lookup.file, lookup.shards), spaces=spaces)
+    covered = {name: _covered_again(manifest, entry) for name, entry in manifest.spaces.items()}
+    return replace(manifest, lookup=lookup and cover(manifest, lookup.file, lookup.shards), spaces=covered)
 
 
 def _covered_again(manifest: Manifest, entry: Space) -> Space:

@@ -26,16 +26,16 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version as package_version
 from pathlib import Path
 
-from engine.collection import disk, layout, manifest, verified
-from engine.collection.manifest import FileRef, Manifest
-from engine.storage.regular import hash_regular, read_regular
+from engine.collection import manifest
+from engine.collection.manifest import Manifest
+from engine.storage import disk, layout
+from engine.storage.regular import read_regular
 from indexers.errors import CollectionError, CommitConflict, CorruptCollection, NotACollection
 
 ATTEMPTS = 100
@@ -46,56 +46,6 @@ Read, one takes up many times its size.
 """
 
 Change = Callable[[Manifest], Manifest]
-
-
-@dataclass
-class NewFile:
-    """A file being written: where to write it, and how many rows it turned out to have."""
-
-    temporary: Path
-    rows: int = 0
-    ref: FileRef | None = None
-
-
-@contextmanager
-def new_file(root: Path, folder: str, suffix: str, needed: int = 0) -> Iterator[NewFile]:
-    """Write a file that appears whole or not at all, named by its hash.
-
-    On leaving the block without an error the file is flushed and renamed, and `.ref` is set. Until a version lists
-    it, `disk.writing` must keep garbage collection away.
-
-    Args:
-        root: the collection.
-        folder: relative folder, made if missing.
-        suffix: with the dot, e.g. ".parquet".
-        needed: bytes it will have, about; told if the disk is full.
-
-    Raises:
-        DiskFull: it does not fit.
-    """
-    target = root / folder
-    with disk.room_for(root, f"a file of {folder}", needed):
-        disk.make_folder(target)
-        new = NewFile(target / f"{layout.TEMPORARY}{uuid.uuid4().hex}{suffix}")
-        try:
-            yield new
-            disk.sync(new.temporary)
-            digest = hash_regular(new.temporary, own=True)
-            final = target / f"{digest[: layout.HASH_DIGITS]}{suffix}"
-            size = new.temporary.stat().st_size
-            disk.rename(new.temporary, final)
-        except BaseException:
-            disk.remove(new.temporary)
-            raise
-    new.ref = FileRef(f"{folder}/{final.name}", size, digest, new.rows)
-    verified.remember(root, new.ref)
-
-
-def written(new: NewFile) -> FileRef:
-    """Return the reference of a file whose `new_file` block has ended."""
-    if new.ref is None:
-        raise CollectionError(f"{new.temporary} was not finished")
-    return new.ref
 
 
 def current_version(root: Path) -> int:

@@ -6,11 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from engine.collection.manifest import FileRef, Manifest, Space
+from engine.collection.manifest import Manifest, Space
+from engine.collection.plans import Tuning
 from engine.collection.shards import FAILURE_SCHEMA, read_table
 from engine.collection.snapshot import Snapshot
-from engine.collection.tuned import Tuning
 from engine.encoders.headed import MARK
+from engine.storage.layout import FileRef
 from indexers.base import AXES, IndexSpec
 
 GROWN = 1.5

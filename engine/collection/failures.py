@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from engine.collection import layout
 from engine.collection.commit import Change
 from engine.collection.manifest import Manifest
 from engine.collection.shards import FAILURE_SCHEMA, FAILURE_STAMP, read_table, write_table
-from engine.collection.verified import check_hash
+from engine.storage import layout
+from engine.storage.verified import check_hash
 from indexers.errors import CorruptCollection
 
 

@@ -16,11 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.collection import layout
 from engine.collection.commit import commit, current_version, read_version
-from engine.collection.disk import writing
 from engine.collection.manifest import Covering, Manifest
 from engine.collection.snapshot import Snapshot
+from engine.storage import layout
+from engine.storage.disk import writing
 from indexers.errors import CollectionError, CorruptCollection
 
 ADDED, REMOVED, CHANGED, MOVED, RELABELLED = KINDS = ("added", "removed", "changed", "moved", "relabelled")

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from engine.collection import layout, verified
-from engine.collection.commit import new_file, written
-from engine.collection.manifest import FileRef
 from engine.collection.shards import ITEM_SCHEMA, is_plain, read_items
+from engine.storage import layout, verified
+from engine.storage.files import new_file, written
+from engine.storage.layout import FileRef
 from engine.storage.messages import map_batches
 from indexers.errors import CorruptCollection
 

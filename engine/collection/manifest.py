@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from blake3 import blake3
 
-from engine.collection import layout
-from engine.collection.tuned import PlanEntry, Tuning, read_plan, read_tuning
+from engine.collection.plans import PlanEntry, Tuning, read_plan, read_tuning
 from engine.encoders.base import Fingerprint
+from engine.storage import layout
+from engine.storage.layout import FileRef
 from indexers.base import IndexSpec
 from indexers.errors import CorruptCollection, UnsupportedFormat
 from indexers.store import check_dtype
@@ -24,23 +25,6 @@ MOST = 1 << 48
 MOST_DIMENSIONS = 1 << 20
 MOST_ROWS_A_BYTE = 64
 TABLE_COLUMNS = ("name_column", "caption_column")
-
-
-@dataclass(frozen=True)
-class FileRef:
-    """One immutable file.
-
-    Attributes:
-        path: relative to the collection, POSIX.
-        size: bytes.
-        blake3: 64 hex digits of its content.
-        rows: rows it holds; 0 for a file that has none.
-    """
-
-    path: str
-    size: int
-    blake3: str
-    rows: int
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from engine.collection.verified import cache_file
 from engine.storage.regular import read_regular
+from engine.storage.verified import cache_file
 
 FOLDER = "named"
 FILE = "file"

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from engine.collection.manifest import Source
 from engine.collection.named import FILE, Named, named
-from engine.collection.paths import file_text, path_bytes
 from engine.collection.snapshot import Item
+from engine.storage.names import file_text, path_bytes
 from engine.storage.regular import read_regular
 from indexers.errors import PictureError
 

@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from engine.collection import layout
 from engine.collection.changes import Change, check_unknown, cover, cover_again, tombstone_table, tombstones_of
 from engine.collection.lookup import conform, save_lookup, union_schema
-from engine.collection.manifest import Covering, FileRef, Manifest
+from engine.collection.manifest import Covering, Manifest
 from engine.collection.shards import ITEM_SCHEMA, as_new_shard, read_items, write_table
+from engine.storage import layout
+from engine.storage.layout import FileRef
 from indexers.errors import CommitConflict
 from indexers.vectors import IdArray
 

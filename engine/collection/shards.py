@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from blake3 import blake3
 
-from engine.collection import layout
-from engine.collection.commit import new_file, written
-from engine.collection.manifest import FileRef
-from engine.collection.verified import check_size
+from engine.storage import layout
+from engine.storage.files import new_file, written
+from engine.storage.layout import FileRef
 from engine.storage.parquet import MOST_EXPANDED, most_expanded, read_parquet
+from engine.storage.verified import check_size
 from indexers.errors import CorruptCollection, InvalidInput
 from indexers.memory import shown_bytes
 from indexers.store import StoredArray, check_dtype

@@ -16,11 +16,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from engine.collection import commit, layout, verified
+from engine.collection import commit
 from engine.collection.lookup import Lookup
-from engine.collection.manifest import Covering, FileRef, Manifest, Source
-from engine.collection.paths import file_text, path_key, path_text
+from engine.collection.manifest import Covering, Manifest, Source
 from engine.collection.shards import META, check_rows, read_embeddings, read_items, read_table
+from engine.storage import layout, verified
+from engine.storage.layout import FileRef
+from engine.storage.names import file_text, path_key, path_text
 from engine.storage.regular import open_regular
 from indexers import checks
 from indexers.errors import CorruptCollection, ItemNotFound

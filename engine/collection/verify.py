@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.collection import commit, layout, verified
-from engine.collection.derived import head_of
+from engine.collection import commit
 from engine.collection.history import numbers
-from engine.collection.manifest import FileRef, Manifest
+from engine.collection.manifest import Manifest
 from engine.collection.shards import check_vectors_finite
 from engine.collection.snapshot import Snapshot
+from engine.collection.spaces import head_of
+from engine.storage import layout, verified
+from engine.storage.layout import FileRef
 from indexers.errors import CollectionError
 
 

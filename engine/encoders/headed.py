@@ -97,8 +97,8 @@ class HeadedEncoder:
     """
 
     def __init__(self, base: Encoder, head: Head, path: str | Path) -> None:
-        from engine.encoders.checkpoints import absolute
         from engine.encoders.shipped import is_shipped
+        from engine.encoders.weights import absolute
 
         self.base = base
         self.head = head

@@ -102,14 +102,14 @@ def _precomputed(spec: str, rest: str, dim: int | None) -> Encoder:
 def _computing(family: str, rest: str, device: str, pool: str | None) -> Encoder:
     where = choose_device(device)
     if family == "bundled":
-        from engine.encoders.bundled import BundledEncoder
+        from engine.encoders.bundled.encoder import BundledEncoder
 
         return BundledEncoder(device=where)
     if family == "clip":
-        from engine.encoders.clip import ClipEncoder
+        from engine.encoders.clip.encoder import ClipEncoder
 
         return ClipEncoder(rest, device=where)
-    from engine.encoders.resnet import ResNetEncoder
+    from engine.encoders.resnet.encoder import ResNetEncoder
 
     return ResNetEncoder(rest, device=where, pool=pool)
 
@@ -126,21 +126,21 @@ def list_encoders(*, all_models: bool = False) -> list[EncoderInfo]:
     """
     found = _families()
     if all_models:
-        from engine.encoders.clip import list_pretrained as clip_models
-        from engine.encoders.resnet import list_pretrained as resnet_models
+        from engine.encoders.clip.encoder import list_pretrained as clip_models
+        from engine.encoders.resnet.encoder import list_pretrained as resnet_models
 
         found += [*clip_models(), *resnet_models()]
     return found
 
 
 def _families() -> list[EncoderInfo]:
-    from engine.encoders import checkpoints
-    from engine.encoders.bundled import IMAGE_WEIGHTS, INSTALL, TEXT_WEIGHTS
+    from engine.encoders import weights
+    from engine.encoders.bundled.encoder import IMAGE_WEIGHTS, INSTALL, TEXT_WEIGHTS
     from engine.encoders.shipped import SHIPPED
 
     bundled = all(find_spec(weights.package) is not None for weights in (IMAGE_WEIGHTS, TEXT_WEIGHTS))
-    clip = checkpoints.cached_hub_file(*_CLIP_EXAMPLE) is not None
-    resnet = (checkpoints.torch_cache() / _RESNET_EXAMPLE).is_file()
+    clip = weights.cached_hub_file(*_CLIP_EXAMPLE) is not None
+    resnet = (weights.torch_cache() / _RESNET_EXAMPLE).is_file()
     fetched = "downloaded once; or local weights: "
     return [
         EncoderInfo("bundled", 384, _BOTH, bundled, "small, works offline" if bundled else INSTALL),

@@ -12,7 +12,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from engine.encoders.checkpoints import local_file
+from engine.encoders.weights import local_file
 from engine.heads.model import Head, head_from_bytes, load_head
 from indexers.errors import HeadError
 

@@ -12,8 +12,9 @@ import contextlib
 import json
 from pathlib import Path
 
-from engine.encoders import clip_loading, resnet_spec
+from engine.encoders.clip import loading
 from engine.encoders.headed import MARK
+from engine.encoders.resnet import spec as resnet
 from engine.encoders.shipped import is_shipped
 from engine.storage.cache import cache_folder
 from indexers.errors import EncoderNotNamed
@@ -30,8 +31,8 @@ def has_path(spec: str) -> bool:
         return not is_shipped(head) or has_path(base)
     family, _, rest = spec.partition(":")
     if family == "clip":
-        return clip_loading.parse_spec(rest).weights != ""
-    return family == "resnet" and resnet_spec.parse_spec(rest, None).weights != ""
+        return loading.parse_spec(rest).weights != ""
+    return family == "resnet" and resnet.parse_spec(rest, None).weights != ""
 
 
 def note(spec: str) -> None:

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from engine.collection import derived
-from engine.collection.layout import DEFAULT_SPACE
+from engine.collection import spaces
 from engine.collection.shards import META
 from engine.collection.snapshot import Snapshot
 from engine.evaluation.graded import Qrels
 from engine.evaluation.representations import QuerySet, Representation
+from engine.storage.layout import DEFAULT_SPACE
 from indexers.errors import InvalidInput
 from indexers.names import did_you_mean
 from indexers.vectors import FloatArray, IdArray, normalize
@@ -148,7 +148,7 @@ def stored_space(
         if one.own is not None:
             sets.append(replace(one, vectors=np.ascontiguousarray(base[one.own])))
         elif entry.base is not None or space == DEFAULT_SPACE:
-            sets.append(replace(one, vectors=derived.map_queries(snapshot.root, snapshot.manifest, space, one.vectors)))
+            sets.append(replace(one, vectors=spaces.map_queries(snapshot.root, snapshot.manifest, space, one.vectors)))
         else:
             raise InvalidInput(
                 f"space {space!r} of {snapshot.root} has no head that texts go through; leave it out, or the texts"

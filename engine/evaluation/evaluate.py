@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from engine.collection.layout import DEFAULT_SPACE
 from engine.collection.snapshot import Snapshot
 from engine.encoders.base import Fingerprint
 from engine.encoders.headed import require_encoder
@@ -19,6 +18,7 @@ from engine.evaluation.representations import QuerySet, Representation, represen
 from engine.evaluation.rows import Row
 from engine.heads.model import Head
 from engine.progress import Listener, as_listener
+from engine.storage.layout import DEFAULT_SPACE
 from indexers import checks
 from indexers.errors import InvalidInput
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.collection.layout import DEFAULT_SPACE
 from engine.collection.snapshot import Snapshot
 from engine.encoders.base import Fingerprint, require_modality, require_same
 from engine.encoders.headed import HeadedEncoder
@@ -18,6 +17,7 @@ from engine.evaluation.options import Evaluable, EvaluateOptions
 from engine.evaluation.representations import QuerySet, check_dims, default_dims, sample_items
 from engine.heads.model import Head
 from engine.progress import Listener
+from engine.storage.layout import DEFAULT_SPACE
 from indexers.errors import EncoderError, InvalidInput
 from indexers.names import did_you_mean
 from indexers.vectors import FloatArray, IdArray

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.collection.tuned import Tuning
+from engine.collection.plans import Tuning
 from engine.evaluation.plots import KNOWN, OTHERS, plain, plot_files, require_matplotlib, save
 
 SIZE = (6.4, 4.2)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.collection.paths import printable
 from engine.evaluation.rows import Row
+from engine.storage.names import printable
 from indexers.errors import DependencyMissing, InvalidInput, SourceError
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from blake3 import blake3
 from numpy.typing import NDArray
 
 from engine.collection.manifest import Source
-from engine.collection.paths import path_key
+from engine.storage.names import path_key
 from indexers.vectors import FloatArray
 
 Keys = NDArray[np.uint64]

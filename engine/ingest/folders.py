@@ -9,12 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from engine.collection import commit, layout
+from engine.collection import commit
 from engine.collection.manifest import Source
-from engine.collection.paths import path_bytes, path_text
+from engine.encoders.pictures import looks_like_picture
 from engine.ingest.entries import Entry
-from engine.ingest.pictures import PICTURE_SUFFIXES, looks_like_picture
 from engine.ingest.tables import JoinedTables, LabelTable, sidecar
+from engine.storage import layout
+from engine.storage.kinds import PICTURE_SUFFIXES
+from engine.storage.names import path_bytes, path_text
 from engine.storage.regular import check_regular, opened_regular
 from indexers.errors import SourceError
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from engine.collection.manifest import Source, SourceTable
 from engine.collection.named import JOINED, Named
-from engine.collection.paths import file_text, path_bytes
 from engine.ingest.tables import (
     CAPTION_COLUMNS,
     NAME_COLUMNS,
@@ -19,6 +18,7 @@ from engine.ingest.tables import (
     pick_column,
     read_table,
 )
+from engine.storage.names import file_text, path_bytes
 from engine.storage.regular import check_regular
 from indexers import checks
 from indexers.errors import SourceError

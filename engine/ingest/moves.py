@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from engine.collection.manifest import Source
-from engine.collection.paths import path_bytes
 from engine.collection.snapshot import Snapshot
+from engine.storage.names import path_bytes
 from engine.storage.regular import check_regular
 
 SAMPLE = 64

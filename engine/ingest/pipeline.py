@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 
 from engine.encoders.base import Encoder, require_modality, require_same
 from engine.encoders.device import set_torch_threads, torch_threads
+from engine.encoders.pictures import decode_sized
 from engine.encoders.registry import load_encoder
-from engine.ingest.pictures import decode_sized
 from indexers.errors import InvalidInput, PictureError
 from indexers.threads import available_cores
 from indexers.vectors import FloatArray

@@ -12,12 +12,12 @@ from engine.collection import commit
 from engine.collection.absent import near_path
 from engine.collection.manifest import Manifest, Source
 from engine.collection.named import FILE, JOINED, Named
-from engine.collection.paths import file_text, path_bytes, path_text
 from engine.ingest.entries import Listing, VectorListing
 from engine.ingest.folders import Folder, PictureTable, SingleFiles
 from engine.ingest.joined import TableOptions, Tables, own_columns, table_path, with_tables
 from engine.ingest.tables import SUFFIXES, LabelTable
 from engine.ingest.vectors import VectorFiles, vector_files
+from engine.storage.names import file_text, path_bytes, path_text
 from indexers.errors import SourceError
 
 Moved = Callable[[Source, Path], bool]

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.json as pajson
 
-from engine.collection.paths import path_bytes
 from engine.ingest.nesting import check_depth
+from engine.storage.names import path_bytes
 from engine.storage.parquet import read_parquet
 from engine.storage.regular import opened_regular
 from indexers.errors import SourceError

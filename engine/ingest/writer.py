@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from engine.collection import changes, layout
+from engine.collection import changes
 from engine.collection.changes import Tombstone
 from engine.collection.commit import commit
-from engine.collection.disk import writing
 from engine.collection.failures import Failure, record_failures
 from engine.collection.garbage import forget
 from engine.collection.manifest import Manifest, Source
@@ -21,6 +20,8 @@ from engine.collection.shards import SHARD_ROWS, as_new_shard, write_embeddings,
 from engine.ingest.catalogue import Known
 from engine.ingest.entries import Block, Entry, Listing
 from engine.ingest.rows import ItemRows, Relabelled
+from engine.storage import layout
+from engine.storage.disk import writing
 from indexers.store import StoredArray, check_dtype
 from indexers.vectors import FloatArray
 

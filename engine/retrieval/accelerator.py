@@ -19,10 +19,10 @@ import numpy as np
 
 from indexers.base import FaissIndex, IndexSpec, Neighbors, cosines
 from indexers.errors import DependencyMissing, InvalidSpec
+from indexers.families.registry import family
 from indexers.gpu import LOCK, MOST_K, ON_DEVICE, gpu_count, is_out_of_memory, to_gpu
 from indexers.plan import SearchPlan
 from indexers.prefix import matrix_of, unwrap
-from indexers.registry import family
 from indexers.store import VectorStore
 from indexers.vectors import FloatArray, IdArray
 

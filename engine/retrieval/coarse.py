@@ -13,13 +13,12 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.retrieval.cost import middle_of
 from engine.retrieval.rerank import rerank
 from indexers.base import FaissIndex, IndexSpec, Neighbors, cosines
-from indexers.ivf import refine_bytes
+from indexers.families.ivf import refine_bytes
+from indexers.families.registry import family
 from indexers.plan import SearchPlan, Stage
 from indexers.probing import NO_MARGIN, Probed, ProbedIndex, is_available, suits
-from indexers.registry import family
 from indexers.store import VectorStore
 from indexers.vectors import FloatArray
 
@@ -133,3 +132,9 @@ def through_stages(store: VectorStore, xq: FloatArray, found: Neighbors, stages:
     for stage, keep in zip(stages, keeps, strict=True):
         found = rerank(store, xq, found.ids, stage.dim, keep)
     return found
+
+
+def middle_of(spec: IndexSpec, plan: SearchPlan) -> int:
+    """Return how many rows the first stage scores by the bytes of its index; 0: it scores them by stored vectors."""
+    is_middle = refine_bytes(spec) and len(plan.stages) > 1 and plan.stages[0].dim == spec.dim
+    return plan.stages[0].shortlist if is_middle else 0

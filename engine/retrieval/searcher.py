@@ -15,20 +15,20 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.collection import layout
 from engine.collection.manifest import IndexEntry
 from engine.collection.snapshot import Snapshot
 from engine.retrieval.accelerator import Accelerator
 from engine.retrieval.coarse import Coarse, Search, coarse_over, prepared, shortlisting
 from engine.retrieval.rerank import best, scan_prefix
+from engine.storage import layout
 from indexers import checks
 from indexers.base import AXES, MISSING, Indexer, IndexSpec, Neighbors, positions_mask
 from indexers.errors import CorruptCollection, InvalidInput, InvalidSpec, InvalidVectors
+from indexers.families.registry import family
 from indexers.files import read_index
 from indexers.names import did_you_mean
 from indexers.plan import EXACT, SearchPlan, Stage
 from indexers.pruned import Found, PrunedIndex, is_available
-from indexers.registry import family
 from indexers.store import VectorStore, check_dtype
 from indexers.threads import new_lock, on_one_thread
 from indexers.vectors import FloatArray, IdArray, as_queries

@@ -15,15 +15,15 @@ from pathlib import Path
 import numpy as np
 
 from engine.api import Collection
-from engine.heads.options import Examples, TrainOptions
-from engine.heads.train import train
-from engine.retrieval.coarse import Coarse, probing
-from engine.retrieval.cost import coarse_bytes, middle_of
+from engine.heads.training.options import Examples, TrainOptions
+from engine.heads.training.train import train
+from engine.planning.cost import coarse_bytes
+from engine.retrieval.coarse import Coarse, middle_of, probing
 from indexers.base import AXES, IndexSpec
-from indexers.ivf import refine_bytes
+from indexers.families.ivf import refine_bytes
+from indexers.families.registry import family
 from indexers.plan import EXACT, SearchPlan
 from indexers.prefix import matrix_of
-from indexers.registry import family
 from indexers.vectors import FloatArray
 from rivals.alone import build_seconds
 from rivals.choice import TARGETS, of_winners, winners

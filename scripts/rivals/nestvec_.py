@@ -7,11 +7,11 @@ from pathlib import Path
 
 from engine.api import Collection
 from engine.collection.describe import describe
-from engine.ingest.run import RunOptions
-from engine.retrieval import curve
+from engine.jobs.index import RunOptions
+from engine.planning import curve
 from indexers.base import IndexSpec
-from indexers.ivf import refine_bytes
-from indexers.registry import resolve
+from indexers.families.ivf import refine_bytes
+from indexers.families.registry import resolve
 from rivals.base import Build, Floats, Ids, Lines, Params, rising
 
 ROOT = "vectors.nest"

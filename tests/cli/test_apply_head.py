@@ -12,7 +12,7 @@ import pytest
 from engine.api import Collection
 from engine.encoders.base import Fingerprint
 from engine.heads.model import Head
-from tests.collection.test_derived import assert_derived
+from tests.collection.test_spaces import assert_derived
 from tests.helpers import clustered, draw, flip_bit, needs_bundled, nestvec, save
 from tests.made_heads import fingerprint_of, linear, rotation, saved, two_towers
 

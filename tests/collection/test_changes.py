@@ -13,9 +13,10 @@ from engine.collection.describe import list_failures
 from engine.collection.failures import Failure, record_failures
 from engine.collection.manifest import Manifest, Source
 from engine.collection.snapshot import Snapshot
-from engine.ingest.derive import BuildOptions, derived
-from engine.ingest.maintain import compact, remove
-from engine.ingest.report import Silent
+from engine.jobs.build import BuildOptions, derived
+from engine.jobs.compact import compact
+from engine.jobs.remove import remove
+from engine.progress import Silent
 from indexers.errors import CommitConflict
 from tests.helpers import clustered, index, newest, save, vectors_collection
 

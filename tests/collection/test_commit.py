@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 from blake3 import blake3
 
-from engine.collection import commit, layout
+from engine.collection import commit
 from engine.collection.manifest import Manifest
+from engine.storage import files, layout
 from indexers.errors import CollectionError, CommitConflict, CorruptCollection, DiskFull, NotACollection
 
 
@@ -39,7 +40,7 @@ def names(folder: Path) -> list[str]:
 
 
 def test_a_file_is_named_by_its_hash(root: Path) -> None:
-    with commit.new_file(root, "items", ".parquet") as new:
+    with files.new_file(root, "items", ".parquet") as new:
         new.temporary.write_bytes(b"content")
         new.rows = 3
         assert names(root / "items") == [new.temporary.name]
@@ -52,7 +53,7 @@ def test_a_file_is_named_by_its_hash(root: Path) -> None:
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_a_file_that_was_not_finished_leaves_nothing(root: Path, error: type[BaseException]) -> None:
-    with pytest.raises(error), commit.new_file(root, "items", ".parquet") as new:
+    with pytest.raises(error), files.new_file(root, "items", ".parquet") as new:
         new.temporary.write_bytes(b"half")
         raise error
     assert names(root / "items") == []

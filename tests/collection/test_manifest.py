@@ -14,18 +14,10 @@ from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.collection.manifest import (
-    Covering,
-    FileRef,
-    IndexEntry,
-    Manifest,
-    Source,
-    SourceTable,
-    Space,
-    from_json,
-)
-from engine.collection.tuned import PlanEntry
+from engine.collection.manifest import Covering, IndexEntry, Manifest, Source, SourceTable, Space, from_json
+from engine.collection.plans import PlanEntry
 from engine.encoders.precomputed import PrecomputedEncoder
+from engine.storage.layout import FileRef
 from indexers.errors import CorruptCollection, UnsupportedFormat
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -12,10 +12,10 @@ from engine.collection import named as notes
 from engine.collection.manifest import Source
 from engine.collection.named import FILE, Named, named, remember_named
 from engine.collection.originals import Originals, read_below
-from engine.collection.paths import file_text, path_text
 from engine.collection.snapshot import Item
-from engine.collection.verified import cache_file
 from engine.ingest.sources import TableOptions, open_sources
+from engine.storage.names import file_text, path_text
+from engine.storage.verified import cache_file
 from indexers.errors import PictureError
 from tests.helpers import draw
 

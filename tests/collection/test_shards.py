@@ -16,8 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.collection import shards
-from engine.collection.commit import new_file, written
-from engine.collection.manifest import FileRef
 from engine.collection.shards import (
     ITEM_SCHEMA,
     check_vectors_finite,
@@ -30,6 +28,8 @@ from engine.collection.shards import (
 )
 from engine.ingest.entries import Entry
 from engine.ingest.writer import Pending, Row
+from engine.storage.files import new_file, written
+from engine.storage.layout import FileRef
 from indexers.errors import CorruptCollection, InvalidInput, InvalidSpec
 from tests.helpers import clustered, flip_bit
 

@@ -13,7 +13,7 @@ import pytest
 from engine.api import Collection
 from engine.collection.changes import tombstones_of
 from engine.collection.snapshot import Snapshot
-from engine.ingest.maintain import remove
+from engine.jobs.remove import remove
 from indexers.errors import CorruptCollection, ItemNotFound, NotACollection
 from tests.helpers import clustered, flip_bit, vectors_collection
 

@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine.api import Collection
-from engine.collection.commit import commit, current_version, new_file, written
+from engine.collection.commit import commit, current_version
 from engine.collection.manifest import Manifest
 from engine.collection.verify import verify
+from engine.storage.files import new_file, written
 from indexers.errors import CorruptCollection, NotACollection
 from tests.helpers import clustered, flip_bit, index, save, vectors_collection
 

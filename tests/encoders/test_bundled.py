@@ -16,10 +16,10 @@ import pytest
 from PIL import Image
 
 from engine.encoders.base import Encoder
-from engine.encoders.bridge import SCALARS, asset_bytes, asset_hash, load_bridge, read_bridge
-from engine.encoders.bundled import IMAGE_WEIGHTS, INSTALL, TEXT_WEIGHTS, TOKENIZER, BundledEncoder, PinnedFile
-from engine.encoders.efficientnet_lite import EfficientNetLite0, same_padding
-from engine.encoders.minilm import MAX_TOKENS, TOKENS_PER_BATCH, MiniLM, batches
+from engine.encoders.bundled.bridge import SCALARS, asset_bytes, asset_hash, load_bridge, read_bridge
+from engine.encoders.bundled.efficientnet_lite import EfficientNetLite0, same_padding
+from engine.encoders.bundled.encoder import IMAGE_WEIGHTS, INSTALL, TEXT_WEIGHTS, TOKENIZER, BundledEncoder, PinnedFile
+from engine.encoders.bundled.minilm import MAX_TOKENS, TOKENS_PER_BATCH, MiniLM, batches
 from indexers.errors import EncoderError, InvalidInput, WeightsMissing
 from indexers.vectors import FloatArray
 
@@ -238,7 +238,7 @@ def test_threads_share_one_load() -> None:
 
 def test_the_fingerprint_needs_no_torch() -> None:
     code = (
-        "import sys; from engine.encoders.bundled import BundledEncoder as B; "
+        "import sys; from engine.encoders.bundled.encoder import BundledEncoder as B; "
         "print(B().fingerprint.digest, 'torch' in sys.modules)"
     )
     env = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -14,7 +14,7 @@ from PIL import Image
 
 from engine.api import Collection
 from engine.encoders.base import Encoder
-from engine.encoders.bundled import BundledEncoder
+from engine.encoders.bundled.encoder import BundledEncoder
 from engine.encoders.headed import HeadedEncoder, encoder_of_head
 from engine.encoders.registry import list_encoders, load_encoder
 from engine.encoders.shipped import SHIPPED, ShippedHead, is_shipped, open_head

@@ -17,8 +17,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from engine.encoders.base import Encoder
-from engine.encoders.clip import ClipEncoder, list_pretrained
-from engine.encoders.clip_loading import ClipSpec, parse_spec
+from engine.encoders.clip.encoder import ClipEncoder, list_pretrained
+from engine.encoders.clip.loading import ClipSpec, parse_spec
 from engine.encoders.device import set_torch_threads, torch_threads
 from engine.encoders.registry import load_encoder
 from indexers.errors import (
@@ -343,7 +343,7 @@ def test_weights_that_are_not_here_and_no_network(tmp_path: Path, monkeypatch: p
 
 
 def test_quick_gelu_follows_the_published_weights() -> None:
-    from engine.encoders.clip_loading import known_config
+    from engine.encoders.clip.loading import known_config
 
     assert known_config(parse_spec("ViT-B-32/openai"))["model_cfg"]["quick_gelu"] is True
     assert known_config(parse_spec("ViT-B-32/laion2b_s34b_b79k"))["model_cfg"]["quick_gelu"] is False

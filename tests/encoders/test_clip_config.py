@@ -15,9 +15,9 @@ import torch
 from open_clip.model import CLIP
 from safetensors.torch import save_file
 
-from engine.encoders.clip import ClipEncoder
-from engine.encoders.clip_config import fewest_numbers, read_config, tokenizer_arguments
-from engine.encoders.clip_loading import known_config, parse_spec
+from engine.encoders.clip.config import fewest_numbers, read_config, tokenizer_arguments
+from engine.encoders.clip.encoder import ClipEncoder
+from engine.encoders.clip.loading import known_config, parse_spec
 from indexers.errors import DependencyMissing, EncoderError, InvalidSpec, NestvecError
 
 MODEL: dict[str, Any] = {

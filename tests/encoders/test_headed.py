@@ -11,10 +11,10 @@ from engine.encoders.base import Encoder, Fingerprint
 from engine.encoders.headed import HeadedEncoder, encoder_of_head, headed_fingerprint
 from engine.encoders.registry import load_encoder
 from engine.heads.model import Head
-from engine.ingest.canaries import gradient
+from engine.jobs.canaries import gradient
 from indexers.errors import EncoderMismatch, HeadError, InvalidSpec, WeightsMissing
 from tests.helpers import flip_bit, needs_bundled
-from tests.ingest.test_canaries import Bytes
+from tests.jobs.test_canaries import Bytes
 from tests.made_heads import linear, rotation, saved, two_towers
 
 OTHER = Fingerprint("other", "blake3:0", "none", 32)

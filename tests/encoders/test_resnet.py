@@ -18,8 +18,8 @@ from torch import nn
 from engine.encoders.base import Encoder
 from engine.encoders.device import set_torch_threads, torch_threads
 from engine.encoders.registry import load_encoder
-from engine.encoders.resnet import ResNetEncoder, list_pretrained
-from engine.encoders.resnet_spec import ResNetSpec, parse_spec
+from engine.encoders.resnet.encoder import ResNetEncoder, list_pretrained
+from engine.encoders.resnet.spec import ResNetSpec, parse_spec
 from indexers.errors import EncoderError, InvalidInput, InvalidSpec, ModalityError, WeightsMissing
 
 timm: Any = importlib.import_module("timm")  # both are typed in part only

@@ -14,14 +14,15 @@ from blake3 import blake3
 from PIL import Image
 
 from engine.api import Collection
-from engine.collection import layout
 from engine.collection.commit import current_version, read_version
-from engine.collection.manifest import FileRef, Manifest
+from engine.collection.manifest import Manifest
 from engine.encoders.base import Fingerprint
 from engine.heads.model import Head, Tower
-from engine.ingest import run
-from engine.ingest.derive import BuildOptions, build_indexes
-from engine.ingest.report import Silent
+from engine.jobs import index as run
+from engine.jobs.build import BuildOptions, build_indexes
+from engine.progress import Silent
+from engine.storage import layout
+from engine.storage.layout import FileRef
 from indexers.base import IndexSpec
 from indexers.vectors import FloatArray
 from tests.faults.mutate import rehashed

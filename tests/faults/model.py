@@ -24,12 +24,12 @@ from engine.api import Collection
 from engine.collection.commit import current_version, read_version
 from engine.collection.garbage import collect
 from engine.collection.history import diff, numbers, rollback
-from engine.collection.verified import check_hash
 from engine.collection.verify import verify
-from engine.ingest.repair import repair
-from engine.ingest.report import Silent
-from engine.ingest.run import RunOptions
-from engine.ingest.tune import FEWEST_ROWS, TuneOptions
+from engine.jobs.index import RunOptions
+from engine.jobs.repair import repair
+from engine.jobs.tune import FEWEST_ROWS, TuneOptions
+from engine.progress import Silent
+from engine.storage.verified import check_hash
 from indexers.errors import CorruptCollection, NestvecError
 from tests.faults.shim import KILL, POWER
 from tests.faults.states import strangers

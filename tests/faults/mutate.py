@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from blake3 import blake3
 
-from engine.collection import layout
 from engine.collection.commit import current_version
+from engine.storage import layout
 
 MOST_CHANGES = 4
 MOST_EXTENSION = 200

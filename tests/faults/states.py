@@ -11,9 +11,9 @@ import numpy as np
 from engine.api import Collection
 from engine.collection import commit
 from engine.collection.history import numbers
-from engine.collection.layout import version_file
 from engine.collection.snapshot import Snapshot
 from engine.collection.verify import verify
+from engine.storage.layout import version_file
 from indexers.errors import CorruptCollection
 from tests.conftest import live_scores
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.api import Collection
-from engine.ingest.tune import TuneOptions
+from engine.jobs.tune import TuneOptions
 from tests.helpers import clustered, flip_bit, index, save
 from tests.made_heads import fingerprint_of, rotation
 

@@ -13,15 +13,16 @@ from typing import Any
 import numpy as np
 
 from engine.api import Collection
-from engine.collection import changes, layout
+from engine.collection import changes
 from engine.collection.commit import current_version, read_version
-from engine.collection.derived import map_queries
 from engine.collection.describe import describe, list_failures
 from engine.collection.failures import failures_of
 from engine.collection.snapshot import Snapshot
+from engine.collection.spaces import map_queries
 from engine.collection.verify import verify
-from engine.ingest.canaries import check_canaries
-from engine.ingest.pictures import decode_sized, looks_like_picture
+from engine.encoders.pictures import decode_sized, looks_like_picture
+from engine.jobs.canaries import check_canaries
+from engine.storage import layout
 from indexers.plan import PROBE_NAMES
 from tests.faults.bases import CANARY, MOST_PIXELS, SOME, TABLE_MEMORY, VECTOR_SHARDS, Base, D, Letters, Seed, pictures
 from tests.faults.makers import (

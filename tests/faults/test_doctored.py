@@ -20,18 +20,19 @@ import pytest
 from blake3 import blake3
 
 from engine.api import Collection
-from engine.collection import layout
 from engine.collection.changes import append, tombstones_of
 from engine.collection.commit import current_version
 from engine.collection.failures import Failure, record_failures
 from engine.collection.history import diff
-from engine.collection.manifest import FileRef, Manifest, Source
+from engine.collection.manifest import Manifest, Source
 from engine.collection.verify import verify
-from engine.ingest.maintain import compact
-from engine.ingest.repair import Repaired, repair
-from engine.ingest.report import Silent
-from engine.ingest.restore import vectors_from_sources
-from engine.ingest.run import RunOptions
+from engine.jobs.compact import compact
+from engine.jobs.index import RunOptions
+from engine.jobs.repair import Repaired, repair
+from engine.jobs.restore import vectors_from_sources
+from engine.progress import Silent
+from engine.storage import layout
+from engine.storage.layout import FileRef
 from engine.storage.regular import hash_regular
 from indexers.errors import CorruptCollection, NestvecError, NotEnoughMemory
 from tests.faults.bases import Letters

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.api import Collection
-from engine.ingest.tune import TuneOptions
+from engine.jobs.tune import TuneOptions
 from indexers.errors import InvalidInput, InvalidVectors, NestvecError
 from tests.faults.states import assert_sound
 from tests.helpers import clustered, nestvec, save

@@ -15,9 +15,9 @@ import pytest
 from engine.api import Collection
 from engine.collection.commit import current_version
 from engine.collection.verify import verify
-from engine.ingest.repair import repair
-from engine.ingest.report import Silent
-from engine.ingest.run import RunOptions
+from engine.jobs.index import RunOptions
+from engine.jobs.repair import repair
+from engine.progress import Silent
 from indexers.errors import CorruptCollection, NestvecError
 from tests.faults.states import assert_sound, state_of
 from tests.faults.stories import NAME, copied, with_head

@@ -15,10 +15,10 @@ from engine.collection import commit
 from engine.collection.garbage import collect
 from engine.collection.history import diff, numbers, rollback, versions
 from engine.collection.verify import verify
-from engine.ingest import maintain
-from engine.ingest.repair import Repaired, repair
-from engine.ingest.report import Silent
-from engine.ingest.run import RunOptions
+from engine.jobs import remove as maintain
+from engine.jobs.index import RunOptions
+from engine.jobs.repair import Repaired, repair
+from engine.progress import Silent
 from indexers.errors import CommitConflict, CorruptCollection, ItemNotFound, NotACollection
 from tests.faults.states import assert_sound, state_of, strangers
 from tests.faults.stories import with_head

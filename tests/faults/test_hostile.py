@@ -16,15 +16,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine.collection.lookup import Lookup
-from engine.collection.manifest import FileRef
 from engine.collection.shards import ITEM_SCHEMA, read_table
+from engine.storage.layout import FileRef
 from indexers.base import FaissIndex, IndexSpec
 from indexers.build import build
 from indexers.errors import CorruptCollection
+from indexers.families.ivf import parts_of
+from indexers.families.registry import resolve
 from indexers.files import FOOTER, MAGIC, read_index, write_index
-from indexers.ivf import parts_of
 from indexers.prefix import unwrap
-from indexers.registry import resolve
 from indexers.store import VectorStore
 from tests.conftest import structured
 

@@ -12,16 +12,17 @@ from pathlib import Path
 import pytest
 
 from engine.api import Collection
-from engine.collection import layout
 from engine.collection.commit import commit, current_version
 from engine.collection.failures import Failure, record_failures
 from engine.collection.garbage import collect, forget
 from engine.collection.history import diff, rollback, versions
 from engine.collection.verify import verify
-from engine.ingest.maintain import compact, remove
-from engine.ingest.repair import repair
-from engine.ingest.report import Silent
-from engine.ingest.run import RunOptions
+from engine.jobs.compact import compact
+from engine.jobs.index import RunOptions
+from engine.jobs.remove import remove
+from engine.jobs.repair import repair
+from engine.progress import Silent
+from engine.storage import layout
 from indexers.errors import CollectionError, CorruptCollection
 from tests.faults.states import assert_sound
 from tests.helpers import clustered, index, nestvec, newest, save, vectors_collection

@@ -21,6 +21,7 @@ from engine.collection.shards import SHARD_BYTES
 from engine.collection.verify import verify
 from indexers.base import IndexSpec
 from indexers.errors import InvalidInput, NotEnoughMemory
+from indexers.families.registry import FAMILIES, resolve
 from indexers.memory import (
     FIXED,
     Left,
@@ -31,7 +32,6 @@ from indexers.memory import (
     require_memory,
     shown_bytes,
 )
-from indexers.registry import FAMILIES, resolve
 from tests.helpers import COMMAND, clustered, index, python, save
 
 MIB = 1 << 20
@@ -121,7 +121,7 @@ import os, re, sys, threading, time
 from pathlib import Path
 from indexers.base import IndexSpec
 from indexers.build import build
-from indexers.registry import resolve
+from indexers.families.registry import resolve
 from indexers.store import VectorStore
 
 def anonymous():

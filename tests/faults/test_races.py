@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 from engine.api import Collection
-from engine.collection import disk
 from engine.collection.commit import commit, current_version
 from engine.collection.garbage import collect
 from engine.collection.history import numbers, versions
 from engine.collection.snapshot import Snapshot
+from engine.storage import disk
 from indexers.errors import CommitConflict, CorruptCollection
 from tests.faults.states import assert_sound, state_of, strangers
 from tests.faults.zygote import ROOT

@@ -16,21 +16,22 @@ from typing import Any
 import pytest
 from blake3 import blake3
 
-from engine.collection import layout
 from engine.collection.commit import current_version
-from engine.collection.manifest import FileRef, Manifest, from_json
+from engine.collection.manifest import Manifest, from_json
 from engine.collection.originals import read_below
-from engine.encoders.bundled import BundledEncoder
-from engine.encoders.checkpoints import local_file, read_state_dict
+from engine.encoders.bundled.encoder import BundledEncoder
+from engine.encoders.weights import local_file, read_state_dict
 from engine.evaluation.trec import read_qrels
 from engine.heads.model import load_head
 from engine.ingest.entries import Entry
 from engine.ingest.folders import Folder, PictureTable
-from engine.ingest.restore import unused_id
 from engine.ingest.sources import TableOptions, open_sources
 from engine.ingest.sync import read_file
 from engine.ingest.tables import LabelTable, sidecar
-from engine.queries import picture_query
+from engine.jobs.restore import unused_id
+from engine.query.encode import picture_query
+from engine.storage import layout
+from engine.storage.layout import FileRef
 from indexers.errors import CorruptCollection, NestvecError
 from tests.helpers import COMMAND, draw, newest, save, vectors_collection
 

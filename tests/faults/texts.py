@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from engine.api import Collection
-from engine.collection import layout
 from engine.collection.commit import current_version
 from engine.heads.model import Head, Tower
+from engine.storage import layout
 from tests.faults.mutate import readdress, rehashed
 from tests.helpers import clustered, newest, save
 

@@ -93,7 +93,7 @@ def main() -> None:
     import engine.api
     import engine.cli
     import engine.cli.output
-    import engine.ingest.repair
+    import engine.jobs.repair
 
     for verb in engine.cli.VERBS:
         __import__(f"engine.cli.{verb.replace('-', '_')}")

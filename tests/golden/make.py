@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from engine.api import Collection
-from engine.collection import layout
 from engine.heads.model import Head, Tower
+from engine.storage import layout
 
 NAMES = ["north", "east", "south", "west", "up", "caf\u00e9 %41.jpg"]
 CAPTIONS = ["to the north", None, "to the south", None, None, "a caf\u00e9"]

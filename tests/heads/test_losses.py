@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.heads.losses import info_nce, kept_similarity, matryoshka_cross_entropy, neighbourhood, prefix
+from engine.heads.training.losses import info_nce, kept_similarity, matryoshka_cross_entropy, neighbourhood, prefix
 from indexers.vectors import truncate
 from tests.helpers import clustered
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from engine.heads.checkpoint import Checkpoint
 from engine.heads.files import read_safetensors
 from engine.heads.layers import moments, principal_axes
 from engine.heads.model import Head, load_head
-from engine.heads.options import Examples, TrainOptions
-from engine.heads.train import Progress, train
+from engine.heads.training.checkpoint import Checkpoint
+from engine.heads.training.options import Examples, TrainOptions
+from engine.heads.training.train import Progress, train
 from indexers.errors import HeadError, InvalidInput, InvalidVectors
 from indexers.exact import exact_search
 from indexers.vectors import FloatArray, normalize, truncate

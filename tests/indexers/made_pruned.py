@@ -12,7 +12,7 @@ from indexers.pruned_file import WIDTH, write_pruned
 from indexers.store import Blocks, VectorStore
 from indexers.vectors import FloatArray
 
-prune = pytest.importorskip("indexers._prune").prune
+prune = pytest.importorskip("indexers.kernels._prune").prune
 
 S, WHOLE, N = 6, 2, 10
 

@@ -11,8 +11,8 @@ import pytest
 from indexers.base import FaissIndex, IndexSpec
 from indexers.build import MAX_TRAINING_BYTES, NOBODY, build, training_rows
 from indexers.errors import InvalidSpec, InvalidVectors
+from indexers.families.registry import FAMILIES, resolve
 from indexers.gpu import gpu_count
-from indexers.registry import FAMILIES, resolve
 from indexers.store import BLOCK_ROWS, VectorStore
 from indexers.vectors import FloatArray
 from tests.conftest import structured

@@ -9,9 +9,9 @@ import pytest
 from indexers import codebooks
 from indexers.base import FaissIndex, IndexSpec
 from indexers.build import build
-from indexers.ivf import parts_of
+from indexers.families.ivf import parts_of
+from indexers.families.registry import resolve
 from indexers.prefix import trained_front
-from indexers.registry import resolve
 from indexers.store import VectorStore
 from indexers.vectors import FloatArray
 from tests.conftest import structured

@@ -14,9 +14,9 @@ from indexers.base import FaissIndex, IndexSpec, Neighbors, positions_mask
 from indexers.build import build
 from indexers.errors import InvalidSpec
 from indexers.exact import exact_search
+from indexers.families.registry import FAMILIES, family, resolve
 from indexers.files import read_index, write_index
 from indexers.prefix import Front, wrap
-from indexers.registry import FAMILIES, family, resolve
 from indexers.store import VectorStore
 from indexers.vectors import FloatArray, truncate
 from tests.conftest import Data, assert_answers, prefix_scores, recall_of, structured

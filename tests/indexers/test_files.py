@@ -14,9 +14,9 @@ import pytest
 from indexers.base import FaissIndex, IndexSpec
 from indexers.build import build
 from indexers.errors import CorruptCollection
+from indexers.families.registry import FAMILIES, family, resolve
 from indexers.files import FOOTER, MAGIC, read_index, write_index
 from indexers.prefix import Front, wrap
-from indexers.registry import FAMILIES, family, resolve
 from indexers.store import VectorStore
 from tests.conftest import structured
 

@@ -9,8 +9,8 @@ import pytest
 from indexers.base import FaissIndex, IndexSpec
 from indexers.build import build
 from indexers.errors import DependencyMissing
+from indexers.families.registry import FAMILIES, family, resolve
 from indexers.gpu import ON_DEVICE, clustering, gpu_count, is_out_of_memory, to_cpu, to_gpu
-from indexers.registry import FAMILIES, family, resolve
 from indexers.store import VectorStore
 from indexers.vectors import FloatArray, truncate
 from tests.conftest import needs_gpu, prefix_scores, recall_of, structured

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from indexers.families.registry import FAMILIES, family
 from indexers.names import did_you_mean, nearest
-from indexers.registry import FAMILIES, family
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from indexers.errors import InvalidSpec
+from indexers.families.registry import FAMILIES
 from indexers.plan import EXACT, PROBE_NAMES, WITH_MARGIN, SearchPlan, Stage
-from indexers.registry import FAMILIES
 
 
 @st.composite

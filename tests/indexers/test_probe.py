@@ -8,7 +8,7 @@ import pytest
 from indexers.probing import is_available
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="the search was not compiled, or no AVX2")
-_probe = pytest.importorskip("indexers._probe")
+_probe = pytest.importorskip("indexers.kernels._probe")
 
 
 def parts(n: int = 64, d: int = 8) -> dict[str, object]:

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from indexers.base import MISSING, FaissIndex, IndexSpec, Neighbors, positions_mask
 from indexers.build import build
 from indexers.exact import exact_search, recall
-from indexers.ivf import parts_of
+from indexers.families.ivf import parts_of
+from indexers.families.registry import resolve
 from indexers.prefix import unwrap
 from indexers.probing import ProbedIndex, is_available, suits
-from indexers.registry import resolve
 from indexers.store import VectorStore
 from indexers.vectors import FloatArray
 from tests.conftest import structured

@@ -6,8 +6,8 @@ import pytest
 
 from indexers.base import IndexSpec
 from indexers.errors import InvalidSpec
-from indexers.ivf import default_nlist
-from indexers.registry import FAMILIES, SMALL, default_dims, default_specs, family, resolve
+from indexers.families.ivf import default_nlist
+from indexers.families.registry import FAMILIES, SMALL, default_dims, default_specs, family, resolve
 
 
 def resolved(text: str, n: int = 1000, D: int = 64) -> str:

@@ -12,9 +12,9 @@ import pytest
 
 from engine.collection.commit import create
 from engine.collection.manifest import Manifest, Source
-from engine.collection.paths import path_bytes
 from engine.ingest.folders import Folder, PictureTable, SingleFiles
 from engine.ingest.tables import JoinedTables, LabelTable
+from engine.storage.names import path_bytes
 from indexers.errors import SourceError
 from tests.helpers import draw
 

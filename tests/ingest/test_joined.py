@@ -14,10 +14,10 @@ import pytest
 
 from engine.api import Collection
 from engine.collection.manifest import SourceTable
-from engine.ingest import run
 from engine.ingest.joined import TableOptions
-from engine.ingest.report import Silent, Summary
-from engine.ingest.run import RunOptions
+from engine.jobs import index as run
+from engine.jobs.index import RunOptions
+from engine.progress import Silent, Summary
 from indexers.errors import SourceError
 from tests.helpers import clustered, draw, index, needs_bundled, newest, save
 

@@ -16,9 +16,10 @@ from engine.collection.manifest import Manifest
 from engine.collection.snapshot import Snapshot
 from engine.collection.verify import verify
 from engine.ingest import writer
-from engine.ingest.derive import BuildOptions, derived
-from engine.ingest.maintain import compact, remove
-from engine.ingest.report import Silent
+from engine.jobs.build import BuildOptions, derived
+from engine.jobs.compact import compact
+from engine.jobs.remove import remove
+from engine.progress import Silent
 from indexers.errors import CommitConflict
 from tests.helpers import Hears, clustered, draw, index, needs_bundled, newest, save
 
@@ -167,7 +168,7 @@ def test_an_append_goes_after_labels(root: Path, tmp_path: Path) -> None:
         if "to look at" in text:
             commit(root, relabelling(root, 3, newest(root)), operation="index")
 
-    from engine.ingest.run import RunOptions, add
+    from engine.jobs.index import RunOptions, add
 
     add(root, [save(tmp_path / "w.npy", clustered(7, 8, 1))], RunOptions(device="cpu"), Hears(meanwhile))
     assert newest(root).rows == ROWS + 7

@@ -14,7 +14,7 @@ from engine.api import Collection
 from engine.collection.commit import current_version
 from engine.collection.describe import list_failures
 from engine.collection.verify import verify
-from engine.ingest.report import Summary
+from engine.progress import Summary
 from indexers.errors import EncoderMismatch, ItemNotFound, SourceError
 from tests.helpers import draw, index, needs_bundled
 

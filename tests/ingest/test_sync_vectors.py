@@ -16,7 +16,7 @@ from engine.collection import shards
 from engine.collection.commit import current_version, read_version
 from engine.collection.describe import describe, list_failures
 from engine.collection.verify import verify
-from engine.ingest.report import Summary
+from engine.progress import Summary
 from indexers.errors import CommitConflict, EncoderMismatch, InvalidSpec, ModalityError, SourceError
 from indexers.vectors import FloatArray
 from tests.helpers import clustered, draw, index, save
@@ -270,8 +270,8 @@ def test_another_process_that_indexes_the_same_source(root: Path, tmp_path: Path
 
             return nullcontext(lambda _steps: None)
 
-    from engine.ingest.run import RunOptions
-    from engine.ingest.run import index as run_index
+    from engine.jobs.index import RunOptions
+    from engine.jobs.index import index as run_index
 
     index(root, save(tmp_path / "w.npy", clustered(3, 8, 1)))
     with pytest.raises(CommitConflict, match="another process"):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from engine.api import Collection
+from engine.query.explain import explain
 from engine.retrieval.accelerator import Accelerator
-from engine.retrieval.explain import explain
 from engine.retrieval.searcher import Searcher
 from indexers.base import MISSING
 from indexers.errors import DependencyMissing, InvalidInput, InvalidSpec

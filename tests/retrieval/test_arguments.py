@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from engine.api import Collection
-from engine.collection import layout
 from engine.retrieval.searcher import MOST_WAYS, Searcher
+from engine.storage import layout
 from indexers.errors import CorruptCollection, InvalidInput, InvalidSpec, InvalidVectors
 from indexers.plan import EXACT, SearchPlan
 from indexers.vectors import FloatArray
@@ -253,7 +253,7 @@ def test_searching_does_not_rest_on_assert(plain: Collection) -> None:
     code = f"""
 import numpy as np
 from engine.api import Collection
-from engine.collection import layout
+from engine.storage import layout
 from indexers.errors import InvalidVectors
 from indexers.plan import SearchPlan
 collection = Collection.open({str(plain.root)!r})

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from engine.api import Collection
+from engine.planning.curve import plans, read_bytes
+from engine.query.explain import explain
 from engine.retrieval import coarse
-from engine.retrieval.curve import plans, read_bytes
-from engine.retrieval.explain import explain
 from engine.retrieval.searcher import Searcher
 from indexers import probing
 from indexers.exact import exact_search, recall

@@ -1,0 +1,279 @@
+"""Decoding pictures as they are in the wild: bytes in, upright RGB out.
+
+What a file is called does not matter; its first bytes do. Only the formats named here are
+tried, so that no exotic decoder sees hostile bytes. Colour profiles are not applied: the
+encoders were trained on pictures whose profiles nobody applied either.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import re
+from dataclasses import dataclass
+from importlib.metadata import version as package_version
+from typing import Any
+
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageFile
+
+from indexers.errors import PictureError
+
+# The size above which Pillow itself takes a picture for an attack: 0.7 GB as decoded RGB.
+DEFAULT_MAX_PIXELS = 178_956_970
+
+# A longer strip is a line: scaled until its short side fits a network, it would fill the memory.
+MAX_ASPECT = 200
+
+_FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "HEIF", "PPM", "ICO")
+
+# File types of ISO media containers (bytes 8 to 12) that hold still pictures.
+_AVIF_BRANDS = frozenset({b"avif", b"avis"})
+_HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+_BMP_HEADER_SIZES = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
+
+_TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_LYING = frozenset({5, 6, 7, 8})
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One decoded picture.
+
+    Attributes:
+        image: RGB, upright; smaller than width × height when it was decoded at a reduced scale.
+        width: width in pixels of the upright picture in the file.
+        height: height in pixels of the upright picture in the file.
+    """
+
+    image: Image.Image
+    width: int
+    height: int
+
+
+def decode_picture(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, min_side: int = 0) -> Image.Image:
+    """Decode a picture file to an upright RGB picture.
+
+    Transparency is laid over white, of an animation the first frame is taken, and 16-bit grey
+    is scaled to 8 bits.
+
+    Args:
+        data: the whole file.
+        max_pixels: refuse a picture of more pixels, before any of them is decoded.
+        min_side: when above 0, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as
+            its shorter side stays at least twice this; 0 decodes in full.
+
+    Raises:
+        PictureError: not a picture, cut short, broken, or too large; the message is one short line.
+    """
+    return decode_sized(data, max_pixels=max_pixels, min_side=min_side).image
+
+
+def decode_sized(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, min_side: int = 0) -> Picture:
+    """Decode like `decode_picture`, and say how large the picture in the file is.
+
+    Raises:
+        PictureError: as `decode_picture`.
+    """
+    if not data:
+        raise PictureError("the file is empty")
+    try:
+        with _open(data) as opened:
+            return _develop(opened, max_pixels, min_side)
+    except PictureError:
+        raise
+    # Decoders raise what they like on broken bytes (struct.error, SyntaxError, MemoryError,
+    # zlib.error, bomb warnings turned errors…): at this boundary all of it means one thing.
+    except Exception as error:
+        raise PictureError(_reason(error, data)) from error
+
+
+def looks_like_picture(head: bytes) -> bool:
+    """Tell from a file's first 32 bytes whether it claims to be one of the named formats.
+
+    AVIF and HEIF count even where this Pillow cannot read them: such a file should end up among
+    the failures with a reason, and not be passed over in silence.
+    """
+    return _sniff(head) is not None
+
+
+def _sniff(head: bytes) -> str | None:
+    simple = (
+        (b"\xff\xd8\xff", "JPEG"),
+        (b"\x89PNG\r\n\x1a\n", "PNG"),
+        (b"GIF87a", "GIF"),
+        (b"GIF89a", "GIF"),
+        (b"II*\0", "TIFF"),
+        (b"MM\0*", "TIFF"),
+        (b"II+\0", "TIFF"),
+        (b"MM\0+", "TIFF"),
+    )
+    for magic, name in simple:
+        if head.startswith(magic):
+            return name
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WEBP"
+    if head[4:8] == b"ftyp":
+        return "AVIF" if head[8:12] in _AVIF_BRANDS else "HEIF" if head[8:12] in _HEIF_BRANDS else None
+    return _sniff_weak(head)
+
+
+def _sniff_weak(head: bytes) -> str | None:
+    # Two or four bytes of magic also begin other files, so the fields after them must fit too.
+    if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADER_SIZES:
+        return "BMP"
+    if head[:4] == b"\0\0\1\0" and head[4:6] != b"\0\0" and head[9:10] == b"\0":
+        return "ICO"
+    if re.match(rb"P[1-6](\s|#)", head) or re.match(rb"P[Ff]\s", head):
+        return "PPM"
+    return None
+
+
+@functools.cache
+def _readable() -> tuple[str, ...]:
+    """Return the named formats that the installed Pillow has a reader for."""
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+def readers(max_pixels: int) -> str:
+    """Say what reads pictures here: the same readers fail at the same files."""
+    ours = package_version("nestvec")
+    return f"nestvec {ours}, Pillow {PIL.__version__} ({' '.join(_readable())}), {max_pixels} pixels"
+
+
+def _open(data: bytes) -> ImageFile.ImageFile:
+    # This is Image.open without its size check, whose limit is one number for the whole process
+    # and which warns: the caller's own cap, checked in `_develop`, takes its place.
+    stream, last = io.BytesIO(data), None
+    for name in _readable():
+        factory, accept = Image.OPEN[name]
+        accepted = accept(data[:16]) if accept else True
+        if accepted is not True:
+            continue
+        stream.seek(0)
+        try:
+            return factory(stream, "")
+        except Exception as error:  # the next format may still know it
+            last = error
+    if last is not None:
+        raise last
+    raise PictureError(_unknown(data))
+
+
+def _unknown(data: bytes) -> str:
+    name = _sniff(data[:32])
+    if name in ("AVIF", "HEIF"):
+        return f"{name} pictures need a Pillow that can read them; convert the file to JPEG or PNG"
+    return f"not a picture in a known format (it begins with the bytes {data[:8].hex(' ')})"
+
+
+def _develop(opened: ImageFile.ImageFile, max_pixels: int, min_side: int) -> Picture:
+    _check_size(opened.size, max_pixels)
+    full = opened.size
+    reduced = min_side > 0 and _reduce(opened, min_side)
+    opened.load()
+    if not reduced:
+        # Loading may turn a TIFF upright, and an icon may hold another size than it announced.
+        full = opened.size
+        _check_size(full, max_pixels)
+    orientation = _orientation(opened)
+    image = _to_rgb(opened)
+    if orientation in _TRANSPOSE:
+        image = image.transpose(_TRANSPOSE[orientation])
+    width, height = reversed(full) if orientation in _LYING else full
+    return Picture(image, width, height)
+
+
+def _check_size(size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
+    found = f"{width}×{height} pixels"
+    if min(size) < 1:
+        raise PictureError(f"the picture has no pixels ({found})")
+    if width * height > max_pixels:
+        raise PictureError(f"{found} are more than the limit of {max_pixels}; raise it to read this")
+    if max(size) > MAX_ASPECT * min(size):
+        raise PictureError(f"{found}: one side is more than {MAX_ASPECT} times the other")
+
+
+def _reduce(opened: ImageFile.ImageFile, min_side: int) -> bool:
+    """Ask the JPEG decoder for a smaller scale; return whether it will give one."""
+    if opened.format not in ("JPEG", "MPO"):
+        return False
+    before, shorter = opened.size, min(opened.size)
+    # draft() takes the largest of 1, 2, 4, 8 that keeps both sides at or above what is asked.
+    wanted = (max(1, before[0] * 2 * min_side // shorter), max(1, before[1] * 2 * min_side // shorter))
+    opened.draft(None, wanted)
+    return opened.size != before
+
+
+def _orientation(opened: Image.Image) -> int:
+    try:
+        value = opened.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # a broken EXIF block, from struct.error to SyntaxError, says nothing
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        return _from_deep(image)
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _from_deep(image: Image.Image) -> Image.Image:
+    """Scale one channel of more than 8 bits to 8; Pillow's convert() would clip it."""
+    values = np.asarray(image).astype(np.float32)
+    low, high = _range(image, values)
+    scaled = np.clip((values - low) * (255.0 / (high - low)), 0.0, 255.0)
+    return Image.fromarray(np.rint(scaled).astype(np.uint8)).convert("RGB")
+
+
+def _range(image: Image.Image, values: NDArray[np.float32]) -> tuple[float, float]:
+    """Return the values that become black and white.
+
+    Formats that define their range keep it. A 32-bit TIFF and a float picture do not: 0 to 1,
+    0 to 255 and 0 to 65535 are taken as meant where the values fit, anything else is stretched.
+    """
+    if image.mode.startswith("I;16"):
+        return 0.0, float(2 ** _bits(image) - 1)
+    if image.mode == "I" and image.format in ("PNG", "PPM"):
+        return 0.0, 65535.0
+    low, high = float(values.min()), float(values.max())
+    if not np.isfinite(low) or not np.isfinite(high):
+        raise PictureError("the picture has NaN or infinite pixel values")
+    usual = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
+    for top in usual:
+        if low >= 0 and high <= top:
+            return 0.0, top
+    return low, high if high > low else low + 1.0
+
+
+def _bits(image: Image.Image) -> int:
+    """Return the bits per sample: 16, unless a TIFF says that it uses fewer (12 is common)."""
+    tags: Any = getattr(image, "tag_v2", {})
+    stated = tags.get(258, (16,))
+    bits = stated[0] if isinstance(stated, tuple) and stated else 16
+    return bits if isinstance(bits, int) and 8 < bits <= 16 else 16
+
+
+def _reason(error: Exception, data: bytes) -> str:
+    name = _sniff(data[:32]) or "picture"
+    if isinstance(error, MemoryError):
+        return f"{name}: not enough memory to decode it"
+    detail = " ".join(str(error).split()) or type(error).__name__
+    return f"{name} that cannot be decoded: {detail[:160]}"

@@ -1,0 +1,1 @@
+"""ResNets, through timm and torchvision."""

@@ -1,0 +1,1 @@
+"""What changes a collection: each job ends in one commit."""

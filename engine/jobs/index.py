@@ -1,0 +1,330 @@
+"""The runs that change a collection: create, index, add."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from engine.collection import commit
+from engine.collection.manifest import Manifest, Source, Space
+from engine.collection.named import named, remember_named
+from engine.collection.snapshot import Snapshot
+from engine.collection.spaces import is_precomputed, map_queries
+from engine.encoders.base import Encoder, require_modality
+from engine.ingest.compare import Comparison
+from engine.ingest.entries import Listing, VectorListing
+from engine.ingest.joined import TableOptions
+from engine.ingest.moves import is_moved
+from engine.ingest.sources import Moved, Sources, open_sources
+from engine.ingest.sync import EncodeOptions, Sync
+from engine.jobs.build import BuildOptions, build_indexes, is_due, tail_rows
+from engine.jobs.canaries import write_canaries
+from engine.jobs.encoder import RunEncoder, check_dimensions, first_encoder, say_encoder
+from engine.planning.prompts import text_sample
+from engine.progress import Listener, Silent, Summary, Unjoined
+from engine.storage import layout
+from indexers import checks
+from indexers.base import IndexSpec, read_specs
+from indexers.build import BuildDevice
+from indexers.errors import CollectionError, CommitConflict, DiskFull, NestvecError
+from indexers.families.registry import resolve_all
+from indexers.store import DTYPES, check_dtype
+
+NAMED_ROWS = 5
+
+# Specs are checked before anything is encoded, for more rows than they could fail on.
+MANY_ROWS = 1 << 40
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Everything about a run that is not the collection or its sources.
+
+    Attributes:
+        encoder: spec; for an existing collection its own is used when None.
+        pool: pooling of a resnet encoder.
+        device: where to encode and build: "auto", "cpu", "cuda" or "mps".
+        dtype: storage of a new collection's vectors, "float16" or "float32".
+        specs: prefix indexes; chosen if None.
+        rebuild: build indexes even if they are not due.
+        encode: batch size, workers, pixel cap.
+        table: captions and columns.
+    """
+
+    encoder: str | None = None
+    pool: str | None = None
+    device: str = "auto"
+    dtype: str = "float16"
+    specs: Sequence[IndexSpec] | None = None
+    rebuild: bool = False
+    encode: EncodeOptions = field(default_factory=EncodeOptions)
+    table: TableOptions = field(default_factory=TableOptions)
+
+    def __post_init__(self) -> None:
+        checks.settle(
+            self,
+            encoder=checks.optional("encoder", self.encoder, checks.text),
+            pool=checks.optional("pool", self.pool, checks.text),
+            device=checks.one_of("device", self.device, checks.DEVICES),
+            dtype=checks.one_of("dtype", self.dtype, DTYPES),
+            specs=read_specs(self.specs),
+            rebuild=checks.truth("rebuild", self.rebuild),
+            encode=checks.instance("encode", self.encode, EncodeOptions),
+            table=checks.instance("table", self.table, TableOptions),
+        )
+
+
+Verb = Callable[[Path, Sequence[Path], RunOptions, Listener], Summary]
+"""`index` or `add`."""
+
+
+def create(root: Path, encoder: Encoder, *, dtype: str = "float16") -> Manifest:
+    """Make an empty collection for one encoder.
+
+    Raises:
+        CollectionError: the directory already holds something.
+        CommitConflict: another process made it in the meantime.
+        InvalidSpec: a dtype that is not a storage type.
+        EncoderMismatch: the encoder has a head of another.
+    """
+    check_dtype(dtype)
+    fingerprint = encoder.fingerprint.to_json()  # first: a head of another encoder must leave no directory behind
+
+    def first() -> Manifest:
+        space = Space(
+            encoder=encoder.name,
+            fingerprint=fingerprint,
+            canaries=write_canaries(root, layout.DEFAULT_SPACE, encoder),
+            dim=encoder.dim,
+            dtype=dtype,
+        )
+        return Manifest(spaces={layout.DEFAULT_SPACE: space})
+
+    return commit.create(root, first)
+
+
+def _create_first(root: Path, encoder: Encoder, dtype: str) -> None:
+    """`create`, where nothing was a moment ago: what is there now was made by another process."""
+    try:
+        create(root, encoder, dtype=dtype)
+    except CollectionError as error:
+        if isinstance(error, CommitConflict | DiskFull) or not commit.exists(root):
+            raise
+        raise CommitConflict(f"another process made {root} in the meantime; run this again") from error
+
+
+def index(root: Path, paths: Sequence[Path], options: RunOptions, listener: Listener | None = None) -> Summary:
+    """Make a collection from sources, or bring it in line with them.
+
+    New and changed items are encoded, renamed ones keep their vectors, and items that are gone from the
+    sources named here are removed. Indexes are built when they are due.
+
+    Args:
+        root: the collection; made if missing.
+        paths: folders, pictures, tables of pictures, or files of vectors.
+        options: how.
+        listener: hears about progress.
+    """
+    return _run(root, paths, options, listener or Silent(), notice_gone=True)
+
+
+def add(root: Path, paths: Sequence[Path], options: RunOptions, listener: Listener | None = None) -> Summary:
+    """Add what is new or changed in sources to an existing collection; nothing is removed.
+
+    Raises:
+        NotACollection: there is none at `root`.
+    """
+    commit.current_version(root)
+    return _run(root, paths, options, listener or Silent(), notice_gone=False)
+
+
+def _run(root: Path, paths: Sequence[Path], options: RunOptions, listener: Listener, *, notice_gone: bool) -> Summary:
+    started = time.perf_counter()
+    summary = Summary()
+    manifest = _newest(root)
+    sources = open_sources(paths, options.table, manifest, moved=_moves(root, listener), believed=named(root))
+    for note in sources.tables.notes:
+        listener.say(note)
+    summary.unread = sources.tables.unread
+    load, checked = _prepared(root, manifest, sources, options, listener)
+
+    def compared(_: Comparison) -> None:
+        if sources.labels is not None:
+            sources.labels.check_joined()
+
+    remember_named(root, sources.named)
+    sync = Sync(root, layout.DEFAULT_SPACE, checked, options.encode, listener, summary)
+    sync.run(sources.listings, notice_gone=notice_gone, compared=compared)
+    summary.unjoined = list(_unjoined(sources))
+    result = finish(root, load, options, listener)
+    summary.version = result.version
+    summary.unindexed = tail_rows(result, result.default)
+    summary.seconds = time.perf_counter() - started
+    return summary
+
+
+Load = Callable[[], Encoder]
+
+
+def _prepared(
+    root: Path, manifest: Manifest | None, sources: Sources, options: RunOptions, listener: Listener
+) -> tuple[Load, Load]:
+    """Make the collection if there is none, and refuse what does not fit into it.
+
+    Returns:
+        what loads the encoder, and what does and finds out whether it still is what it was.
+    """
+    pool, device = options.pool, options.device
+    if manifest is None:
+        new = first_encoder(options.encoder, sources.vectors, only=sources.only_vectors, pool=pool, device=device)
+        if not sources.only_vectors:
+            require_modality(new, "image")
+            say_encoder(new, listener)
+        check_dimensions(new.name, new.dim, sources.vectors)
+        resolve_all(options.specs or (), MANY_ROWS, new.dim)
+        _check_joined(sources)
+        _create_first(root, new, options.dtype)
+        return (lambda: new), (lambda: new)
+    space = manifest.space()
+    encoder = RunEncoder(root, manifest, wanted=options.encoder, pool=pool, device=device, listener=listener)
+    if encoder.is_in_doubt:
+        _learn_spec(root, manifest, encoder.loaded)
+    if is_precomputed(space.encoder) and not sources.only_vectors:
+        require_modality(encoder.loaded, "image")
+    check_dimensions(space.encoder, space.dim, sources.vectors)
+    resolve_all(options.specs or (), MANY_ROWS, space.dim)
+    return (lambda: encoder.loaded), (lambda: encoder.checked)
+
+
+def _unjoined(sources: Sources) -> Iterator[Unjoined]:
+    """Yield the tables that name files which were not found in any source of the run."""
+    for table in dict.fromkeys(table.name for table in sources.whole):
+        own = [one for one in sources.whole if one.name == table]
+        left = [name for name in own[0].rows if all(name not in one.used for one in own)]
+        if left:
+            yield Unjoined(table, len(left), tuple(left[:NAMED_ROWS]))
+
+
+def _moves(root: Path, listener: Listener) -> Moved:
+    """Return what tells whether a source was moved, and says so."""
+
+    def moved(source: Source, path: Path) -> bool:
+        with Snapshot.open(root) as snapshot:
+            found = is_moved(snapshot, source, path)
+        if found:
+            listener.say(f"{source.location} is gone, and {path} holds the same: taken as moved there")
+        return found
+
+    return moved
+
+
+def _check_joined(sources: Sources) -> None:
+    """Find out whether a table fits before a collection is made for it: until its first row that names a file."""
+    if sources.labels is None:
+        return
+    for listing in sources.listings:
+        if not isinstance(listing, VectorListing):
+            for _ in listing.entries():
+                if sources.labels.used:
+                    return
+    sources.labels.check_joined()
+
+
+def _learn_spec(root: Path, manifest: Manifest, encoder: Encoder) -> None:
+    """Note where the encoder's files are now, if the user named the same encoder by other paths."""
+    if encoder.name != manifest.space().encoder:
+
+        def change(base: Manifest) -> Manifest:
+            space = replace(base.space(), encoder=encoder.name)
+            return replace(base, spaces={**base.spaces, layout.DEFAULT_SPACE: space})
+
+        commit.commit(root, change, operation="encoder")
+
+
+def _newest(root: Path) -> Manifest | None:
+    """Return the newest version, or None where a collection can be made."""
+    if not commit.exists(root):
+        try:
+            commit.check_free(root)
+            return None
+        except CollectionError:
+            if not commit.exists(root):  # else it was made between the two looks
+                raise
+    return commit.read_version(root, commit.current_version(root))
+
+
+def add_listing(
+    root: Path, listing: Listing, load: Load, options: RunOptions, listener: Listener | None = None
+) -> Summary:
+    """Add one listing, whose vectors exist already, to a collection; its encoder is loaded if indexes are due."""
+    started = time.perf_counter()
+    summary = Summary()
+    heard = listener or Silent()
+    sync = Sync(root, layout.DEFAULT_SPACE, load, options.encode, heard, summary)
+    sync.run([listing], notice_gone=False)
+    result = finish(root, load, options, heard)
+    summary.version = result.version
+    summary.unindexed = tail_rows(result, result.default)
+    summary.seconds = time.perf_counter() - started
+    return summary
+
+
+def finish(root: Path, load: Load, options: RunOptions, listener: Listener) -> Manifest:
+    """Build the indexes of every space where they are due, and return the newest version.
+
+    `options.specs` are for the main space; the others keep theirs.
+    """
+    with Snapshot.open(root) as snapshot:
+        manifest = snapshot.manifest
+        specs = {layout.DEFAULT_SPACE: options.specs}
+        due = [name for name in manifest.spaces if options.rebuild or is_due(manifest, name, specs.get(name))]
+        if not due or not snapshot.rows:
+            return manifest
+        build = build_options(load(), snapshot, options)
+        wanted = {name: for_space(build, snapshot, name, specs.get(name)) for name in due}
+    for name, how in wanted.items():
+        manifest = build_indexes(root, name, how, listener)
+    return manifest
+
+
+def build(
+    root: Path, encoder: Encoder, options: RunOptions, listener: Listener, *, space: str = layout.DEFAULT_SPACE
+) -> Manifest:
+    """Build the indexes of one space now, over every row, and return the newest version."""
+    with Snapshot.open(root) as snapshot:
+        if not snapshot.rows:
+            return snapshot.manifest
+        how = for_space(build_options(encoder, snapshot, options), snapshot, space, options.specs)
+    return build_indexes(root, space, how, listener)
+
+
+def build_options(encoder: Encoder, snapshot: Snapshot, options: RunOptions) -> BuildOptions:
+    """Gather what a build of the main space needs to know: specs, a sample of texts, the device."""
+    return BuildOptions(options.specs, text_sample(encoder, snapshot), build_device(options.device))
+
+
+def build_device(device: str) -> BuildDevice:
+    """Return where to build, given where to encode."""
+    devices: dict[str, BuildDevice] = {"cpu": "cpu", "cuda": "cuda"}
+    return devices.get(device, "auto")
+
+
+def for_space(options: BuildOptions, snapshot: Snapshot, space: str, specs: Sequence[IndexSpec] | None) -> BuildOptions:
+    """Return how to build a space, given how to build the main one: its own specs, and texts sent through its heads."""
+    texts = options.texts
+    if texts is not None:
+        texts = map_queries(snapshot.root, snapshot.manifest, space, texts)
+    return replace(options, specs=specs, texts=texts)
+
+
+def available_options(
+    load: Callable[[], Encoder], snapshot: Snapshot, options: RunOptions, listener: Listener
+) -> BuildOptions:
+    """Do as `build_options`, without a sample of texts where the encoder is not at hand."""
+    try:
+        return build_options(load(), snapshot, options)
+    except NestvecError as error:
+        listener.say(f"the plan is chosen without text queries: {error}")
+        return BuildOptions(options.specs, device=build_device(options.device))

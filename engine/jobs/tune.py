@@ -1,0 +1,261 @@
+"""Tune a space: gather queries of each kind, find the fastest plan that keeps a recall, and store it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.collection import changes
+from engine.collection.commit import commit
+from engine.collection.manifest import Covering, IndexEntry, Manifest
+from engine.collection.plans import BATCH, LATENCIES, CurvePoint, PlanEntry, Tuning
+from engine.collection.snapshot import Snapshot
+from engine.collection.spaces import map_queries
+from engine.encoders.base import Encoder
+from engine.jobs import index
+from engine.jobs.build import has_room, save_index, save_pruned, tail_rows
+from engine.planning.choose import ITEMS
+from engine.planning.curve import Point
+from engine.planning.judge import INTERVAL, Judge, Queries, make_judge
+from engine.planning.prompts import text_sample
+from engine.planning.tune import Outcome, Wish, tune
+from engine.progress import Listener
+from engine.retrieval.searcher import Searcher
+from engine.storage.disk import writing
+from indexers import checks
+from indexers.errors import CommitConflict, InvalidInput
+from indexers.memory import index_bytes
+from indexers.plan import EXACT, SearchPlan
+from indexers.vectors import FloatArray, as_matrix, normalize
+
+SEED = 0
+TO_CHOOSE, TO_VALIDATE = 500, 1000
+TEXTS = 1000
+# Fewer rows than this are scanned in no time, and are too few to tell plans apart.
+FEWEST_ROWS = 1000
+FEWEST_QUERIES = 40
+RULE_OF_THREE = 3.0
+OWN = "queries"
+
+
+@dataclass(frozen=True)
+class TuneOptions:
+    """What `tune` is asked for.
+
+    Attributes:
+        recall: recall@k to keep on every kind of query, more than 0 and at most 1.
+        k: answers a query.
+        latency: what is to be fast: "batch", many queries at once on all threads, or "single", one on one thread.
+        memory: most bytes the index may take; None for any.
+        queries: real [m, D], vectors of the space that is tuned, as another kind of query: half of them choose, half
+            validate. Or texts, which are encoded.
+    """
+
+    recall: float = 0.95
+    k: int = 10
+    latency: str = BATCH
+    memory: int | None = None
+    queries: FloatArray | Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        checks.settle(
+            self,
+            recall=checks.share("recall", self.recall),
+            k=checks.whole("k", self.k),
+            latency=checks.one_of("latency", self.latency, LATENCIES),
+            memory=checks.optional("memory", self.memory, checks.room),
+        )
+
+
+def tune_space(
+    root: Path, space: str, options: TuneOptions, load: Callable[[], Encoder], listener: Listener
+) -> tuple[Manifest, Tuning]:
+    """Tune a space of the newest version, and commit plan, curve and index.
+
+    Args:
+        root: the collection.
+        space: whose vectors.
+        options: what is wanted.
+        load: loads the collection's encoder, for text queries.
+        listener: hears about progress.
+
+    Returns:
+        the new version, and what is stored in it.
+
+    Raises:
+        InvalidInput: options that cannot be meant, or too few rows or queries.
+        CommitConflict: the collection was changed meanwhile in a way the index does not fit, or is being added to.
+    """
+    wish = Wish(options.recall, options.k, options.latency, options.memory)
+    with Snapshot.open(root) as snapshot:
+        own = _own_queries(snapshot, space, options, load)
+    _index_everything(root, space, load, listener)
+    with Snapshot.open(root) as snapshot:
+        searcher = Searcher(snapshot, space)
+        if len(searcher.tail):
+            raise CommitConflict(f"another process is adding to {root}; run tune again when it is done")
+        if searcher.live < FEWEST_ROWS:
+            raise InvalidInput(
+                f"{root} has {searcher.live} items: below {FEWEST_ROWS} an exact scan is fast, and nothing is tuned"
+            )
+        texts = _texts(snapshot, space, load)
+        sets = _sets(searcher, texts, own)
+        chosen, fresh = _split(sets)
+        judge, validated = (make_judge(part, options.k, _exactly(searcher)) for part in (chosen, fresh))
+        listener.say("queries: " + ", ".join(f"{len(one.xq)} {name}" for name, one in chosen.items()))
+        # What is validated with must not have shaped the index either.
+        found = tune(searcher, wish, judge, validated, _shifted(chosen), listener.say)
+        with writing(root):
+            pruned = _pruned_for(snapshot, space, searcher, sets, listener)
+            change, tuning = _stored(snapshot, space, searcher, options, found, validated, pruned)
+            return commit(root, change, operation="tune"), tuning
+
+
+def _exactly(searcher: Searcher) -> Callable[[FloatArray, int], Any]:
+    return lambda xq, k: searcher.search(xq, k, SearchPlan(EXACT))
+
+
+def _index_everything(root: Path, space: str, load: Callable[[], Encoder], listener: Listener) -> None:
+    """Build first where there are rows that no index covers: an index is chosen for all rows."""
+    with Snapshot.open(root) as snapshot:
+        left = tail_rows(snapshot.manifest, space)
+    if left:
+        listener.say(f"{left:,} items are not indexed yet: building first")
+        index.build(root, load(), index.RunOptions(), listener, space=space)
+
+
+# -- queries ---------------------------------------------------------------------------------
+
+
+def _texts(snapshot: Snapshot, space: str, load: Callable[[], Encoder]) -> FloatArray | None:
+    """Encode captions and plain prompts into a space; None where there is no text tower."""
+    if "text" not in snapshot.manifest.space().fingerprint.get("modalities", ("text",)):
+        return None
+    made = text_sample(load(), snapshot, TEXTS)
+    return None if made is None else map_queries(snapshot.root, snapshot.manifest, space, made)
+
+
+def _own_queries(
+    snapshot: Snapshot, space: str, options: TuneOptions, load: Callable[[], Encoder]
+) -> FloatArray | None:
+    """Return the queries somebody brought, of unit length; None if nobody did."""
+    given = options.queries
+    if given is None:
+        return None
+    if (
+        not isinstance(given, np.ndarray | Sequence)
+        or isinstance(given, str | bytes)
+        or (isinstance(given, np.ndarray) and not given.ndim)
+    ):
+        raise InvalidInput(f"{OWN}: expected vectors [m, D] or texts, found {checks.brief(given)}")
+    if len(given) < FEWEST_QUERIES:
+        raise InvalidInput(f"{OWN}: expected at least {FEWEST_QUERIES} queries to tune with, found {len(given)}")
+    dim = snapshot.manifest.space(space).dim
+    if isinstance(given, list | tuple) and given and all(isinstance(one, str) for one in given):
+        encoder = load()
+        if "text" not in encoder.modalities:
+            raise InvalidInput(f"the queries are texts, and {encoder.fingerprint.model} takes no texts: give vectors")
+        made = encoder.encode_texts(list(given))
+        return normalize(map_queries(snapshot.root, snapshot.manifest, space, made))
+    return normalize(as_matrix(given, name="queries", dim=dim), name="queries")
+
+
+def _sets(searcher: Searcher, texts: FloatArray | None, own: FloatArray | None) -> dict[str, Queries]:
+    """Return queries by kind, in random order."""
+    rng = np.random.default_rng(SEED)
+    live = np.setdiff1d(np.arange(len(searcher.store)), searcher.deleted)
+    rows = rng.choice(live, min(TO_CHOOSE + TO_VALIDATE, len(live) // 2), replace=False)
+    found = {ITEMS: Queries(searcher.check_queries(searcher.vectors(rows)), rows)}
+    for name, vectors in (("texts", texts), (OWN, own)):
+        if vectors is not None:
+            # A query that is there twice would be chosen with and validated with.
+            vectors = np.unique(vectors, axis=0)
+            found[name] = Queries(np.ascontiguousarray(vectors[rng.permutation(len(vectors))]))
+    return found
+
+
+def _split(sets: Mapping[str, Queries]) -> tuple[dict[str, Queries], dict[str, Queries]]:
+    """Split each kind into those a plan is chosen with, a third to a half, and fresh ones."""
+    chosen, fresh = {}, {}
+    for name, one in sets.items():
+        if len(one.xq) < FEWEST_QUERIES:
+            raise InvalidInput(f"{name}: expected at least {FEWEST_QUERIES} queries to tune with, found {len(one.xq)}")
+        half = min(TO_CHOOSE, len(one.xq) // 2)
+        chosen[name] = one.part(0, half)
+        fresh[name] = one.part(half, half + TO_VALIDATE)
+    return chosen, fresh
+
+
+def _shifted(sets: Mapping[str, Queries]) -> FloatArray | None:
+    """Return all queries that are not items, float32 [m, D]; None where there are none."""
+    found = [one.xq for name, one in sets.items() if name != ITEMS]
+    return np.concatenate(found) if found else None
+
+
+# -- storing ---------------------------------------------------------------------------------
+
+
+def _pruned_for(
+    snapshot: Snapshot, space: str, searcher: Searcher, sets: Mapping[str, Queries], listener: Listener
+) -> Covering | None:
+    """Write the index for exact search anew where somebody said what is searched for; it serves that faster then.
+
+    Its answers are exact whatever it is made for: all queries that are not items shape it, the fresh ones too.
+    """
+    pruned = snapshot.manifest.space(space).pruned
+    if pruned is None or searcher.pruned is None or OWN not in sets or not has_room(searcher.store, listener):
+        return pruned
+    listener.say("building the index for exact search for these queries")
+    file = save_pruned(snapshot, space, searcher.store, _shifted(sets))
+    return changes.cover(snapshot.manifest, file, searcher.indexed_shards)
+
+
+def _stored(
+    snapshot: Snapshot,
+    space: str,
+    searcher: Searcher,
+    options: TuneOptions,
+    found: Outcome,
+    fresh: Judge,
+    pruned: Covering | None,
+) -> tuple[changes.Change, Tuning]:
+    """Write the winning index and return the change that makes it and its plan the space's own."""
+    entry = snapshot.manifest.space(space)
+    indexes: tuple[IndexEntry, ...] = ()
+    if found.tried is not None:
+        tried = found.tried
+        file = save_index(snapshot.root, space, tried.coarse.index, tried.spec, len(searcher.store))
+        covering = changes.cover(snapshot.manifest, file, searcher.indexed_shards)
+        indexes = (IndexEntry(covering, str(found.tried.spec)),)
+    tuning = Tuning(
+        target=options.recall,
+        k=options.k,
+        latency=options.latency,
+        rows=searcher.live,
+        memory=0 if found.tried is None else index_bytes(found.tried.spec, len(searcher.store)),
+        curve=tuple(_point(point) for point in found.front),
+        fresh={
+            name: (round(mean, 4), round(_half_interval(error, len(fresh.sets[name].xq)), 4))
+            for name, (mean, error) in found.fresh.items()
+        },
+        queries={name: len(one.xq) for name, one in fresh.sets.items()},
+    )
+    plan = PlanEntry(str(found.chosen.plan), options.k, _point(found.chosen).recall, TO_CHOOSE)
+    return changes.tuned(space, entry, indexes, pruned, plan, tuning), tuning
+
+
+def _half_interval(error: float, queries: int) -> float:
+    """Return half a 95 % interval of a recall: by the normal law, and no less than the rule of three.
+
+    Where every one of n queries found everything there is no spread to go by; still 3 in n may miss something.
+    """
+    return max(INTERVAL * error, RULE_OF_THREE / queries)
+
+
+def _point(point: Point) -> CurvePoint:
+    recall = {name: round(mean, 4) for name, (mean, _) in point.recall.items()}
+    return CurvePoint(str(point.plan), recall, round(point.microseconds, 1), point.read)

@@ -1,0 +1,1 @@
+"""Which plan, for which queries, at what cost."""

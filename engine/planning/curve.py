@@ -1,0 +1,206 @@
+"""Measure plans of one index, and keep those that nothing else beats in both recall and time."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.planning.cost import coarse_bytes, rerank_bytes
+from engine.planning.judge import Judge, microseconds
+from engine.retrieval.coarse import Coarse, Search, middle_of, prepared, probing
+from indexers.families.registry import family
+from indexers.plan import EXACT, SearchPlan, Stage
+from indexers.vectors import FloatArray
+
+NPROBES = tuple(round(2 ** (step / 2)) for step in range(4, 21))  # 4, 6, 8, 11, 16, … 1024
+MOST_OF_THE_CELLS = 0.5
+# With a margin, the few queries for which it spans more cells take a quarter less time; what they miss is 0.001.
+CAP = 0.35
+MARGINS = (5, 10, 20, 40, 60, 80, 100, 120, 140, 160, 180, 200, 225, 250, 280, 320)
+WIDE = 200  # margins from here on are tried on all cells as well
+NEAR = 0.1
+# What finds so many finds all, but for a tie.
+ALL = 0.9995
+EF_SEARCH = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+# Queries of each kind that tell how much is read where that depends on the query.
+COUNTED = 50
+
+
+@dataclass(frozen=True)
+class Point:
+    """A plan and what it gave.
+
+    Attributes:
+        plan: the plan.
+        recall: recall@k and its standard error, by kind of query.
+        microseconds: wall-clock a query.
+        read: bytes a query (`read_bytes`).
+    """
+
+    plan: SearchPlan
+    recall: Mapping[str, tuple[float, float]]
+    microseconds: float
+    read: int
+
+    @property
+    def least(self) -> float:
+        """The recall of the kind of query that fares worst."""
+        return min(mean for mean, _ in self.recall.values())
+
+    def keeps(self, target: float) -> bool:
+        """Whether every kind reaches a recall by more than a standard error."""
+        return all(mean - error >= target or mean >= 1.0 for mean, error in self.recall.values())
+
+
+def efforts(coarse: Coarse) -> Sequence[tuple[int, int]]:
+    """Return (probe, margin) worth trying on an index; (0, 0) alone where there is nothing to set.
+
+    A margin gives each query what it needs, a number of probes gives all the same; with both, the few hardest
+    queries do not take much longer than the others.
+    """
+    name = family(coarse.spec.family).probe_name
+    if name == "efSearch":
+        return [(ef, 0) for ef in EF_SEARCH]
+    if name is None:
+        return [(0, 0)]
+    cells = dict(coarse.spec.params)["nlist"]
+    probes = [(nprobe, 0) for nprobe in NPROBES if nprobe <= max(1, round(cells * MOST_OF_THE_CELLS))]
+    if coarse.probed is None:
+        return probes
+    cap = max(1, round(cells * CAP))
+    return [*probes, *((cap, margin) for margin in MARGINS), *((0, margin) for margin in MARGINS if margin >= WIDE)]
+
+
+def plans(coarse: Coarse, shortlists: Sequence[int], k: int, last: Sequence[int] = ()) -> Iterator[SearchPlan]:
+    """Yield plans that end in a rerank at full dimension, from short shortlists to long ones.
+
+    Args:
+        coarse: their index.
+        shortlists: what it may be asked for.
+        k: the least of them.
+        last: how much of a shortlist may be left for the stored vectors after a stage at the dimension of the index;
+            without, there is no such stage.
+    """
+    d, full_dim = coarse.spec.dim, coarse.store.dim
+    for shortlist in (one for one in shortlists if k <= one < len(coarse.store)):
+        ways = [(Stage(d, shortlist), Stage(full_dim, one)) for one in last if k <= one < shortlist]
+        for stages in ways if last else [(Stage(full_dim, shortlist),)]:
+            for probe, margin in efforts(coarse):
+                # A graph keeps as many candidates as it is asked for in any case.
+                if family(coarse.spec.family).probe_name != "efSearch" or probe >= shortlist:
+                    yield SearchPlan(coarse.spec.key, probe, stages, margin)
+
+
+def searches(coarse: Coarse, plan: SearchPlan, judge: Judge) -> dict[str, Search]:
+    """Return the search of each kind of query by a plan."""
+    return {name: prepared(coarse, plan, judge.wanted(name)) for name in judge.sets}
+
+
+def read_bytes(coarse: Coarse, plan: SearchPlan, kinds: Iterable[FloatArray], k: int) -> int:
+    """Return bytes a query a plan reads: modelled, but for what a margin makes of the cells, which is counted.
+
+    Args:
+        coarse: the plan's index.
+        plan: with at least one stage.
+        kinds: queries of each kind; the first few tell.
+        k: answers a query.
+    """
+    rows = len(coarse.store)
+    probe = float(plan.probe)
+    if plan.margin:
+        middle = middle_of(coarse.spec, plan)
+        last = plan.stages[-1].shortlist
+        visited = [probing(coarse, plan, _some(xq), k, last, middle).visited.mean() for xq in kinds]
+        probe = dict(coarse.spec.params)["nlist"] * statistics.fmean(visited) / rows
+    return int(coarse_bytes(coarse.spec, probe, rows) + rerank_bytes(coarse.spec, plan, coarse.store.rows.itemsize))
+
+
+def _some(xq: FloatArray) -> FloatArray:
+    """Return a few queries from all over: they may be sorted."""
+    return np.ascontiguousarray(xq[:: max(1, len(xq) // COUNTED)][:COUNTED])
+
+
+def measure(coarse: Coarse, plan: SearchPlan, judge: Judge, latency: str) -> Point:
+    """Measure recall and time of a plan."""
+    made = searches(coarse, plan, judge)
+    recall = {name: judge.recall(name, search) for name, search in made.items()}
+    taken = microseconds(made, judge.sets, latency)
+    return Point(plan, recall, taken, read_bytes(coarse, plan, (one.xq for one in judge.sets.values()), judge.k))
+
+
+def measure_exact(made: Mapping[str, Search], judge: Judge, latency: str, read: int) -> Point:
+    """Time an exact scan, which finds everything."""
+    recall = dict.fromkeys(judge.sets, (1.0, 0.0))
+    return Point(SearchPlan(EXACT), recall, microseconds(made, judge.sets, latency), read)
+
+
+def recalls_of(coarse: Coarse, every: Sequence[SearchPlan], judge: Judge) -> dict[SearchPlan, float]:
+    """Return the least recall of plans, passing over those that cannot be needed.
+
+    More effort or a longer shortlist never find less: once a plan finds next to all, those that cost more in both
+    are not tried.
+    """
+    found: dict[SearchPlan, float] = {}
+    for plan in every:
+        if not any(share >= ALL and _no_cheaper(plan, done) for done, share in found.items()):
+            made = searches(coarse, plan, judge)
+            found[plan] = min(judge.recall(name, search)[0] for name, search in made.items())
+    return found
+
+
+def _no_cheaper(plan: SearchPlan, other: SearchPlan) -> bool:
+    alike = bool(plan.margin) == bool(other.margin)
+    more = (plan.probe or math.inf) >= (other.probe or math.inf) and plan.margin >= other.margin
+    longer = all(one.shortlist >= two.shortlist for one, two in zip(plan.stages, other.stages, strict=True))
+    return alike and more and longer
+
+
+def worth_timing(
+    found: Mapping[SearchPlan, float], read: Mapping[SearchPlan, int], target: float, most: int
+) -> list[SearchPlan]:
+    """Return plans that no other beats in recall at fewer bytes read.
+
+    Args:
+        found: least recall by plan.
+        read: bytes a query by plan.
+        target: recall that is wanted: those near it come first when there are too many.
+        most: at most so many.
+    """
+    front: list[SearchPlan] = []
+    best = -1.0
+    for plan in sorted(found, key=lambda one: (read[one], -found[one])):
+        if found[plan] > best:
+            best = found[plan]
+            front.append(plan)
+    near = [plan for plan in front if found[plan] >= target - NEAR]
+    far = [plan for plan in front if found[plan] < target - NEAR]
+    return _spread(far, max(0, most - len(near))) + _spread(near, most)
+
+
+def _spread(every: Sequence[SearchPlan], most: int) -> list[SearchPlan]:
+    if len(every) <= most:
+        return list(every)
+    return [every[round((i + 1) * len(every) / most) - 1] for i in range(most)]
+
+
+def with_exact(points: Sequence[Point], exact: Point) -> list[Point]:
+    """Return the points that are worth it beside an exact scan, and the scan: the one that is sure, always the last."""
+    return [*(point for point in pareto(points) if point.microseconds < exact.microseconds), exact]
+
+
+def pareto(points: Sequence[Point]) -> list[Point]:
+    """Return the points that no other beats in both time and recall, from fast to good."""
+    front: list[Point] = []
+    for point in sorted(points, key=lambda one: (one.microseconds, -one.least)):
+        if not front or point.least > front[-1].least:
+            front.append(point)
+    return front
+
+
+def choose(front: Sequence[Point], target: float) -> Point | None:
+    """Return the fastest point that keeps a recall, or None."""
+    return next((point for point in front if point.keeps(target)), None)

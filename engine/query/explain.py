@@ -1,0 +1,137 @@
+"""What a plan does to one query, stage by stage, beside the exact answer."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from engine.retrieval.coarse import middle_of
+from engine.retrieval.rerank import rerank
+from engine.retrieval.searcher import Searcher
+from indexers import checks
+from indexers.base import Neighbors
+from indexers.exact import recall
+from indexers.plan import EXACT, SearchPlan
+from indexers.vectors import FloatArray, IdArray
+
+REPEATS = 5
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage of a plan.
+
+    Attributes:
+        name: what it is, e.g. "ivf-pq@64" or "rerank@512".
+        dim: the dimensions it looks at.
+        candidates: rows it hands on.
+        seconds: median wall-clock of a few repeats.
+        recall: share of the exact top k among what it hands on.
+    """
+
+    name: str
+    dim: int
+    candidates: int
+    seconds: float
+    recall: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A plan carried out for one query.
+
+    Attributes:
+        plan: as it was carried out, with shortlists widened to k.
+        k: answers asked for.
+        steps: its stages in order.
+        seconds: the whole search as it runs otherwise: one call where it can be.
+        exact_seconds: exact search.
+        exact_bytes: what that read of the indexed rows: codes, lengths and stored vectors.
+        scan_bytes: what a scan of them would have.
+        recall: recall@k of the search.
+        rows: live rows searched.
+        unindexed: rows among them that were scanned because no index covers them.
+    """
+
+    plan: str
+    k: int
+    steps: list[Step]
+    seconds: float
+    exact_seconds: float
+    exact_bytes: int
+    scan_bytes: int
+    recall: float
+    rows: int
+    unindexed: int
+
+
+def explain(searcher: Searcher, xq: FloatArray, k: int, plan: SearchPlan | None) -> Explanation:
+    """Carry out a plan for one query, unit float32 [1, D], and measure each stage.
+
+    Raises:
+        InvalidInput: k < 1.
+        InvalidSpec: the plan names an index the collection does not have.
+    """
+    k = max(1, min(checks.whole("k", k), searcher.live))
+    used = searcher.default_for(k, searcher.dim) if plan is None else searcher.fit(plan, k)
+    truth, exact_seconds = _timed(lambda: searcher.search(xq, k, SearchPlan(EXACT)))
+    found, seconds = _timed(lambda: searcher.search(xq, k, used))
+    return Explanation(
+        plan=str(used),
+        k=k,
+        steps=_steps(searcher, xq, k, used, truth),
+        seconds=seconds,
+        exact_seconds=exact_seconds,
+        exact_bytes=_exact_bytes(searcher, xq, k),
+        scan_bytes=len(searcher.store) * searcher.store.row_bytes,
+        recall=recall(found.ids, truth, scores=found.scores),
+        rows=searcher.live,
+        unindexed=len(searcher.tail),
+    )
+
+
+def _exact_bytes(searcher: Searcher, xq: FloatArray, k: int) -> int:
+    if searcher.pruned is None:
+        return len(searcher.store) * searcher.store.row_bytes
+    return int(searcher.search_pruned(searcher.pruned, xq, k).bytes_read[0])
+
+
+def _steps(searcher: Searcher, xq: FloatArray, k: int, plan: SearchPlan, truth: Neighbors) -> list[Step]:
+    if plan.index == EXACT:
+        return []
+    found, seconds = _timed(lambda: searcher.candidates(xq, plan))
+    # Rows in the tail are scanned beside the funnel: no stage of it could have found them.
+    indexed = Neighbors(truth.scores, _only_below(truth, len(searcher.store)))
+    spec = searcher.specs[plan.index]
+    steps = [Step(str(spec), spec.dim, found.ids.shape[1], seconds, recall(found.ids, indexed))]
+    keeps = [*(stage.shortlist for stage in plan.stages[1:]), k]
+    by_bytes = middle_of(spec, plan)
+    for stage, keep in zip(plan.stages, keeps, strict=True):
+        if by_bytes and stage is plan.stages[0]:
+            # One call with the search of the cells, whose time is not told twice.
+            found, both = _timed(partial(searcher.candidates, xq, plan, keep))
+            seconds = max(0.0, both - seconds)
+        else:
+            found, seconds = _timed(partial(rerank, searcher.store, xq, found.ids, stage.dim, keep))
+        share = recall(found.ids, indexed)
+        steps.append(Step(f"rerank@{stage.dim}", stage.dim, found.ids.shape[1], seconds, share))
+    return steps
+
+
+def _only_below(truth: Neighbors, rows: int) -> IdArray:
+    ids = truth.ids.copy()
+    ids[ids >= rows] = -1
+    return ids
+
+
+def _timed(work: Callable[[], Neighbors]) -> tuple[Neighbors, float]:
+    """Return a result and the median time it took."""
+    times = []
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        result = work()
+        times.append(time.perf_counter() - started)
+    return result, statistics.median(times)

@@ -1,0 +1,127 @@
+"""Which files this machine has already hashed, so that opening a large collection stays fast.
+
+A file's size is checked at every open. Its hash is checked the first time this machine sees
+it, and again when its inode, size or times have changed. What was seen is kept under the
+user's cache folder; losing it costs one more hashing, nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from blake3 import blake3
+
+from engine.storage.cache import cache_folder
+from engine.storage.layout import FileRef
+from engine.storage.regular import check_regular, hash_regular
+from indexers.errors import CorruptCollection
+
+Stamp = list[int]
+FOLDER = "verified"
+
+
+def cache_file(root: Path, kind: str) -> Path:
+    """Return the file of one kind that is kept there for a collection, by where that lies."""
+    return cache_folder() / kind / f"{blake3(os.fsencode(root.resolve())).hexdigest(length=16)}.jsonl"
+
+
+def _stamp(status: os.stat_result) -> Stamp:
+    return [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+
+
+def _load(root: Path) -> dict[str, Stamp]:
+    known: dict[str, Stamp] = {}
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        for line in cache_file(root, FOLDER).read_text().splitlines():
+            # A line half-written by a killed process is as good as none.
+            with contextlib.suppress(ValueError, TypeError, RecursionError):
+                path, stamp = json.loads(line)
+                known[path] = stamp
+    return known
+
+
+def _append(root: Path, lines: Iterable[tuple[str, Stamp]]) -> None:
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    # A read-only home is no reason to fail: the files are hashed again next time.
+    with contextlib.suppress(OSError):
+        target = cache_file(root, FOLDER)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("a") as out:
+            out.write(text)
+
+
+def remember(root: Path, ref: FileRef) -> None:
+    """Note a file this process has just written and hashed."""
+    _append(root, [(ref.path, _stamp(check_regular(root / ref.path, own=True)))])
+
+
+def check_size(root: Path, ref: FileRef) -> os.stat_result:
+    """Check that a file is there, a regular one and no link, and as long as it should be; return its status.
+
+    Raises:
+        CorruptCollection: it is missing, something else, or of another size.
+    """
+    path = root / ref.path
+    try:
+        status = check_regular(path, own=True)
+    except FileNotFoundError as error:
+        raise CorruptCollection(f"{path} is missing; see `nestvec verify {root}`") from error
+    except OSError as error:
+        raise CorruptCollection(f"{path}: {error.strerror}; see `nestvec verify {root}`") from error
+    if status.st_size != ref.size:
+        raise CorruptCollection(
+            f"{path}: expected {ref.size} bytes, found {status.st_size}; see `nestvec verify {root}`"
+        )
+    return status
+
+
+def check_hash(root: Path, ref: FileRef) -> None:
+    """Hash a file now.
+
+    Raises:
+        CorruptCollection: it is missing, something else, of another size, or its content has changed.
+    """
+    check_size(root, ref)
+    try:
+        found = hash_regular(root / ref.path, own=True)
+    except OSError as error:
+        raise CorruptCollection(f"{root / ref.path}: {error.strerror}; see `nestvec verify {root}`") from error
+    if found != ref.blake3:
+        raise CorruptCollection(
+            f"{root / ref.path} has changed since it was written (its hash does not match); see `nestvec verify {root}`"
+        )
+
+
+class Verified:
+    """The files of one open version: each is hashed once as it is, and the cache is read once for all of them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._known: dict[str, Stamp] | None = None
+        self._done: dict[str, Stamp] = {}
+
+    def ensure(self, refs: Iterable[FileRef]) -> None:
+        """Check the sizes of files, and the hashes of those this machine has not seen as they are.
+
+        Libraries open files by their names: this comes just before, each time.
+
+        Raises:
+            CorruptCollection: one is missing, no regular file, of another size, or changed.
+        """
+        fresh: list[tuple[str, Stamp]] = []
+        for ref in refs:
+            stamp = _stamp(check_size(self.root, ref))
+            if self._done.get(ref.path) == stamp:
+                continue
+            if self._known is None:
+                self._known = _load(self.root)
+            if self._known.get(ref.path) != stamp:  # its name says its hash
+                check_hash(self.root, ref)
+                fresh.append((ref.path, stamp))
+            self._done[ref.path] = stamp
+        if fresh:
+            _append(self.root, fresh)
