@@ -46,7 +46,7 @@ def test_a_file_is_named_by_its_hash(root: Path) -> None:
         assert names(root / "items") == [new.temporary.name]
     digest = blake3(b"content").hexdigest()
     assert names(root / "items") == [f"{digest[:32]}.parquet"]
-    assert commit.written(new) == new.ref
+    assert files.written(new) == new.ref
     assert new.ref is not None
     assert (new.ref.size, new.ref.blake3, new.ref.rows) == (7, digest, 3)
 
@@ -58,7 +58,7 @@ def test_a_file_that_was_not_finished_leaves_nothing(root: Path, error: type[Bas
         raise error
     assert names(root / "items") == []
     with pytest.raises(CollectionError, match="not finished"):
-        commit.written(new)
+        files.written(new)
 
 
 # -- versions ------------------------------------------------------------------------------
