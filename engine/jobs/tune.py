@@ -120,11 +120,12 @@ def _exactly(searcher: Searcher) -> Callable[[FloatArray, int], Any]:
 
 
 def _index_everything(root: Path, space: str, load: Callable[[], Encoder], listener: Listener) -> None:
-    """Build first where there are rows that no index covers: an index is chosen for all rows."""
+    """Build first where there are rows that no index covers, or that several do: one is chosen for all rows."""
     with Snapshot.open(root) as snapshot:
-        left = tail_rows(snapshot.manifest, space)
-    if left:
-        listener.say(f"{left:,} items are not indexed yet: building first")
+        left, parts = tail_rows(snapshot.manifest, space), len(snapshot.manifest.space(space).parts)
+    if left or parts > 1:
+        told = f"{left:,} items are not indexed yet" if left else f"the indexes are in {parts} parts"
+        listener.say(f"{told}: building first")
         index.build(root, load(), index.RunOptions(), listener, space=space)
 
 
@@ -209,7 +210,7 @@ def _pruned_for(
         return pruned
     listener.say("building the index for exact search for these queries")
     file = save_pruned(snapshot, space, searcher.store, _shifted(sets))
-    return changes.cover(snapshot.manifest, file, searcher.indexed_shards)
+    return changes.cover(snapshot.manifest, file, range(searcher.indexed_shards))
 
 
 def _stored(
@@ -227,7 +228,7 @@ def _stored(
     if found.tried is not None:
         tried = found.tried
         file = save_index(snapshot.root, space, tried.coarse.index, tried.spec, len(searcher.store))
-        covering = changes.cover(snapshot.manifest, file, searcher.indexed_shards)
+        covering = changes.cover(snapshot.manifest, file, range(searcher.indexed_shards))
         indexes = (IndexEntry(covering, found.tried.spec),)
     tuning = Tuning(
         target=options.recall,
