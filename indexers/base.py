@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from indexers import checks
 from indexers.errors import InvalidInput, InvalidSpec
@@ -221,18 +220,3 @@ def check_params(spec: IndexSpec, defaults: Mapping[str, int], *, least: Mapping
     if not found.get(AXES):
         found.pop(AXES, None)
     return found
-
-
-def positions_mask(n: int, excluded: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Make the bitmap FAISS selectors read: one bit a row, set where the row may be answered.
-
-    Args:
-        n: number of rows.
-        excluded: int64 [m], rows that must not be answered.
-
-    Returns:
-        uint8 [ceil(n / 8)], least significant bit first.
-    """
-    allowed = np.ones(n, dtype=bool)
-    allowed[excluded] = False
-    return np.packbits(allowed, bitorder="little")

@@ -15,6 +15,7 @@ from indexers.base import AXES, FaissIndex, IndexSpec
 from indexers.errors import InvalidSpec, InvalidVectors
 from indexers.families.ivf import parts_of
 from indexers.families.registry import family
+from indexers.mask import Mask
 from indexers.prefix import codes_of, trained_front, wrap
 from indexers.store import BLOCK_ROWS, Blocks, VectorStore
 from indexers.vectors import FloatArray, IdArray
@@ -28,8 +29,6 @@ ROWS_PER_CELL = 256
 MAX_TRAINING_BYTES = 1 << 30
 # Nothing about these is learned, unless they are of principal axes.
 UNTRAINED = ("flat", "hnsw")
-# No row is dead.
-NOBODY = np.empty(0, np.int64)
 # Links of a row above the ground floor of a graph, by how many more there may be than expected.
 MORE_LINKS = 1.05
 
@@ -47,7 +46,7 @@ def build(
     spec: IndexSpec,
     store: VectorStore,
     *,
-    dead: IdArray = NOBODY,
+    mask: Mask | None = None,
     queries: FloatArray | None = None,
     seed: int = 0,
     device: BuildDevice = "auto",
@@ -57,8 +56,8 @@ def build(
     Args:
         spec: a resolved spec.
         store: the rows, unit [n, D]; read in blocks, and never all held but as prefixes of a sample that is all rows.
-        dead: int64 [m], rows that nobody will find; they are added like others. They serve to train too where there are
-            fewer live ones than cells: they lie in the index until the next compaction.
+        mask: which rows may ever answer; all if None. The others are added like them, and serve to train too where
+            there are fewer live ones than cells: they lie in the index until the next compaction.
         queries: unit float32 [m, D], some of the kind that will be asked. Where they are not like the rows (text
             embeddings, say), training on them too makes cells that serve them.
         seed: of the draw of rows to train on.
@@ -71,7 +70,7 @@ def build(
         InvalidSpec: "cuda" was asked for and there is none.
         InvalidVectors: too few training rows for the spec.
     """
-    run = partial(_build, spec, store, dead, queries, seed)
+    run = partial(_build, spec, store, mask, queries, seed)
     if _use_gpu(device):
         try:
             return run(on_gpu=True)
@@ -83,9 +82,9 @@ def build(
 
 
 def _build(
-    spec: IndexSpec, store: VectorStore, dead: IdArray, queries: FloatArray | None, seed: int, *, on_gpu: bool
+    spec: IndexSpec, store: VectorStore, mask: Mask | None, queries: FloatArray | None, seed: int, *, on_gpu: bool
 ) -> FaissIndex:
-    sample = _training_sample(spec, store, dead, queries, seed)
+    sample = _training_sample(spec, store, mask, queries, seed)
     front = trained_front(spec, sample.x)
     prefixes = front(sample.x)
     inner = _trained(spec, prefixes, on_gpu=on_gpu)
@@ -115,16 +114,13 @@ class _Sample(NamedTuple):
 
 
 def _training_sample(
-    spec: IndexSpec, store: VectorStore, dead: IdArray, queries: FloatArray | None, seed: int
+    spec: IndexSpec, store: VectorStore, mask: Mask | None, queries: FloatArray | None, seed: int
 ) -> _Sample:
     """Draw rows to train an index on: at most `training_rows`, and the queries after them. See `build`."""
-    living = len(store) - len(dead)
     # A number for the pool, where it is everything: the draw is the same, and no row numbers are written down.
     pool: int | IdArray = len(store)
-    if len(dead) and living >= max(1, dict(spec.params).get("nlist", 1)):
-        mask = np.ones(len(store), dtype=bool)
-        mask[dead] = False
-        pool = np.flatnonzero(mask)
+    if mask is not None and len(store) > mask.count >= max(1, dict(spec.params).get("nlist", 1)):
+        pool = mask.numbers
     size = training_rows(spec, pool if isinstance(pool, int) else len(pool), store.dim)
     more = 0 if queries is None or not size else len(queries)
     whole = size == len(store)

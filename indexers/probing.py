@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from indexers.base import FaissIndex, Neighbors
 from indexers.families.ivf import parts_of
+from indexers.mask import Mask
 from indexers.prefix import matrix_of, unwrap
 from indexers.store import VectorStore
 from indexers.threads import available_cores, in_parts
@@ -110,7 +111,7 @@ class ProbedIndex:
         *,
         middle: int = 0,
         margin: float = NO_MARGIN,
-        allowed: NDArray[np.uint8] | None = None,
+        mask: Mask | None = None,
     ) -> Probed:
         """Find k rows a query.
 
@@ -122,13 +123,13 @@ class ProbedIndex:
             middle: rows that are scored by the bytes of the index first, at least k and the shortlist, where it
                 has them (`refine=8`); 0 for none.
             margin: cells are visited whose centroid's score and this reach the shortlist, by what the nearest hold.
-            allowed: bitmap of rows that may be answered (`positions_mask`); all if None.
+            mask: which rows may answer; all if None.
         """
         nq = len(xq)
         xq = np.ascontiguousarray(xq, dtype=np.float32)
         scores, ids = np.empty((nq, k), np.float32), np.empty((nq, k), np.int64)
         visited = np.empty(nq, np.int64)
-        bitmap = b"" if allowed is None else allowed
+        bitmap = b"" if mask is None or mask.bits is None else mask.bits
 
         def work(part: slice) -> None:
             self._cells.search(

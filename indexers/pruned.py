@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from indexers.base import MISSING, Neighbors, cosines
 from indexers.errors import CorruptCollection
+from indexers.mask import Mask
 from indexers.pruned_file import HEADER, LEAST_STEP, LOWER, MARGIN, ROUNDING, UPPER, WIDTH, Layout, squares
 from indexers.store import VectorStore
 from indexers.threads import in_parts
@@ -102,7 +103,7 @@ class PrunedIndex:
         k: int,
         *,
         floors: FloatArray | None = None,
-        allowed: NDArray[np.uint8] | None = None,
+        mask: Mask | None = None,
     ) -> Found:
         """Find exactly the k best rows of the stored vectors.
 
@@ -110,19 +111,20 @@ class PrunedIndex:
             store: the vectors the index was made of.
             xq: unit float32 [nq, D].
             k: answers a query, ≥ 1.
-            floors: float32 [nq], a score that k allowed rows are known to reach, where some search found them: the
-                scan drops more from the start.
-            allowed: bitmap of rows that may be answered (`positions_mask`); all if None.
+            floors: float32 [nq], a score that k rows which may answer are known to reach, where some search found
+                them: the scan drops more from the start.
+            mask: which rows may answer; all if None.
         """
         if floors is None:
             floors = np.full(len(xq), -np.inf, dtype=np.float32)
+        bitmap = b"" if mask is None or mask.bits is None else mask.bits
         found = Found(
             Neighbors(np.empty((len(xq), k), np.float32), np.empty((len(xq), k), np.int64)),
             np.empty(len(xq), np.int64),
         )
 
         def work(part: slice) -> None:
-            rows = self._candidates(xq[part], k, floors[part], allowed)
+            rows = self._candidates(xq[part], k, floors[part], bitmap)
             for i, (candidates, scanned) in enumerate(rows, part.start):
                 best = _best(store, xq[i], candidates, k)
                 found.neighbors.scores[i], found.neighbors.ids[i] = best
@@ -133,13 +135,13 @@ class PrunedIndex:
         return found
 
     def _candidates(
-        self, xq: FloatArray, k: int, floors: FloatArray, allowed: NDArray[np.uint8] | None
+        self, xq: FloatArray, k: int, floors: FloatArray, bitmap: NDArray[np.uint8] | bytes
     ) -> list[tuple[IdArray, int]]:
         """Return, for each query, every row that can be among its k best, and the lines that were looked at."""
         z = self.layout.segmented(xq @ self._turn)
         queries, terms = self._bounds(z)
         known = np.asarray(floors - xq @ self._mean - 2 * self._margin, dtype=np.float32)
-        n, whole, bitmap = self.layout.n, self.layout.whole, b"" if allowed is None else allowed
+        n, whole = self.layout.n, self.layout.whole
         found = prune(self._codes, self._norms, n, whole, queries, terms, known, min(k, n), bitmap, self._level)
         return [(np.frombuffer(rows, np.int64), scanned) for rows, scanned in found]
 

@@ -202,9 +202,9 @@ def _schema() -> pa.Schema:
 def _alive(snapshot: Snapshot, wanted: Snapshot) -> Iterator[tuple[str, np.ndarray]]:
     """Yield the mask of live rows of each shard of a version that another lists."""
     listed = {ref.path for ref in wanted.manifest.items}
-    for ref, start in zip(snapshot.manifest.items, snapshot.shard_starts, strict=False):
+    for shard, ref in enumerate(snapshot.manifest.items):
         if ref.path in listed:
-            yield ref.path, snapshot.live[start : start + ref.rows]
+            yield ref.path, snapshot.live_in(shard).allowed
 
 
 def _tables(

@@ -49,6 +49,21 @@ class IndexEntry:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Shards of a space that were indexed together.
+
+    Attributes:
+        vectors: their rerank vectors.
+        indexes: the prefix indexes over just these rows.
+        pruned: the index for exact search over them; None where there is none.
+    """
+
+    vectors: Covering
+    indexes: tuple[IndexEntry, ...]
+    pruned: Covering | None
+
+
+@dataclass(frozen=True)
 class Space:
     """The vectors of one encoder over the collection's items.
 
@@ -81,6 +96,24 @@ class Space:
     head: FileRef | None = None
     pruned: Covering | None = None
     tuning: Tuning | None = None
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts that are indexed, in the order of their rows."""
+        if self.vectors is None:
+            return ()
+        return (
+            Part(
+                self.vectors,
+                tuple(e for e in self.indexes if e.covering.shards == self.vectors.shards),
+                self.pruned if self.pruned and self.pruned.shards == self.vectors.shards else None,
+            ),
+        )
+
+    @property
+    def covered(self) -> int:
+        """How many shards lie in them."""
+        return self.vectors.shards if self.vectors else 0
 
     def bare(self) -> Space:
         """Return the space without what is derived from its shards; plans are left as they are."""

@@ -197,10 +197,9 @@ def _from_collection(root: Path, drawn: Drawn, options: ExampleOptions) -> Origi
         raise InvalidInput("a collection has its own encoder and columns: leave out --encoder and --table")
     with Snapshot.open(root) as snapshot:
         space = snapshot.manifest.space()
-        starts, deleted = snapshot.shard_starts, snapshot.deleted
         shards = zip(snapshot.item_tables(), snapshot.stored_vectors("main"), strict=True)
         for number, (table, (_, stored)) in enumerate(shards):
-            live = np.setdiff1d(np.arange(len(stored)), deleted - starts[number])
+            live = snapshot.live_in(number).numbers
             rows = live.tolist()
             # Only the columns that are asked for become Python objects.
             names = [name for name in {options.labels, CAPTION} if name and _stored_name(name) in table.column_names]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,21 +100,23 @@ def searches(coarse: Coarse, plan: SearchPlan, judge: Judge) -> dict[str, Search
     return {name: prepared(coarse, plan, judge.wanted(name)) for name in judge.sets}
 
 
-def read_bytes(coarse: Coarse, plan: SearchPlan, kinds: Iterable[FloatArray], k: int) -> int:
+def read_bytes(coarse: Coarse, plan: SearchPlan, judge: Judge) -> int:
     """Return bytes a query a plan reads: modelled, but for what a margin makes of the cells, which is counted.
 
     Args:
         coarse: the plan's index.
         plan: with at least one stage.
-        kinds: queries of each kind; the first few tell.
-        k: answers a query.
+        judge: has queries of each kind; a few of them tell.
     """
     rows = len(coarse.store)
     probe = float(plan.probe)
     if plan.margin:
         middle = middle_of(coarse.spec, plan)
         last = plan.stages[-1].shortlist
-        visited = [probing(coarse, plan, _some(xq), k, last, middle).visited.mean() for xq in kinds]
+        visited = [
+            probing(coarse, plan, _some(one.xq), judge.k, last, middle, judge.mask).visited.mean()
+            for one in judge.sets.values()
+        ]
         probe = dict(coarse.spec.params)["nlist"] * statistics.fmean(visited) / rows
     return int(coarse_bytes(coarse.spec, probe, rows) + rerank_bytes(coarse.spec, plan, coarse.store.rows.itemsize))
 
@@ -128,14 +130,13 @@ def measure(coarse: Coarse, plan: SearchPlan, judge: Judge, latency: str) -> Poi
     """Measure recall and time of a plan."""
     made = searches(coarse, plan, judge)
     recall = {name: judge.recall(name, search) for name, search in made.items()}
-    taken = microseconds(made, judge.sets, latency)
-    return Point(plan, recall, taken, read_bytes(coarse, plan, (one.xq for one in judge.sets.values()), judge.k))
+    return Point(plan, recall, microseconds(made, judge, latency), read_bytes(coarse, plan, judge))
 
 
 def measure_exact(made: Mapping[str, Search], judge: Judge, latency: str, read: int) -> Point:
     """Time an exact scan, which finds everything."""
     recall = dict.fromkeys(judge.sets, (1.0, 0.0))
-    return Point(SearchPlan(EXACT), recall, microseconds(made, judge.sets, latency), read)
+    return Point(SearchPlan(EXACT), recall, microseconds(made, judge, latency), read)
 
 
 def recalls_of(coarse: Coarse, every: Sequence[SearchPlan], judge: Judge) -> dict[SearchPlan, float]:

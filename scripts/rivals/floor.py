@@ -107,7 +107,7 @@ def floors(
         with Collection.open(root) as opened:
             searcher = opened.searcher
             text = str(trial.search["plan"])
-            plan = searcher.default_plan if text == DEFAULT else SearchPlan.parse(text)
+            plan = searcher.routes.usual if text == DEFAULT else SearchPlan.parse(text)
             if plan.index == EXACT:
                 continue
             spec = searcher.specs[plan.index]

@@ -10,12 +10,13 @@ import faiss
 import numpy as np
 import pytest
 
-from indexers.base import FaissIndex, IndexSpec, Neighbors, positions_mask
+from indexers.base import FaissIndex, IndexSpec, Neighbors
 from indexers.build import build
 from indexers.errors import InvalidSpec
 from indexers.exact import exact_search
 from indexers.families.registry import FAMILIES, family, resolve
 from indexers.files import read_index, write_index
+from indexers.mask import Mask
 from indexers.prefix import Front, wrap
 from indexers.store import VectorStore
 from indexers.vectors import FloatArray, truncate
@@ -122,7 +123,7 @@ def test_a_selector_leaves_out_exactly_what_it_excludes(built: Built, text: str)
     xq = data(48).xq
     truth = prefix_scores(data(48).xb, xq, 16)
     excluded = np.unique(np.argsort(-truth, axis=1)[:, :15])
-    selector = faiss.IDSelectorBitmap(positions_mask(N, excluded))
+    selector = Mask.without(N, excluded).selector
     found = search(spec, index, xq, 100, selector)
     assert not np.isin(found.ids, excluded).any()
     truth[:, excluded] = -np.inf
@@ -212,7 +213,7 @@ def test_a_row_with_nothing_along_the_axes_is_kept() -> None:
     xb = np.zeros((40, 8), np.float32)
     xb[:39, 0], xb[39, 7] = 1, 1
     spec = spec_of("flat:axes=1", 2, 8)
-    _, ids = search(spec, build(spec, VectorStore(xb), dead=np.array([39]), device="cpu"), xb[:1], 40)
+    _, ids = search(spec, build(spec, VectorStore(xb), mask=Mask.without(40, np.array([39])), device="cpu"), xb[:1], 40)
     assert set(ids[0].tolist()) == set(range(40))
 
 
