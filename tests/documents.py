@@ -44,7 +44,9 @@ _HEAD = """\
 # Every public name
 
 What can be imported from `engine`, a line each: the first of its own documentation, where an example stands as well
-(`help(engine.Answers)`). `python -m tests.documents` makes the page, and a test compares it with what is there.
+(`help(engine.Answers)`). Examples take `import engine` and `import numpy as np` for granted. They are run by
+`tests/test_examples.py`; what `photos.nest`, `vectors.nest` and the other files in them are, `tests/examples.py` says.
+`python -m tests.documents` makes this page, and a test compares it with what is there.
 """
 
 
