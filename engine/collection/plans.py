@@ -17,6 +17,11 @@ LATENCIES = (BATCH, SINGLE)
 class PlanEntry:
     """A stored plan and what was measured of it.
 
+    Example:
+        >>> [entry] = engine.Collection.open("vectors.nest").space.plans
+        >>> entry.k, sorted(entry.recall), min(entry.recall.values()) >= 0.97
+        (10, ['items', 'mixed'], True)
+
     Attributes:
         plan: how to search.
         k: answers it was measured for.
@@ -34,6 +39,12 @@ class PlanEntry:
 class CurvePoint:
     """A plan and what it was measured to give on the rows it was tuned on.
 
+    Example:
+        >>> tuning = engine.Collection.open("vectors.nest").tune(engine.TuneOptions(recall=0.9))
+        >>> best = tuning.curve[-1]
+        >>> print(best.plan, best.recall)
+        exact {'items': 1.0}
+
     Attributes:
         plan: how to search.
         recall: measured recall@k by query set.
@@ -50,6 +61,13 @@ class CurvePoint:
 @dataclass(frozen=True)
 class Tuning:
     """What `tune` found, and on what.
+
+    Example:
+        >>> vectors = engine.Collection.open("vectors.nest")
+        >>> tuning = vectors.tune(engine.TuneOptions(recall=0.9))
+        >>> recall, half = tuning.fresh["items"]
+        >>> recall >= 0.9, vectors.space.tuning == tuning
+        (True, True)
 
     Attributes:
         target: recall@k that was asked for, on every query set.
