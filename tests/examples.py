@@ -31,6 +31,9 @@ def furnish() -> None:
         kinds = [{"kind": "abcd"[i // 20 % 4]} for i in range(len(x))]
         vectors.add_vectors(x, names=[f"row-{i}" for i in range(len(x))], meta=kinds)
         vectors.build(["ivf-pq@16", "flat@8"])
+    shutil.copytree("vectors.nest", "tuned.nest")
+    with engine.Collection.open("tuned.nest") as tuned:
+        tuned.tune(engine.TuneOptions(recall=0.9))
     Path("nested.safetensors").write_bytes(shipped.SHIPPED["nested"].read())
     _elsewhere()
     _newer()

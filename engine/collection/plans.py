@@ -40,8 +40,7 @@ class CurvePoint:
     """A plan and what it was measured to give on the rows it was tuned on.
 
     Example:
-        >>> tuning = engine.Collection.open("vectors.nest").tune(engine.TuneOptions(recall=0.9))
-        >>> best = tuning.curve[-1]
+        >>> best = engine.Collection.open("tuned.nest").space.tuning.curve[-1]
         >>> print(best.plan, best.recall)
         exact {'items': 1.0}
 
@@ -63,11 +62,10 @@ class Tuning:
     """What `tune` found, and on what.
 
     Example:
-        >>> vectors = engine.Collection.open("vectors.nest")
-        >>> tuning = vectors.tune(engine.TuneOptions(recall=0.9))
+        >>> tuning = engine.Collection.open("tuned.nest").space.tuning
         >>> recall, half = tuning.fresh["items"]
-        >>> recall >= 0.9, vectors.space.tuning == tuning
-        (True, True)
+        >>> tuning.target, tuning.rows, recall >= 0.9
+        (0.9, 1200, True)
 
     Attributes:
         target: recall@k that was asked for, on every query set.
