@@ -24,6 +24,11 @@ MISSING = -1
 class Neighbors(NamedTuple):
     """The answers to a batch of queries, best first.
 
+    Example:
+        >>> store = engine.VectorStore(np.eye(3, dtype=np.float32))
+        >>> store.search(np.float32([[0.8, 0, 0.6]]), k=2)
+        Neighbors(scores=array([[0.8, 0.6]], dtype=float32), ids=array([[0, 2]]))
+
     Attributes:
         scores: float32 [nq, k], cosine similarities in [−1, 1], higher is better; −inf where missing.
         ids: int64 [nq, k]; −1 where missing.
@@ -76,6 +81,11 @@ class IndexSpec:
 
     Written `family@dim` or `family@dim:name=number,…`, for example `ivf-pq@128:nlist=680,m=64`.
     Parameters left out are chosen by the family from the number of rows.
+
+    Example:
+        >>> spec = engine.IndexSpec.parse("ivf-pq@128:nlist=680,m=64")
+        >>> spec.family, spec.dim, spec.params
+        ('ivf-pq', 128, (('m', 64), ('nlist', 680)))
 
     Attributes:
         family: a name in `indexers.families.registry.FAMILIES`.

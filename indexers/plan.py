@@ -31,7 +31,12 @@ _STAGE = re.compile(r"(?P<shortlist>[1-9][0-9]{0,8})@(?P<dim>[1-9][0-9]{0,8})")
 
 @dataclass(frozen=True)
 class Stage:
-    """One rerank: the best `shortlist` so far are scored again by their first `dim` numbers."""
+    """One rerank: the best `shortlist` so far are scored again by their first `dim` numbers.
+
+    Example:
+        >>> print(engine.SearchPlan("flat@64", stages=(engine.Stage(dim=512, shortlist=100),)))
+        flat@64 | 100@512
+    """
 
     dim: int
     shortlist: int
@@ -52,6 +57,11 @@ class SearchPlan:
     dimension of the index. With `margin=200` a query visits the nearest cells, and of the others those
     whose centroid's score, plus 0.200, reaches the shortlist by then: an easy query few, a hard one
     many.
+
+    Example:
+        >>> plan = engine.SearchPlan.parse("ivf-pq@64:nprobe=32 | 400@256 | 100@512")
+        >>> plan.index, plan.probe, plan.stages
+        ('ivf-pq@64', 32, (Stage(dim=256, shortlist=400), Stage(dim=512, shortlist=100)))
 
     Attributes:
         index: the coarse index as `family@dim`, or "exact" for a scan of the stored vectors.

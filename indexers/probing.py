@@ -46,6 +46,15 @@ NO_MARGIN = math.inf
 class Probed(NamedTuple):
     """Answers, and what they took.
 
+    Example:
+        >>> from indexers.build import build
+        >>> from indexers.families.registry import resolve
+        >>> store = engine.VectorStore(np.load("vectors.npy"))
+        >>> index = build(resolve(engine.IndexSpec.parse("ivf-pq@16:nlist=10"), *store.rows.shape), store, device="cpu")
+        >>> few, all_cells = (engine.ProbedIndex(index, store).search(store.rows[:1], 1, n, 20) for n in (2, 10))
+        >>> bool(few.visited < all_cells.visited), all_cells.visited.tolist()
+        (True, [1200])
+
     Attributes:
         neighbors: [nq, k], id −1 where there are fewer rows.
         visited: int64 [nq], codes that were looked at.
@@ -71,6 +80,15 @@ def is_available(level: int = 0) -> bool:
 
 class ProbedIndex:
     """An `ivf-pq` index with the vectors behind it; immutable, and safe to search from many threads.
+
+    Example:
+        >>> from indexers.build import build
+        >>> from indexers.families.registry import resolve
+        >>> store = engine.VectorStore(np.load("vectors.npy"))
+        >>> index = build(resolve(engine.IndexSpec.parse("ivf-pq@16:nlist=10"), *store.rows.shape), store, device="cpu")
+        >>> found = engine.ProbedIndex(index, store).search(store.rows[:3], k=1, nprobe=5, shortlist=20)
+        >>> found.neighbors.ids.tolist()
+        [[0], [1], [2]]
 
     Args:
         index: as `build` makes it, over full vectors [n, D].

@@ -54,6 +54,16 @@ def is_available() -> bool:
 class Found(NamedTuple):
     """Exact answers, and what they took.
 
+    Example:
+        >>> from pathlib import Path
+        >>> from indexers.pruned_file import write_pruned
+        >>> from indexers.store import Blocks
+        >>> store = engine.VectorStore(np.load("vectors.npy"))
+        >>> write_pruned(Path("x.pruned"), Blocks(store.rows), len(store), store.rows)
+        >>> found = engine.PrunedIndex(Path("x.pruned"), len(store), store.dim).search(store, store.rows[:3], k=1)
+        >>> found.neighbors.ids.tolist(), bool((found.bytes_read < store.rows.nbytes).all())
+        ([[0], [1], [2]], True)
+
     Attributes:
         neighbors: [nq, k], id −1 where there are fewer rows.
         bytes_read: int64 [nq]: codes, lengths and stored vectors that were looked at.
@@ -65,6 +75,16 @@ class Found(NamedTuple):
 
 class PrunedIndex:
     """An open index file, mapped; safe to search from many threads.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from indexers.pruned_file import write_pruned
+        >>> from indexers.store import Blocks
+        >>> store = engine.VectorStore(np.load("vectors.npy"))
+        >>> write_pruned(Path("x.pruned"), Blocks(store.rows), len(store), store.rows)
+        >>> index = engine.PrunedIndex(Path("x.pruned"), len(store), store.dim)
+        >>> index.search(store, store.rows[:3], k=1).neighbors.ids.tolist()
+        [[0], [1], [2]]
 
     Args:
         path: the file, whose hash has been checked.

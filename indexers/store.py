@@ -70,6 +70,13 @@ class Blocks:
 class VectorStore:
     """Stored rows [n, D], float16 or float32, ready to be scanned or gathered.
 
+    Example:
+        >>> store = engine.VectorStore(np.load("vectors.npy"))
+        >>> len(store), store.dim, store.row_bytes
+        (1200, 32, 128)
+        >>> store.search(store.gather(np.array([7, 8])), k=1).ids.tolist()
+        [[7], [8]]
+
     Attributes:
         rows: the stored values, [n, D], read-only.
         index: a FAISS index over the same memory; alive as long as this object is.

@@ -34,6 +34,11 @@ COMPARED = ["id", "source", "path", "content", "meta_key"]
 class Version:
     """One version that is kept.
 
+    Example:
+        >>> photos = engine.Collection.open("photos.nest")
+        >>> [(one.number, one.operation, one.items) for one in photos.versions()]
+        [(4, 'build', 33), (3, 'index', 33), (1, 'create', 0)]
+
     Attributes:
         number: what it is called.
         created: when, ISO 8601 in UTC.

@@ -24,6 +24,11 @@ from indexers.vectors import IdArray
 class Covering:
     """A derived file and the shards it was derived from: always the first `shards` of the version.
 
+    Example:
+        >>> covering = engine.Collection.open("vectors.nest").space.vectors
+        >>> covering.file.rows, covering.file.path
+        (1200, 'spaces/main/vectors/....npy')
+
     Attributes:
         file: the file.
         shards: how many item shards it covers.
@@ -38,6 +43,10 @@ class Covering:
 @dataclass(frozen=True)
 class IndexEntry:
     """A prefix index.
+
+    Example:
+        >>> [str(entry.spec) for entry in engine.Collection.open("vectors.nest").space.indexes]
+        ['ivf-pq@16:m=8,nlist=30,rotate=1', 'flat@8']
 
     Attributes:
         covering: its file and the shards in it.
@@ -66,6 +75,11 @@ class Part:
 @dataclass(frozen=True)
 class Space:
     """The vectors of one encoder over the collection's items.
+
+    Example:
+        >>> space = engine.Collection.open("photos.nest").space
+        >>> space.encoder, space.dim, space.dtype, space.base
+        ('bundled', 384, 'float16', None)
 
     Attributes:
         encoder: the spec string it was made with; of a derived space its base and its head.
@@ -124,6 +138,10 @@ class Space:
 class SourceTable:
     """A table that captions and columns of a source's items come from, and what its columns are called.
 
+    Example:
+        >>> engine.Collection.open("photos.nest").snapshot.manifest.sources[0].tables
+        (SourceTable(location='.../captions.csv', name_column=None, caption_column=None),)
+
     Attributes:
         location: absolute path, as a source's; that of the source itself for columns it has of its own.
         name_column: the column of names; None for the first of the usual ones.
@@ -138,6 +156,10 @@ class SourceTable:
 @dataclass(frozen=True)
 class Source:
     """Where items came from.
+
+    Example:
+        >>> [(one.name, one.kind) for one in engine.Collection.open("photos.nest").snapshot.manifest.sources]
+        [('PHOTOS', 'folder')]
 
     Attributes:
         name: short and unique in the collection; items refer to it.
@@ -161,7 +183,13 @@ class Source:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything one version is made of. See `layout` for the files; `default` is the space searched by default."""
+    """Everything one version is made of. See `layout` for the files; `default` is the space searched by default.
+
+    Example:
+        >>> manifest = engine.Collection.open("photos.nest").snapshot.manifest
+        >>> manifest.version, manifest.operation, manifest.rows, list(manifest.spaces)
+        (4, 'build', 33, ['main'])
+    """
 
     version: int = 0
     created: str = ""

@@ -37,6 +37,11 @@ BELIEVED_ROWS = 1 << 24
 class Item:
     """What is known of one indexed thing.
 
+    Example:
+        >>> item = engine.Collection.open("photos.nest").snapshot.item(0)
+        >>> item.path, item.caption, item.width, item.height
+        ('drawings/anchor.png', 'anchor', 160, 160)
+
     Attributes:
         id: internal number, never reused.
         uri: where it is: its source's location and its path in it.
@@ -78,7 +83,13 @@ def _pin(path: Path) -> int | None:
 
 
 class Snapshot:
-    """A pinned version. Immutable, and safe to read from many threads."""
+    """A pinned version. Immutable, and safe to read from many threads.
+
+    Example:
+        >>> with engine.Snapshot.open("photos.nest") as snapshot:
+        ...     print(snapshot.manifest.version, snapshot.live_rows, snapshot.item(1).path)
+        4 33 drawings/banana.png
+    """
 
     def __init__(self, root: Path, manifest: Manifest, pin: int) -> None:
         self.root = root

@@ -30,6 +30,11 @@ def evaluate(
 ) -> Evaluation:
     """Measure what prefixes of a collection's vectors cost, and what heads buy.
 
+    Example:
+        >>> found = engine.evaluate(engine.Collection.open("vectors.nest"), engine.EvaluateOptions(dims=(4, 16)))
+        >>> sorted({row.representation for row in found.rows})
+        ['full', 'pca', 'random', 'truncation']
+
     Args:
         collection: an open one.
         options: what to measure.

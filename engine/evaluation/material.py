@@ -28,7 +28,7 @@ TEXTS, TOPICS = "texts", "topics"
 
 
 @dataclass(frozen=True)
-class Judged:
+class Labelled:
     """Labels of the items that have one."""
 
     rows: IdArray
@@ -53,7 +53,7 @@ class Material:
     base: FloatArray
     dims: Sequence[int]
     queries: Sequence[QuerySet]
-    labelled: Judged | None
+    labelled: Labelled | None
     caption_of: IdArray | None
     topics: Topics | None
 
@@ -113,7 +113,7 @@ def _dims(snapshot: Snapshot, options: EvaluateOptions, heads: Mapping[str, Head
     return default_dims(space.dim, [*trained, *(d for head in heads.values() for d in head.dims)])
 
 
-def _labelled(snapshot: Snapshot, rows: IdArray, options: EvaluateOptions) -> Judged | None:
+def _labelled(snapshot: Snapshot, rows: IdArray, options: EvaluateOptions) -> Labelled | None:
     if options.labels is None:
         return None
     values = collected.column(snapshot, options.labels, rows)
@@ -130,7 +130,7 @@ def _labelled(snapshot: Snapshot, rows: IdArray, options: EvaluateOptions) -> Ju
             f"column {options.labels!r} of {snapshot.root} is different for every item: expected classes with several"
         )
     drawn = np.random.default_rng(options.seed).choice(len(known), min(options.queries, len(known)), replace=False)
-    return Judged(known, labels, np.sort(drawn).astype(np.int64))
+    return Labelled(known, labels, np.sort(drawn).astype(np.int64))
 
 
 def _topics(

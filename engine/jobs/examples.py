@@ -36,6 +36,11 @@ Columns = dict[str, Any]
 class ExampleOptions:
     """Where the parts of the examples come from.
 
+    Example:
+        >>> options = engine.TrainOptions("supervised", dims=(4, 16), steps=20)
+        >>> engine.train_head("vectors.nest", options, engine.ExampleOptions(labels="kind")).objective
+        'supervised'
+
     Attributes:
         labels: column of labels, "caption" or one of the user's own; for `supervised`.
         pairs: a second vector for each row, `.npy` or Parquet; the captions if None; for `paired`.

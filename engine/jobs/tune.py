@@ -46,6 +46,12 @@ OWN = "queries"
 class TuneOptions:
     """What `tune` is asked for.
 
+    Example:
+        >>> vectors = engine.Collection.open("vectors.nest")
+        >>> tuning = vectors.tune(engine.TuneOptions(recall=0.9, k=5))
+        >>> tuning.target, tuning.k, tuning.rows
+        (0.9, 5, 1200)
+
     Attributes:
         recall: recall@k to keep on every kind of query, more than 0 and at most 1.
         k: answers a query.

@@ -75,6 +75,11 @@ def _reals(name: str, value: Any) -> tuple[float, ...]:
 class TrainOptions:
     """How a head is trained.
 
+    Example:
+        >>> options = engine.TrainOptions("rotation", dims=(4, 16), steps=20, seed=7)
+        >>> engine.train_head("vectors.nest", options).dims
+        (4, 16)
+
     Attributes:
         objective: "rotation", "supervised", "paired" or "adaptor".
         dims: prefix dimensions, ascending; the output width may be among them.
