@@ -28,7 +28,7 @@ from engine.retrieval.searcher import Searcher
 from engine.storage.disk import writing
 from indexers import checks
 from indexers.errors import CommitConflict, InvalidInput
-from indexers.memory import index_bytes
+from indexers.families.registry import family
 from indexers.plan import EXACT, SearchPlan
 from indexers.vectors import FloatArray, as_matrix, normalize
 
@@ -226,8 +226,10 @@ def _stored(
     """Write the winning index and return the change that makes it and its plan the space's own."""
     entry = snapshot.manifest.space(space)
     indexes: tuple[IndexEntry, ...] = ()
+    memory = 0
     if found.tried is not None:
         tried = found.tried
+        memory = family(tried.spec.family).index_bytes(tried.spec, len(searcher.store))
         file = save_index(snapshot.root, space, tried.coarse.index, tried.spec, len(searcher.store))
         covering = changes.cover(snapshot.manifest, file, searcher.indexed_shards)
         indexes = (IndexEntry(covering, str(found.tried.spec)),)
@@ -236,7 +238,7 @@ def _stored(
         k=options.k,
         latency=options.latency,
         rows=searcher.live,
-        memory=0 if found.tried is None else index_bytes(found.tried.spec, len(searcher.store)),
+        memory=memory,
         curve=tuple(_point(point) for point in found.front),
         fresh={
             name: (round(mean, 4), round(_half_interval(error, len(fresh.sets[name].xq)), 4))

@@ -8,7 +8,7 @@ by the clock.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -17,7 +17,7 @@ import numpy as np
 from engine.collection.plans import CurvePoint, PlanEntry, Tuning
 from engine.planning.curve import MARGINS, read_bytes
 from engine.retrieval.searcher import Searcher
-from indexers.base import IndexSpec, Neighbors
+from indexers.base import Neighbors
 from indexers.exact import recall
 from indexers.families.registry import family
 from indexers.plan import EXACT, SearchPlan, Stage
@@ -31,8 +31,6 @@ QUERIES = 256
 ITEMS = "items"
 NEARNESS = 0.25
 SHORTLISTS = (50, 100, 200, 400, 800)
-PROBE_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
-EF_SEARCH = (32, 64, 128, 256, 512)
 
 
 @dataclass(frozen=True)
@@ -143,18 +141,10 @@ def candidates(searcher: Searcher, queries: Mapping[str, FloatArray]) -> Iterato
     for key, spec in searcher.specs.items():
         coarse = searcher.coarse(key)
         margins = MARGINS if coarse.probed else ()
-        efforts = [*((probe, 0) for probe in _probes(spec)), *((0, margin) for margin in margins)]
+        probes = family(spec.family).probes(spec, many=False)
+        efforts = [*((probe, 0) for probe in probes), *((0, margin) for margin in margins)]
         for (probe, margin), shortlist in product(efforts, (one for one in SHORTLISTS if K <= one < n)):
             plan = SearchPlan(key, probe, (Stage(searcher.dim, shortlist),), margin)
             cost = read_bytes(coarse, plan, queries.values(), K)
             if cost < n * row / 2:
                 yield Candidate(plan, cost)
-
-
-def _probes(spec: IndexSpec) -> Sequence[int]:
-    """Return probe values of an index."""
-    name = family(spec.family).probe_name
-    if name == "nprobe":
-        nlist = dict(spec.params)["nlist"]
-        return sorted({max(1, round(nlist * share)) for share in PROBE_SHARES})
-    return EF_SEARCH if name == "efSearch" else (0,)

@@ -22,8 +22,9 @@ from engine.retrieval.coarse import Coarse, Search, coarse_over, prepared, short
 from engine.retrieval.rerank import best, scan_prefix
 from engine.storage import layout
 from indexers import checks
-from indexers.base import AXES, MISSING, Indexer, IndexSpec, Neighbors, positions_mask
+from indexers.base import AXES, MISSING, IndexSpec, Neighbors, positions_mask
 from indexers.errors import CorruptCollection, InvalidInput, InvalidSpec, InvalidVectors
+from indexers.families.base import Indexer
 from indexers.families.registry import family
 from indexers.files import read_index
 from indexers.names import did_you_mean
