@@ -269,8 +269,7 @@ class Searcher:
         if plan.stages[-1].dim > self.dim or plan.stages[0].dim < spec.dim:
             raise InvalidSpec(f"plan {plan}: stages must lie between {spec.dim} and {self.dim} dimensions")
         # FAISS sets aside memory for as many probes as it is told, also for those that cannot be made.
-        probe = min(plan.probe, indexer.most_probes(spec, len(self.store)))
-        return replace(plan, probe=probe).widened(k, 1)
+        return replace(plan, probe=min(plan.probe, indexer.most_probes(spec, len(self.store)))).widened(k, 1)
 
     # -- searching -----------------------------------------------------------------------
 
