@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexers.base import FaissIndex, Neighbors
-from indexers.families.ivf import parts_of
+from indexers.families.registry import family
 from indexers.mask import Mask
 from indexers.prefix import matrix_of, unwrap
 from indexers.store import VectorStore
@@ -100,7 +100,7 @@ class ProbedIndex:
     """
 
     def __init__(self, index: FaissIndex, store: VectorStore, level: int = 0) -> None:
-        ivf, refine = parts_of(unwrap(index)[1])
+        ivf, *refine = _parts(index)
         # Buffers are held by `_cells`, but not who owns their memory.
         self._owners = index, store
         matrix = matrix_of(index)
@@ -113,8 +113,8 @@ class ProbedIndex:
             faiss.vector_to_array(ivf.pq.centroids),
             codes,
             ids,
-            b"" if refine is None else _bytes_of(refine),
-            b"" if refine is None else faiss.vector_to_array(refine.sq.trained),
+            _bytes_of(*refine) if refine else b"",
+            faiss.vector_to_array(refine[0].sq.trained) if refine else b"",
             store.rows,
             (store.dim, ivf.d, width, ivf.nlist, ivf.pq.M, len(store), store.rows.itemsize, int(ivf.by_residual)),
             level,
@@ -163,10 +163,14 @@ class ProbedIndex:
 
 def suits(index: FaissIndex) -> bool:
     """Whether an index is of the kind that is searched here."""
-    ivf = parts_of(unwrap(index)[1]).cells
+    ivf = _parts(index)[0]
     if not isinstance(ivf, faiss.IndexIVFPQFastScan):
         return False
     return bool(ivf.pq.nbits == BITS and ivf.bbs == BLOCK and ivf.pq.M <= MOST_CODES)
+
+
+def _parts(index: FaissIndex) -> tuple[FaissIndex, ...]:
+    return family("ivf-pq").parts(unwrap(index)[1])
 
 
 def _bytes_of(refine: FaissIndex) -> NDArray[np.uint8]:

@@ -29,10 +29,10 @@ from engine.storage.layout import FileRef
 from indexers.base import FaissIndex, IndexSpec
 from indexers.build import BuildDevice, build
 from indexers.errors import CommitConflict, CorruptCollection
-from indexers.families.registry import default_specs, resolve, resolve_all
+from indexers.families.registry import default_specs, family, resolve, resolve_all
 from indexers.files import write_index
 from indexers.mask import Mask
-from indexers.memory import index_bytes, memory_left, pruned_build_bytes, require_memory, shown_bytes
+from indexers.memory import memory_left, pruned_build_bytes, require_memory, shown_bytes
 from indexers.pruned import is_available
 from indexers.pruned_file import MOST_DIMENSIONS, pruned_bytes, write_pruned
 from indexers.store import Blocks, VectorStore, check_dtype
@@ -201,7 +201,8 @@ def _resolved(specs: Sequence[IndexSpec] | None, manifest: Manifest, space: str)
 
 def fitting(specs: Iterable[IndexSpec], rows: int) -> list[IndexSpec]:
     """Return specs without the number of cells where fewer rows than that are left: the family chooses again."""
-    return [replace(spec, params=tuple(p for p in spec.params if p[0] != "nlist" or p[1] <= rows)) for spec in specs]
+    found = ((spec, family(spec.family)) for spec in specs)
+    return [spec if one.cells(spec) <= rows else one.unsized(spec) for spec, one in found]
 
 
 def chosen_specs(manifest: Manifest, space: str) -> list[IndexSpec]:
@@ -267,7 +268,8 @@ def _write_index(snapshot: Snapshot, space: str, spec: IndexSpec, store: VectorS
 
 def save_index(root: Path, space: str, index: FaissIndex, spec: IndexSpec, rows: int) -> FileRef:
     """Write an index of a space."""
-    with new_file(root, layout.space_folder(space, layout.INDEXES), ".faiss", index_bytes(spec, rows)) as new:
+    needed = family(spec.family).index_bytes(spec, rows)
+    with new_file(root, layout.space_folder(space, layout.INDEXES), ".faiss", needed) as new:
         write_index(index, new.temporary)
         new.rows = rows
     return written(new)

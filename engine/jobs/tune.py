@@ -28,7 +28,7 @@ from engine.retrieval.searcher import Searcher
 from engine.storage.disk import writing
 from indexers import checks
 from indexers.errors import CommitConflict, InvalidInput
-from indexers.memory import index_bytes
+from indexers.families.registry import family
 from indexers.plan import EXACT, SearchPlan
 from indexers.vectors import FloatArray, as_matrix, normalize
 
@@ -235,8 +235,10 @@ def _stored(
     """Write the winning index and return the change that makes it and its plan the space's own."""
     entry = snapshot.manifest.space(space)
     indexes: tuple[IndexEntry, ...] = ()
+    memory = 0
     if found.tried is not None:
         tried = found.tried
+        memory = family(tried.spec.family).index_bytes(tried.spec, searcher.rows)
         file = save_index(snapshot.root, space, tried.coarse.index, tried.spec, searcher.rows)
         covering = changes.cover(snapshot.manifest, file, len(snapshot.manifest.items))
         indexes = (IndexEntry(covering, found.tried.spec),)
@@ -245,7 +247,7 @@ def _stored(
         k=options.k,
         latency=options.latency,
         rows=searcher.live.count,
-        memory=0 if found.tried is None else index_bytes(found.tried.spec, searcher.rows),
+        memory=memory,
         curve=tuple(_point(point) for point in found.front),
         fresh={
             name: (round(mean, 4), round(_half_interval(error, len(fresh.sets[name])), 4))

@@ -8,7 +8,7 @@ by the clock.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -20,7 +20,6 @@ from engine.planning.judge import Judge, make_judge
 from engine.planning.queries import ITEMS, QuerySet
 from engine.retrieval.coarse import Search
 from engine.retrieval.searcher import Searcher
-from indexers.base import IndexSpec
 from indexers.families.registry import family
 from indexers.plan import EXACT, SearchPlan, Stage
 from indexers.vectors import FloatArray, normalize
@@ -32,8 +31,6 @@ TARGET = 0.97
 QUERIES = 256
 NEARNESS = 0.25
 SHORTLISTS = (50, 100, 200, 400, 800)
-PROBE_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
-EF_SEARCH = (32, 64, 128, 256, 512)
 
 
 @dataclass(frozen=True)
@@ -149,18 +146,10 @@ def candidates(searcher: Searcher, judge: Judge) -> Iterator[Candidate]:
     for key, spec in searcher.specs.items():
         coarse = searcher.coarse(key)
         margins = MARGINS if coarse.probed else ()
-        efforts = [*((probe, 0) for probe in _probes(spec)), *((0, margin) for margin in margins)]
+        probes = family(spec.family).probes(spec, many=False)
+        efforts = [*((probe, 0) for probe in probes), *((0, margin) for margin in margins)]
         for (probe, margin), shortlist in product(efforts, (one for one in SHORTLISTS if K <= one < n)):
             plan = SearchPlan(key, probe, (Stage(searcher.dim, shortlist),), margin)
             cost = read_bytes(coarse, plan, judge)
             if cost < n * row / 2:
                 yield Candidate(plan, cost)
-
-
-def _probes(spec: IndexSpec) -> Sequence[int]:
-    """Return probe values of an index."""
-    name = family(spec.family).probe_name
-    if name == "nprobe":
-        nlist = dict(spec.params)["nlist"]
-        return sorted({max(1, round(nlist * share)) for share in PROBE_SHARES})
-    return EF_SEARCH if name == "efSearch" else (0,)

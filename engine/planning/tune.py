@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.planning.bounds import SHORTLISTS, best_of, coded_shortlist, nearest_centroids, needed_shortlists
-from engine.planning.cost import coarse_bytes, rerank_bytes
+from engine.planning.cost import rerank_bytes
 from engine.planning.curve import (
     Point,
     choose,
@@ -46,7 +46,7 @@ from indexers.build import build
 from indexers.exact import exact_search
 from indexers.families.ivf import REFINE, REFINE_BITS, RESIDUAL, default_nlist
 from indexers.families.registry import family, resolve
-from indexers.memory import build_bytes, index_bytes, memory_left, shown_bytes
+from indexers.memory import build_bytes, memory_left, shown_bytes
 from indexers.plan import EXACT, SearchPlan, Stage
 from indexers.prefix import front_along
 from indexers.probing import is_available
@@ -60,7 +60,7 @@ GRID_QUERIES = 200
 ARMS, FINALISTS = 3, 1
 # Prefixes that need more are not worth a code.
 MOST_SHORTLISTED = 150
-# A graph is the one family whose build is slower than everything else together.
+# The build of a graph is slower than everything else together.
 GRAPH_DIMS = 1
 # A stage by bytes spares stored vectors where codes need so many times the shortlist that they do.
 PAYING, LONGER = 2.5, 1
@@ -251,13 +251,13 @@ class _Tuner:
         specs = [one for d, (shortlist, axes) in needed.items() for one in self._specs(d, axes, shortlist)]
         found = [Arm(spec, stages, self._cost(spec, stages)) for spec, stages in specs if stages[0].shortlist < self._n]
         if self.wish.memory is not None:
-            found = [arm for arm in found if index_bytes(arm.spec, self._n) <= self.wish.memory]
+            found = [arm for arm in found if family(arm.spec.family).index_bytes(arm.spec, self._n) <= self.wish.memory]
             if not found:
                 self.say(f"no index fits into {self.wish.memory:,} bytes")
         found = self._buildable(found)
         found.sort(key=lambda arm: arm.cost)
-        graphs = [arm for arm in found if arm.spec.family == "hnsw"][:GRAPH_DIMS]
-        plain = [arm for arm in found if arm.spec.family != "hnsw" and len(arm.stages) == 1]
+        graphs = [arm for arm in found if family(arm.spec.family).is_graph][:GRAPH_DIMS]
+        plain = [arm for arm in found if not family(arm.spec.family).is_graph and len(arm.stages) == 1]
         # Whether another stage pays depends on the machine: the clock decides.
         longer = [arm for arm in found if len(arm.stages) > 1][:LONGER]
         return [*plain[: ARMS - len(graphs)], *graphs, *longer]
@@ -304,11 +304,9 @@ class _Tuner:
     def _cost(self, spec: IndexSpec, stages: tuple[Stage, ...]) -> float:
         indexer = family(spec.family)
         # A graph must keep as many candidates as are reranked.
-        probe = round(TYPICAL_SHARE * dict(spec.params).get("nlist", 0)) or max(
-            indexer.default_probe(spec), 2 * stages[0].shortlist
-        )
+        probe = round(TYPICAL_SHARE * indexer.cells(spec)) or max(indexer.default_probe(spec), 2 * stages[0].shortlist)
         plan = SearchPlan(spec.key, 0, stages)
-        return coarse_bytes(spec, probe, self._n) + rerank_bytes(spec, plan, self._store.rows.itemsize)
+        return indexer.bytes_read(spec, probe, self._n) + rerank_bytes(spec, plan, self._store.rows.itemsize)
 
     # -- 3. halving ----------------------------------------------------------------------
 
@@ -319,7 +317,7 @@ class _Tuner:
         judge = self._judge_on_sample(SAMPLE_QUERIES)
         taken = {}
         for arm in arms:
-            spec = resolve(_smaller(arm.spec), len(self._sample), self._dim)
+            spec = resolve(family(arm.spec.family).unsized(arm.spec), len(self._sample), self._dim)
             coarse = coarse_over(spec, self._built(spec, self._sample), self._sample)
             front = self._front(coarse, arm.stages, judge)
             taken[arm] = _time_at(front, self.wish.recall)
@@ -351,8 +349,3 @@ class _Tuner:
         read = {plan: read_bytes(coarse, plan, some) for plan in found}
         kept = worth_timing(found, read, self.wish.recall, MOST_TIMED)
         return pareto([measure(coarse, plan, judge, self.wish.latency) for plan in kept])
-
-
-def _smaller(spec: IndexSpec) -> IndexSpec:
-    """Return a spec without its number of cells: the family chooses for fewer rows."""
-    return IndexSpec(spec.family, spec.dim, tuple((name, value) for name, value in spec.params if name != "nlist"))

@@ -20,8 +20,8 @@ import numpy as np
 
 from indexers.base import FaissIndex, IndexSpec, Neighbors, cosines
 from indexers.errors import DependencyMissing, InvalidSpec
-from indexers.families.registry import family
-from indexers.gpu import LOCK, MOST_K, ON_DEVICE, gpu_count, is_out_of_memory, to_gpu
+from indexers.families.registry import FAMILIES, family
+from indexers.gpu import LOCK, MOST_K, gpu_count, is_out_of_memory, to_gpu
 from indexers.mask import Mask
 from indexers.plan import SearchPlan
 from indexers.prefix import matrix_of, unwrap
@@ -114,8 +114,9 @@ class Accelerator:
     def refusal(self, plan: SearchPlan) -> str | None:
         """Return why a plan cannot be carried out here, or None: then it can."""
         name, dim = plan.index.partition("@")[0], self._store.dim
-        if name not in ON_DEVICE:
-            others = " or ".join(f"{one}@128" for one in ON_DEVICE)
+        able = [name for name, one in FAMILIES.items() if one.on_device]
+        if name not in able:
+            others = " or ".join(f"{one}@128" for one in able)
             return f"{name} is searched on the CPU only; build {others}, or open the collection without search_device"
         if len(plan.stages) != 1 or plan.stages[0].dim != dim:
             return f"on a GPU there is one stage, at all {dim} dimensions"

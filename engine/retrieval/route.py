@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from engine.collection.manifest import Space
-from indexers.base import AXES, Indexer, IndexSpec
+from indexers.base import AXES, IndexSpec
 from indexers.errors import InvalidInput, InvalidSpec
+from indexers.families.base import Indexer
 from indexers.families.registry import family
 from indexers.names import did_you_mean
 from indexers.plan import EXACT, SearchPlan, Stage

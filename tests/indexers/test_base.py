@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexers.base import IndexSpec, check_params, parse_params
+from indexers.base import IndexSpec, parse_params
 from indexers.errors import InvalidSpec
+from indexers.families.base import check_params
 
 NUMBERS = st.integers(0, 999_999_999)
 PARAMS = st.dictionaries(st.from_regex(r"[a-zA-Z_]{1,8}", fullmatch=True), NUMBERS, max_size=4)

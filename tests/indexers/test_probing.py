@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from indexers.base import MISSING, FaissIndex, IndexSpec, Neighbors
 from indexers.build import build
 from indexers.exact import exact_search, recall
-from indexers.families.ivf import parts_of
-from indexers.families.registry import resolve
+from indexers.families.registry import family, resolve
 from indexers.mask import Mask
 from indexers.prefix import unwrap
 from indexers.probing import ProbedIndex, is_available, suits
@@ -123,7 +122,7 @@ def test_bytes_score_what_they_stand_for(text: str, level: int) -> None:
     data = structured(N, 48, seed=5)
     index, probed = made(f"{text},refine=8,nlist=20", data.xb, level)
     chain, inner = unwrap(index)
-    codes = parts_of(inner).refine
+    codes = family("ivf-pq").parts(inner)[1]
     decoded = codes.sa_decode(faiss.vector_to_array(codes.codes).reshape(N, -1))
     turned = data.xq
     for step in chain:
