@@ -120,8 +120,7 @@ def _without_damaged(snapshot: Snapshot) -> Manifest:
     if manifest.lookup is not None and not _is_whole(snapshot, manifest.lookup):
         manifest = replace(manifest, lookup=None)
     for name, space in manifest.spaces.items():
-        derived = [space.vectors, space.pruned, *(entry.covering for entry in space.indexes)]
-        if not all(_is_whole(snapshot, one) for one in derived if one is not None):
+        if not all(_is_whole(snapshot, one) for one in space.coverings):
             bare = replace(space.bare(), plans=(), tuning=None)
             manifest = replace(manifest, spaces={**manifest.spaces, name: bare})
     snapshot.ensure(manifest.files())

@@ -208,8 +208,8 @@ class Snapshot:
     def lookup(self) -> Lookup:
         """Random access to the items."""
         covering = self.manifest.lookup
-        covered = covering.shards if covering else 0
-        tail = self.manifest.items[covered:]
+        covered = covering.span if covering else range(0)
+        tail = self.manifest.items[covered.stop :]
         self.ensure([*([covering.file] if covering else []), *tail])
         path = self.root / covering.file.path if covering else None
         return Lookup.open(path, self.manifest.rows_in(covered), (read_items(self.root, ref) for ref in tail))

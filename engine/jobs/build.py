@@ -52,8 +52,7 @@ PRUNED_SAMPLE, PRUNED_SAMPLE_BYTES = 65_536, 256 << 20
 
 def tail_rows(manifest: Manifest, space: str) -> int:
     """Return how many rows no index covers yet."""
-    covering = manifest.space(space).vectors
-    return manifest.rows - manifest.rows_in(covering.shards if covering else 0)
+    return manifest.rows - manifest.rows_in(range(manifest.space(space).covered))
 
 
 def is_due(manifest: Manifest, space: str, specs: Sequence[IndexSpec] | None) -> bool:
@@ -61,18 +60,14 @@ def is_due(manifest: Manifest, space: str, specs: Sequence[IndexSpec] | None) ->
     if not manifest.rows:
         return False
     entry = manifest.space(space)
-    if entry.vectors is None or not entry.indexes or manifest.lookup is None:
+    parts = entry.parts
+    if not parts or not all(part.indexes for part in parts) or manifest.lookup is None:
         return True
-    if specs is not None and _wanted(specs, manifest, space) != [e.spec for e in entry.indexes]:
-        return True
+    for part in parts if specs is not None else ():
+        wanted = resolve_all(specs or (), manifest.rows_in(part.vectors.span), entry.dim)
+        if wanted != [one.spec for one in part.indexes]:
+            return True
     return tail_rows(manifest, space) > max(TAIL_ROWS, TAIL_SHARE * manifest.rows)
-
-
-def _wanted(specs: Sequence[IndexSpec], manifest: Manifest, space: str) -> list[IndexSpec]:
-    entry = manifest.space(space)
-    covering = entry.vectors
-    rows = manifest.rows_in(covering.shards) if covering else manifest.rows
-    return resolve_all(specs, rows, entry.dim)
 
 
 @dataclass(frozen=True)
@@ -121,12 +116,12 @@ def derived(
         keep_lookup: whether the lookup of another space's build serves, if it covers everything.
     """
     root, manifest = snapshot.root, snapshot.manifest
-    shards = len(manifest.items)
+    shards = range(len(manifest.items))
     specs = _resolved(options.specs, manifest, space)
     for spec in specs:  # all of them, before the first is built
         _require_memory(snapshot, space, spec, options)
     lookup = manifest.lookup
-    if lookup is None or lookup.shards < shards or not keep_lookup:
+    if lookup is None or lookup.span != shards or not keep_lookup:
         lookup = changes.cover(manifest, save_lookup(root, manifest.items), shards)
     vectors = changes.cover(manifest, write_vectors(snapshot, space), shards)
     store = VectorStore.open(root / vectors.file.path)
@@ -212,7 +207,7 @@ def chosen_specs(manifest: Manifest, space: str) -> list[IndexSpec]:
     """
     entry = manifest.space(space)
     built = [index.spec for index in entry.indexes]
-    rows = manifest.rows_in(entry.indexes[0].covering.shards) if built else 0
+    rows = manifest.rows_in(entry.indexes[0].covering.span) if built else 0
     usual = resolve_all(default_specs(rows, entry.dim, entry.fingerprint.trained_dims), rows, entry.dim)
     if built == usual:
         return []

@@ -128,11 +128,12 @@ def _exactly(searcher: Searcher) -> Callable[[FloatArray, int], Any]:
 
 
 def _index_everything(root: Path, space: str, load: Callable[[], Encoder], listener: Listener) -> None:
-    """Build first where there are rows that no index covers: an index is chosen for all rows."""
+    """Build first where there are rows that no index covers, or that several do: one is chosen for all rows."""
     with Snapshot.open(root) as snapshot:
-        left = tail_rows(snapshot.manifest, space)
-    if left:
-        listener.say(f"{left:,} items are not indexed yet: building first")
+        left, parts = tail_rows(snapshot.manifest, space), len(snapshot.manifest.space(space).parts)
+    if left or parts > 1:
+        told = f"{left:,} items are not indexed yet" if left else f"the indexes are in {parts} parts"
+        listener.say(f"{told}: building first")
         index.build(root, load(), index.RunOptions(), listener, space=space)
 
 
@@ -220,7 +221,7 @@ def _pruned_for(
         return pruned
     listener.say("building the index for exact search for these queries")
     file = save_pruned(snapshot, space, store, _shifted(sets))
-    return changes.cover(snapshot.manifest, file, pruned.shards)
+    return changes.cover(snapshot.manifest, file, pruned.span)
 
 
 def _stored(
@@ -240,7 +241,7 @@ def _stored(
         tried = found.tried
         memory = family(tried.spec.family).index_bytes(tried.spec, searcher.rows)
         file = save_index(snapshot.root, space, tried.coarse.index, tried.spec, searcher.rows)
-        covering = changes.cover(snapshot.manifest, file, len(snapshot.manifest.items))
+        covering = changes.cover(snapshot.manifest, file, range(len(snapshot.manifest.items)))
         indexes = (IndexEntry(covering, found.tried.spec),)
     tuning = Tuning(
         target=options.recall,

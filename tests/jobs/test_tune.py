@@ -26,6 +26,7 @@ from indexers.errors import CommitConflict, CorruptCollection, InvalidInput, Inv
 from indexers.plan import EXACT, SearchPlan
 from indexers.vectors import FloatArray
 from tests.conftest import Data, live_scores, recall_of, structured, unit
+from tests.parts import add_part
 
 N, D = 6000, 64
 TARGET = 0.9
@@ -197,6 +198,16 @@ def test_rows_added_before_are_indexed_first(own: Path) -> None:
         assert len(opened.searcher.tail) == 0
         assert tuning.rows == N - 50 + 500
         assert set(tuning.fresh) == {"items"}
+
+
+def test_an_index_is_chosen_for_all_parts(own: Path) -> None:
+    with Collection.open(own) as opened:
+        more_rows(opened, 500, seed=3)
+        add_part(own, ["flat@16"])
+        opened.refresh()
+        assert len(opened.space.parts) == 2
+        tuning = opened.tune(TuneOptions(0.8))
+        assert (len(opened.space.parts), tuning.rows) == (1, N - 50 + 500)
 
 
 def test_a_build_meanwhile_is_a_conflict(own: Path) -> None:
