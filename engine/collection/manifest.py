@@ -27,6 +27,11 @@ UNSAID = {"unsaid": True}
 class Covering:
     """A derived file and the shards it was derived from, consecutive ones.
 
+    Example:
+        >>> covering = engine.Collection.open("vectors.nest").space.vectors
+        >>> covering.file.rows, covering.file.path
+        (1200, 'spaces/main/vectors/....npy')
+
     Attributes:
         file: the file.
         shards: how many item shards it covers.
@@ -49,6 +54,10 @@ class Covering:
 class IndexEntry:
     """A prefix index.
 
+    Example:
+        >>> [str(entry.spec) for entry in engine.Collection.open("vectors.nest").space.indexes]
+        ['ivf-pq@16:m=8,nlist=30,rotate=1', 'flat@8']
+
     Attributes:
         covering: its file and the shards in it.
         spec: the resolved spec it was built with.
@@ -61,6 +70,11 @@ class IndexEntry:
 @dataclass(frozen=True)
 class Part:
     """Consecutive shards of a space, and what is derived from them.
+
+    Example:
+        >>> [part] = engine.Collection.open("vectors.nest").space.parts
+        >>> part.vectors.file.rows, [str(entry.spec) for entry in part.indexes]
+        (1200, ['ivf-pq@16:m=8,nlist=...,rotate=1', 'flat@8'])
 
     Attributes:
         vectors: the rerank vectors.
@@ -82,6 +96,11 @@ class Part:
 @dataclass(frozen=True)
 class Space:
     """The vectors of one encoder over the collection's items.
+
+    Example:
+        >>> space = engine.Collection.open("photos.nest").space
+        >>> space.encoder, space.dim, space.dtype, space.base
+        ('bundled', 384, 'float16', None)
 
     Attributes:
         encoder: the spec string it was made with; of a derived space its base and its head.
@@ -152,6 +171,10 @@ def coverings_of(part: Space | Part) -> list[Covering]:
 class SourceTable:
     """A table that captions and columns of a source's items come from, and what its columns are called.
 
+    Example:
+        >>> engine.Collection.open("photos.nest").snapshot.manifest.sources[0].tables
+        (SourceTable(location='.../captions.csv', name_column=None, caption_column=None),)
+
     Attributes:
         location: absolute path, as a source's; that of the source itself for columns it has of its own.
         name_column: the column of names; None for the first of the usual ones.
@@ -166,6 +189,10 @@ class SourceTable:
 @dataclass(frozen=True)
 class Source:
     """Where items came from.
+
+    Example:
+        >>> [(one.name, one.kind) for one in engine.Collection.open("photos.nest").snapshot.manifest.sources]
+        [('PHOTOS', 'folder')]
 
     Attributes:
         name: short and unique in the collection; items refer to it.
@@ -189,7 +216,13 @@ class Source:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything one version is made of. See `layout` for the files; `default` is the space searched by default."""
+    """Everything one version is made of. See `layout` for the files; `default` is the space searched by default.
+
+    Example:
+        >>> manifest = engine.Collection.open("photos.nest").snapshot.manifest
+        >>> manifest.version, manifest.operation, manifest.rows, list(manifest.spaces)
+        (4, 'build', 33, ['main'])
+    """
 
     version: int = 0
     created: str = ""

@@ -56,7 +56,7 @@ def vectors_of(manifest: Manifest) -> list[str]:
 def captions(root: Path) -> dict[str, str | None]:
     with Collection.open(root) as opened:
         snapshot = opened.snapshot
-        return {(item := snapshot.item(int(row))).path: item.caption for row in np.flatnonzero(snapshot.live)}
+        return {(item := snapshot.item(int(row))).path: item.caption for row in snapshot.live.numbers}
 
 
 def test_a_new_caption_is_no_new_row(root: Path) -> None:
