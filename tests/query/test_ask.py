@@ -26,7 +26,7 @@ X = structured(ROWS, D, seed=5)
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collection]:
     root = tmp_path_factory.mktemp("ask") / "c.nest"
-    with Collection.create(root, encoder="precomputed", dim=D) as made:
+    with Collection.create(root, encoder="precomputed", dim=D, dtype="float32") as made:
         made.add_vectors(
             X.xb, names=[f"row-{row}" for row in range(ROWS)], captions=[f"no. {row}" for row in range(ROWS)]
         )
