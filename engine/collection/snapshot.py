@@ -82,6 +82,10 @@ def _pin(path: Path) -> int | None:
     return None
 
 
+def _opened_again(root: str, version: int) -> Snapshot:
+    return Snapshot.open(root, version)
+
+
 class Snapshot:
     """A pinned version. Immutable, and safe to read from many threads.
 
@@ -143,6 +147,16 @@ class Snapshot:
 
     def __del__(self) -> None:
         self.close()
+
+    def __reduce__(self) -> Any:
+        """Open the same version again, where it was copied or pickled to.
+
+        Raises:
+            TypeError: it is a draft, which is in no file.
+        """
+        if self._pin < 0:
+            raise TypeError("a version that is not published, or was closed, cannot be copied or pickled")
+        return _opened_again, (os.path.abspath(self.root), self.manifest.version)
 
     def ensure(self, refs: list[FileRef]) -> None:
         """Check files before they are trusted; see `verified.Verified`."""
