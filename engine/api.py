@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from engine.collection import history
-from engine.collection.changes import require_space
 from engine.collection.history import Version
 from engine.collection.plans import Tuning
 from engine.encoders.base import Encoder
@@ -122,7 +121,7 @@ class Collection(Reader):
         Raises:
             InvalidInput: there is no such space.
         """
-        require_space(self.root, self.snapshot.manifest, checks.text("space", space))
+        self.snapshot.manifest.named_space(checks.text("space", space), self.root)
         options, heard = replace(self._options(None), specs=read_specs(specs)), as_listener(listener)
         manifest = index.build(self.root, self._main(), options, heard, space=space)
         return self._changed(Summary(version=manifest.version))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from contextlib import nullcontext
 from functools import partial
@@ -11,9 +12,10 @@ import numpy as np
 
 from indexers import codebooks, gpu
 from indexers.base import AXES, FaissIndex, IndexSpec
-from indexers.errors import InvalidSpec, InvalidVectors
-from indexers.families.registry import family
+from indexers.errors import InvalidSpec, InvalidVectors, NotEnoughMemory
+from indexers.families.registry import FAMILIES, family, resolve
 from indexers.mask import Mask
+from indexers.memory import memory_left, shown_bytes
 from indexers.prefix import trained_front, wrap
 from indexers.store import BLOCK_ROWS, Blocks, VectorStore
 from indexers.vectors import FloatArray, IdArray
@@ -25,6 +27,13 @@ BuildDevice = Literal["auto", "cpu", "cuda"]
 # FAISS samples no more than 256 rows a cell for k-means; more would be read for nothing.
 ROWS_PER_CELL = 256
 MAX_TRAINING_BYTES = 1 << 30
+# What FAISS, BLAS and the allocator take whatever the size; measured, and rounded up.
+FIXED = 48 << 20
+# Row numbers are drawn from all rows to choose a sample.
+DRAWN = 16
+# Where FAISS assigns training rows to cells: a number and a distance each.
+ASSIGNED = 16
+SHORTEST = 16
 
 
 def training_rows(spec: IndexSpec, n: int, full_dim: int) -> int:
@@ -160,3 +169,81 @@ def _reserve(inner: FaissIndex, spec: IndexSpec, rows: int) -> None:
         # FAISS shows no way to reserve; what is cut to nothing keeps its room.
         array.resize(size)
         array.resize(0)
+
+
+# -- what it takes ---------------------------------------------------------------------------
+# Stored vectors and finished indexes are mapped, and count for nothing: the system drops them when it must. What counts
+# is what a build holds: a training sample, a block of rows, and the index that grows.
+
+
+def build_bytes(spec: IndexSpec, n: int, full_dim: int, queries: int = 0) -> int:
+    """Return what building an index takes at its peak, about; never much less than it does.
+
+    Args:
+        spec: resolved.
+        n: rows.
+        full_dim: dimension D of the vectors.
+        queries: how many are mixed into the training sample.
+    """
+    d = spec.dim
+    rows = training_rows(spec, n, full_dim)
+    trained = rows + queries
+    prefixes = trained * d * 4
+    # Stored rows, as float32, and as prefixes before and after they are scaled or turned; or all as prefixes already.
+    block = min(n, BLOCK_ROWS) * (2 * full_dim + 3 * d) * 4 + (prefixes if rows == n else 0)
+    # The covariance of the sample in double precision, and what it is taken apart into.
+    axes = 6 * full_dim**2 * 8 if dict(spec.params).get(AXES) else 0
+    training = trained * (full_dim * 4 + ASSIGNED) + 2 * prefixes + axes
+    return FIXED + max(DRAWN * n, training, family(spec.family).growing_bytes(spec, n) + block)
+
+
+def pruned_build_bytes(sampled: int, full_dim: int) -> int:
+    """Return what building an index for exact search takes at its peak: a sample of rows, and turned, four times."""
+    return FIXED + 4 * 4 * sampled * full_dim + 12 * full_dim**2 * 8
+
+
+def require_memory(spec: IndexSpec, n: int, full_dim: int, queries: int = 0) -> None:
+    """Refuse to build an index for which there is no memory.
+
+    Args:
+        spec: resolved.
+        n: rows.
+        full_dim: dimension D of the vectors.
+        queries: how many are mixed into the training sample.
+
+    Raises:
+        NotEnoughMemory: it would take more than there is; says how much, and what would fit.
+    """
+    left = memory_left()
+    needed = build_bytes(spec, n, full_dim, queries)
+    if left is None or needed <= left.bytes:
+        return
+    other = smaller(spec, n, full_dim, queries, left.bytes)
+    remedy = (
+        "no index fits; give it more memory"
+        if other is None
+        else f"{other.key} would fit, with {shown_bytes(build_bytes(other, n, full_dim, queries))}: --index {other.key}"
+    )
+    raise NotEnoughMemory(
+        f"building {spec.key} over {n:,} rows needs {shown_bytes(needed)} of memory, and {shown_bytes(left.bytes)} "
+        f"are left ({left.why}); {remedy}"
+    )
+
+
+def smaller(spec: IndexSpec, n: int, full_dim: int, queries: int, most: int) -> IndexSpec | None:
+    """Return a resolved index that is built within so many bytes: of the same family if any is, else of another.
+
+    Of those that fit it is the one with the longest prefix, up to the one asked for.
+    """
+    dims, d = [], spec.dim
+    while d >= min(SHORTEST, spec.dim):
+        dims.append(d)
+        d //= 2
+    axes = tuple(one for one in spec.params if one[0] == AXES)
+    for name in (spec.family, *(one for one in FAMILIES if one != spec.family)):
+        for d in dims:
+            with contextlib.suppress(InvalidSpec):
+                other = resolve(IndexSpec(name, d, axes), n, full_dim)
+                if build_bytes(other, n, full_dim, queries) <= most:
+                    return other
+    return None

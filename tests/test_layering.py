@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
+
+from engine.api import Collection
+from tests.helpers import clustered
 
 ROOT = Path(__file__).parents[1]
 CODE = sorted(path for folder in ("engine", "indexers") for path in (ROOT / folder).rglob("*.py"))
@@ -139,3 +144,23 @@ def test_nobody_prints_but_scripts_and_the_command() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             called = node.func if isinstance(node, ast.Call) else None
             assert not (isinstance(called, ast.Name) and called.id == "print"), path
+
+
+def test_opening_and_searching_takes_few_modules(tmp_path: Path) -> None:
+    """What only writes, encodes, explains or needs a GPU is imported where that is done."""
+    with Collection.create(tmp_path / "c.nest", encoder="precomputed", dim=8) as made:
+        made.add_vectors(clustered(300, 8))
+        made.build(["flat@4", "ivf-pq@8"])
+    code = f"""
+import sys
+from engine.query.reader import Reader
+with Reader.open({str(tmp_path / "c.nest")!r}) as reader:
+    reader.search([1.0] * 8, 3, plan="ivf-pq@8 | 20@8").items
+    reader.similar(3, 3, exact=True).uris
+own = [one for one in sys.modules.values() if one.__name__.partition(".")[0] in ("engine", "indexers")]
+print(*(one.__name__ for one in own if not hasattr(one, "__path__")))
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    compiled = {name for name in found if name.startswith("indexers.kernels.")}
+    assert len(found) - len(compiled) <= 50
+    assert not [name for name in found if is_in(name, ("engine.jobs", "engine.ingest", "engine.planning"))]

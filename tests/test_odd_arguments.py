@@ -54,7 +54,6 @@ def doors(root: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     """Return every way in, with arguments that are fine. `root` holds a collection, and files to name."""
     here = Collection.open(root, device="cpu")
     v, head, few = (root.parent / name for name in ("v.npy", "h.safetensors", FEW))
-    search = {"k": 3, "plan": None, "dim": None, "exact": False, "recall": None}
     items = {"paths": ["v-1"], "ids": [], "below": []}
     doing: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         "open": (
@@ -88,18 +87,6 @@ def doors(root: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         "use": (here.use, {"name": "main"}),
         "tune": (here.tune, {"options": None, "listener": None}),
         "rollback": (here.rollback, {"version": 2}),
-        "ask": (here.ask, {"query": asking()}),
-        "ask_all": (here.ask_all, {"queries": [asking()]}),
-        "Query": (
-            lambda **given: here.ask(engine.Query(**given)),
-            {**search, "terms": asking().terms, "include_self": False},
-        ),
-        "Term": (
-            lambda **given: here.ask(engine.Query((engine.Term(**given),), k=3)),
-            {"kind": "item", "value": 0, "weight": 1.0},
-        ),
-        "search": (here.search, {"query": clustered(1, 8)[0], **search}),
-        "similar": (here.similar, {"item": 0, **search, "include_self": False}),
         "encode_texts": (here.encode_texts, {"texts": ["a"]}),
         "encode_picture": (here.encode_picture, {"path": v, "max_pixels": 100}),
         "explain": (here.explain, {"query": clustered(1, 8)[0], "k": 3, "plan": None}),
@@ -114,7 +101,26 @@ def doors(root: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
             },
         ),
     }
-    return doing | options(root, here)
+    return doing | asking_it(here) | options(root, here)
+
+
+def asking_it(here: Collection) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
+    """Return the ways to ask."""
+    search = {"k": 3, "plan": None, "dim": None, "exact": False, "recall": None}
+    return {
+        "ask": (here.ask, {"query": asking()}),
+        "ask_all": (here.ask_all, {"queries": [asking()]}),
+        "Query": (
+            lambda **given: here.ask(engine.Query(**given)),
+            {**search, "terms": asking().terms, "include_self": False},
+        ),
+        "Term": (
+            lambda **given: here.ask(engine.Query((engine.Term(**given),), k=3)),
+            {"kind": "item", "value": 0, "weight": 1.0},
+        ),
+        "search": (here.search, {"query": clustered(1, 8)[0], **search}),
+        "similar": (here.similar, {"item": 0, **search, "include_self": False}),
+    }
 
 
 def asking() -> engine.Query:

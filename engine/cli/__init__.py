@@ -79,7 +79,7 @@ class Verbs(click.Group):
 def _meant(args: list[str]) -> str:
     """Return what somebody may have meant who named no verb."""
     from engine.cli.meant import command, is_collection
-    from indexers.names import did_you_mean
+    from indexers.errors import did_you_mean
 
     if is_collection(args[0]):
         verb = "search" if args[1:] else "info"

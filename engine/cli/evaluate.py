@@ -144,10 +144,10 @@ def _score(run_file: Path, asked: Asked) -> tuple[Row, ...]:
 
 
 def _evaluate(collection: Path, encoder: str | None, device: str, asked: Asked) -> Evaluation:
-    from engine.api import Collection
     from engine.evaluation.evaluate import evaluate
+    from engine.query.reader import Reader
 
-    with Collection.open(collection, device=device, encoder=encoder) as opened:
+    with Reader.open(collection, device=device, encoder=encoder) as opened:
         return evaluate(opened, _options(asked), Terminal())
 
 

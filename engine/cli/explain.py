@@ -44,14 +44,14 @@ def command(
         nestvec explain photos.nest "a red bicycle"
         nestvec explain photos.nest 4711 --item --plan 'ivf-pq@64:nprobe=8 | 100@512'
     """
-    from engine.api import Collection
+    from engine.query.reader import Reader
 
     check_order(collection, words)
     meant = Meaning("", words) if item else understood(words)
     if len(meant.pictures) > 1:
         raise click.UsageError(f"one query is explained at a time, and {len(meant.pictures)} items were given")
     query = meant.pictures[0] if meant.pictures else meant.sentence
-    with Collection.open(collection, device=device, space=space, encoder=encoder) as opened:
+    with Reader.open(collection, device=device, space=space, encoder=encoder) as opened:
         explained = opened.explain_item if meant.pictures else opened.explain
         found = explained(query, k, plan=plan)
     if as_json:

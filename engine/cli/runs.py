@@ -10,11 +10,11 @@ import click
 from engine.cli import SIGNALS, SKIPPED
 from engine.cli.options import Running
 from engine.cli.output import Terminal, print_summary, say
-from engine.encoders.pictures import DEFAULT_MAX_PIXELS
 from engine.ingest.joined import TableOptions
 from engine.ingest.sync import EncodeOptions
 from engine.jobs.index import RunOptions
 from engine.progress import Listener, Summary
+from engine.storage.kinds import DEFAULT_MAX_PIXELS
 from indexers.base import IndexSpec
 from indexers.threads import available_cores
 

@@ -44,7 +44,7 @@ def command(
         nestvec search photos.nest --queries captions.txt --json
         nestvec search photos.nest "sunset" --html answers.html
     """
-    from engine.api import Collection
+    from engine.query.reader import Reader
 
     check_order(collection, texts)
     query = understood(texts)
@@ -52,7 +52,7 @@ def command(
     wanted += read_queries(queries) if queries else []
     if bool(wanted) + bool(query.pictures) + bool(vectors) != 1:
         raise click.UsageError("give texts (words, -q or --queries), pictures, or --vectors: one of them")
-    with Collection.open(collection, device=how.device, space=how.space, encoder=how.encoder) as opened:
+    with Reader.open(collection, device=how.device, space=how.space, encoder=how.encoder) as opened:
         asked: Any = load_vectors(vectors) if vectors else wanted
         find = opened.similar if query.pictures else opened.search
         asked = list(query.pictures) or asked

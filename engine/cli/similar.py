@@ -26,10 +26,10 @@ def command(collection: Path, items: tuple[str, ...], include_self: bool, how: o
         nestvec similar photos.nest photo.jpg other.jpg
         nestvec similar photos.nest 4711 -k 20 --html likes.html
     """
-    from engine.api import Collection
+    from engine.query.reader import Reader
 
     check_order(collection, items)
-    with Collection.open(collection, device=how.device, space=how.space, encoder=how.encoder) as opened:
+    with Reader.open(collection, device=how.device, space=how.space, encoder=how.encoder) as opened:
         answers = opened.similar(
             list(items),
             how.k,

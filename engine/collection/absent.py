@@ -16,8 +16,7 @@ from engine.collection.manifest import Manifest
 from engine.storage import layout
 from engine.storage.kinds import PICTURE_SUFFIXES
 from engine.storage.names import file_text
-from indexers.errors import CollectionError
-from indexers.names import nearest
+from indexers.errors import CollectionError, nearest
 
 MOST_SEEN = 2000
 MOST_READ = 20

@@ -24,7 +24,6 @@ from engine.storage import layout
 from engine.storage.layout import FileRef
 from engine.storage.verified import check_hash
 from indexers.errors import CommitConflict, InvalidInput
-from indexers.names import did_you_mean
 
 Tombstone = tuple[str, int]
 Keys = NDArray[np.uint64]
@@ -297,19 +296,6 @@ def add_space(root: Path, name: str, entry: Space, shards: tuple[FileRef, ...]) 
     return change
 
 
-def require_space(root: Path, manifest: Manifest, name: str) -> Space:
-    """Return a space that somebody named.
-
-    Raises:
-        InvalidInput: there is none of that name.
-    """
-    if name not in manifest.spaces:
-        raise InvalidInput(
-            f"{root} has no space {name!r}; it has {', '.join(manifest.spaces)}{did_you_mean(name, manifest.spaces)}"
-        )
-    return manifest.space(name)
-
-
 def drop_space(root: Path, name: str) -> Change:
     """Take a derived space out.
 
@@ -318,7 +304,7 @@ def drop_space(root: Path, name: str) -> Change:
     """
 
     def change(base: Manifest) -> Manifest:
-        if require_space(root, base, name).base is None:
+        if base.named_space(name, root).base is None:
             raise InvalidInput(f"space {name!r} of {root} is not derived from another, and so cannot be made again")
         if left := spaces.children(base, name):
             raise InvalidInput(f"{', '.join(left)} of {root} is derived from space {name!r}; remove that first")
@@ -336,7 +322,7 @@ def use_space(root: Path, name: str) -> Change:
     """
 
     def change(base: Manifest) -> Manifest:
-        require_space(root, base, name)
+        base.named_space(name, root)
         return replace(base, default=name)
 
     return change

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import posixpath
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from engine.encoders.base import Fingerprint
 from engine.storage import layout
 from engine.storage.layout import FileRef
 from indexers.base import IndexSpec
-from indexers.errors import CorruptCollection
+from indexers.errors import CorruptCollection, InvalidInput, did_you_mean
 from indexers.plan import SearchPlan
 from indexers.vectors import IdArray
 
@@ -255,6 +256,18 @@ class Manifest:
         """Hash over the names of consecutive item shards, by their numbers."""
         names = "\n".join(ref.path for ref in self.items[shards.start : shards.stop])
         return blake3(names.encode()).hexdigest(length=16)
+
+    def named_space(self, name: str, root: Path) -> Space:
+        """Return a space that somebody named; `root` is the collection, for the error.
+
+        Raises:
+            InvalidInput: there is none of that name.
+        """
+        if name not in self.spaces:
+            raise InvalidInput(
+                f"{root} has no space {name!r}; it has {', '.join(self.spaces)}{did_you_mean(name, self.spaces)}"
+            )
+        return self.space(name)
 
     def space(self, name: str = layout.DEFAULT_SPACE) -> Space:
         """Return a space by name.

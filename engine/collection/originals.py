@@ -14,12 +14,10 @@ from pathlib import Path
 from engine.collection.manifest import Source
 from engine.collection.named import FILE, Named, named
 from engine.collection.snapshot import Item
+from engine.storage.kinds import MOST_FILE_BYTES
 from engine.storage.names import file_text, path_bytes
 from engine.storage.regular import read_regular
 from indexers.errors import PictureError
-
-# A picture of a hundred million pixels is smaller than this in any format that is taken.
-MOST_FILE_BYTES = 1 << 30
 
 
 def read_below(folder: str, path: str) -> bytes:

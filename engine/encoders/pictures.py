@@ -19,10 +19,8 @@ import PIL
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile
 
+from engine.storage.kinds import DEFAULT_MAX_PIXELS
 from indexers.errors import PictureError
-
-# The size above which Pillow itself takes a picture for an attack: 0.7 GB as decoded RGB.
-DEFAULT_MAX_PIXELS = 178_956_970
 
 # A longer strip is a line: scaled until its short side fits a network, it would fill the memory.
 MAX_ASPECT = 200

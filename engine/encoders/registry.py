@@ -11,8 +11,7 @@ from engine.encoders.base import Encoder, EncoderInfo, Modality
 from engine.encoders.device import choose_device
 from engine.encoders.headed import MARK
 from engine.encoders.trusted import note
-from indexers.errors import InvalidSpec
-from indexers.names import did_you_mean
+from indexers.errors import InvalidSpec, did_you_mean
 
 _EXAMPLES = {
     "bundled": "bundled",

@@ -16,7 +16,7 @@ from engine.encoders.clip import loading
 from engine.encoders.headed import MARK
 from engine.encoders.resnet import spec as resnet
 from engine.encoders.shipped import is_shipped
-from engine.storage.cache import cache_folder
+from engine.storage.verified import cache_folder
 from indexers.errors import EncoderNotNamed
 
 

@@ -16,8 +16,7 @@ from engine.evaluation.graded import Qrels
 from engine.evaluation.representations import Representation
 from engine.planning.queries import QuerySet
 from engine.storage.layout import DEFAULT_SPACE
-from indexers.errors import InvalidInput
-from indexers.names import did_you_mean
+from indexers.errors import InvalidInput, did_you_mean
 from indexers.vectors import FloatArray, IdArray, normalize
 
 CAPTION = "caption"

@@ -19,8 +19,7 @@ from engine.heads.model import Head
 from engine.planning.queries import QuerySet
 from engine.progress import Listener
 from engine.storage.layout import DEFAULT_SPACE
-from indexers.errors import EncoderError, InvalidInput
-from indexers.names import did_you_mean
+from indexers.errors import EncoderError, InvalidInput, did_you_mean
 from indexers.vectors import FloatArray, IdArray
 
 TEXTS_AT_ONCE = 256

@@ -14,8 +14,7 @@ import numpy as np
 from engine.heads import layers
 from engine.heads.model import Head
 from engine.planning.queries import QuerySet
-from indexers.errors import InvalidInput
-from indexers.names import did_you_mean
+from indexers.errors import InvalidInput, did_you_mean
 from indexers.vectors import FloatArray, IdArray, normalize
 
 PLAIN = ("truncation", "pca", "random", "full")

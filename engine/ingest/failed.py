@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 from engine.collection.failures import Failure, failures_of
 from engine.collection.snapshot import Snapshot
 from engine.ingest.entries import Entry
-
-# A picture of a hundred million pixels is smaller than this in any format that is taken.
-MOST_FILE_BYTES = 1 << 30
+from engine.storage.kinds import MOST_FILE_BYTES
 
 
 @dataclass(frozen=True)

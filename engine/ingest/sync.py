@@ -13,11 +13,10 @@ from engine.collection.commit import commit
 from engine.collection.failures import Failure
 from engine.collection.history import RESERVE
 from engine.collection.manifest import Manifest, Source
-from engine.collection.originals import MOST_FILE_BYTES
 from engine.collection.shards import SHARD_ROWS, vector_shard_rows
 from engine.collection.snapshot import Snapshot
 from engine.encoders.base import Encoder
-from engine.encoders.pictures import DEFAULT_MAX_PIXELS, readers
+from engine.encoders.pictures import readers
 from engine.ingest.catalogue import Catalogue, Known, StoredVectors
 from engine.ingest.compare import Comparison, compare, has_stamp_of, is_unchanged
 from engine.ingest.entries import Block, Entry, Listing, PictureListing, VectorListing
@@ -27,6 +26,7 @@ from engine.ingest.pipeline import Encoded, Skipped, content_of, encode_pictures
 from engine.ingest.unit import contents_of, unit_rows
 from engine.ingest.writer import DONE, Row, ShardWriter
 from engine.progress import Advance, Listener, Summary
+from engine.storage.kinds import DEFAULT_MAX_PIXELS, MOST_FILE_BYTES
 from engine.storage.regular import read_regular
 from indexers import checks
 from indexers.errors import InvalidInput

@@ -20,8 +20,7 @@ from engine.ingest.nesting import check_depth
 from engine.storage.names import path_bytes
 from engine.storage.parquet import read_parquet
 from engine.storage.regular import opened_regular
-from indexers.errors import SourceError
-from indexers.names import did_you_mean
+from indexers.errors import SourceError, did_you_mean
 
 NAME_COLUMNS = ("file", "path", "file_name", "filename", "image", "image_path", "filepath", "name", "key", "uri", "url")
 CAPTION_COLUMNS = ("caption", "text", "title", "description")

@@ -27,12 +27,12 @@ from engine.storage.disk import writing
 from engine.storage.files import new_file, written
 from engine.storage.layout import FileRef
 from indexers.base import FaissIndex, IndexSpec
-from indexers.build import BuildDevice, build
+from indexers.build import BuildDevice, build, pruned_build_bytes, require_memory
 from indexers.errors import CommitConflict, CorruptCollection
 from indexers.families.registry import default_specs, family, resolve, resolve_all
 from indexers.files import write_index
 from indexers.mask import Mask
-from indexers.memory import memory_left, pruned_build_bytes, require_memory, shown_bytes
+from indexers.memory import memory_left, shown_bytes
 from indexers.pruned import is_available
 from indexers.pruned_file import MOST_DIMENSIONS, pruned_bytes, write_pruned
 from indexers.store import Blocks, VectorStore, check_dtype

@@ -21,8 +21,7 @@ from engine.ingest.entries import VectorListing
 from engine.ingest.joined import TableOptions
 from engine.ingest.sources import open_sources
 from indexers import checks
-from indexers.errors import InvalidInput, SourceError
-from indexers.names import did_you_mean
+from indexers.errors import InvalidInput, SourceError, did_you_mean
 from indexers.vectors import FloatArray
 
 MOST_ROWS = 200_000

@@ -42,11 +42,11 @@ from engine.retrieval.coarse import Coarse, Search, coarse_over
 from engine.retrieval.searcher import Searcher
 from indexers.axes import moments, principal_axes
 from indexers.base import AXES, FaissIndex, IndexSpec
-from indexers.build import build
+from indexers.build import build, build_bytes
 from indexers.exact import exact_search
 from indexers.families.ivf import REFINE, REFINE_BITS, RESIDUAL, default_nlist
 from indexers.families.registry import family, resolve
-from indexers.memory import build_bytes, memory_left, shown_bytes
+from indexers.memory import memory_left, shown_bytes
 from indexers.plan import EXACT, SearchPlan, Stage
 from indexers.prefix import front_along
 from indexers.probing import is_available

@@ -10,14 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from engine.collection.absent import near_path
-from engine.collection.originals import MOST_FILE_BYTES
 from engine.collection.snapshot import Snapshot
-from engine.collection.spaces import encoder_for, encoder_of
 from engine.encoders.base import Encoder, require_modality
-from engine.encoders.pictures import DEFAULT_MAX_PIXELS, decode_picture
 from engine.query.ask import Query, Term
 from engine.retrieval.searcher import Searcher
+from engine.storage.kinds import DEFAULT_MAX_PIXELS, MOST_FILE_BYTES
 from engine.storage.layout import FileRef
 from engine.storage.regular import read_regular
 from indexers import checks
@@ -52,6 +49,8 @@ class Encoders:
             return self.main(snapshot)
         kept = self._headed
         if kept is None or kept[0] != head:
+            from engine.collection.spaces import encoder_for
+
             kept = self._headed = head, encoder_for(self._root, snapshot.manifest, space, self.main(snapshot))
         return kept[1]
 
@@ -60,6 +59,8 @@ class Encoders:
         if self._loaded is None:
             with self._lock:
                 if self._loaded is None:
+                    from engine.collection.spaces import encoder_of
+
                     space = snapshot.manifest.space()
                     self._loaded = encoder_of(space, wanted=self.spec, pool=None, device=self._device)
         return self._loaded
@@ -147,6 +148,8 @@ def find(snapshot: Snapshot, item: str | int) -> int | None:
                 return None
         if item.isdecimal() and len(item) < MOST_DIGITS:
             return snapshot.find_id(int(item))
+        from engine.collection.absent import near_path
+
         near = near_path(Path(item))
         meant = "a text is looked for by search" if near is None else f"did you mean {near}?"
         raise ItemNotFound(f"{error}, and no such file is there; {meant}") from error
@@ -178,6 +181,8 @@ def picture_query(encoder: Encoder, path: str | os.PathLike[str], *, max_pixels:
     """
     if not isinstance(path, str | os.PathLike):
         raise InvalidInput(f"a picture is given by the path of its file, one at a time; found {type(path).__name__}")
+    from engine.encoders.pictures import decode_picture
+
     require_modality(encoder, "image")
     path, max_pixels = checks.path("path", path), checks.whole("max_pixels", max_pixels, high=checks.MOST_BYTES)
     try:

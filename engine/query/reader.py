@@ -7,25 +7,26 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
-from engine.collection.changes import require_space
 from engine.collection.commit import current_version
 from engine.collection.manifest import Space
 from engine.collection.snapshot import Snapshot
 from engine.encoders.base import Encoder
-from engine.encoders.pictures import DEFAULT_MAX_PIXELS
 from engine.query.answers import AnswerList, Answers, answer_all
 from engine.query.ask import How, Like, Query, Term, as_asked, as_item, as_items, is_item, is_texts
 from engine.query.encode import Asked, Encoders, encoded, picture_query, text_queries
-from engine.query.explain import Explanation, explain
 from engine.retrieval.searcher import Searcher
+from engine.storage.kinds import DEFAULT_MAX_PIXELS
 from engine.storage.names import printable
 from indexers import checks
 from indexers.errors import InvalidInput, NestvecError
 from indexers.plan import SearchPlan
 from indexers.threads import new_lock
 from indexers.vectors import FloatArray, IdArray
+
+if TYPE_CHECKING:
+    from engine.query.explain import Explanation
 
 SEARCH_DEVICES = ("cpu", "cuda")
 
@@ -310,6 +311,8 @@ class Reader:
         return self._explained(Query((Term("item", as_item("item", item)),), k, plan))
 
     def _explained(self, query: Query) -> Explanation:
+        from engine.query.explain import explain
+
         snapshot, searcher = self._pair()
         asked = self._encoded([query], snapshot, searcher)
         return explain(searcher, searcher.check_queries(asked.xq), query.k, query.plan_on(searcher.routes))
@@ -377,7 +380,7 @@ class Reader:
     def _opened(self, version: int | None = None) -> Snapshot:
         snapshot = Snapshot.open(self.root, version)
         try:
-            require_space(self.root, snapshot.manifest, self._name(snapshot))
+            snapshot.manifest.named_space(self._name(snapshot), self.root)
         except NestvecError:
             snapshot.close()
             raise

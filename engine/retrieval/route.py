@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 
 from engine.collection.manifest import Space
 from indexers.base import AXES, IndexSpec
-from indexers.errors import InvalidInput, InvalidSpec
+from indexers.errors import InvalidInput, InvalidSpec, did_you_mean
 from indexers.families.base import Indexer
 from indexers.families.registry import family
-from indexers.names import did_you_mean
 from indexers.plan import EXACT, SearchPlan, Stage
 
 WIDEN = 4

@@ -7,13 +7,12 @@ What is done around it in Python is done once per plan and kept.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from engine.collection.manifest import Part
 from engine.collection.snapshot import Snapshot
-from engine.retrieval.accelerator import Accelerator
 from engine.retrieval.coarse import Coarse, Search, shortlisting
 from engine.retrieval.rerank import best
 from engine.retrieval.route import Routes
@@ -29,6 +28,9 @@ from indexers.pruned import PrunedIndex, is_available
 from indexers.store import VectorStore, check_dtype
 from indexers.threads import on_one_thread
 from indexers.vectors import FloatArray, IdArray, as_queries
+
+if TYPE_CHECKING:
+    from engine.retrieval.accelerator import Accelerator
 
 MOST_WAYS = 256
 """Plans and values of k that are kept ready; a server that is asked with any k must not grow for ever."""
@@ -51,6 +53,12 @@ class Way(NamedTuple):
     dim: int
     runs: tuple[Search, ...]
     is_faiss: bool
+
+
+def _on_device(store: VectorStore, device: str, memory: int | None, share: float) -> Accelerator:
+    from engine.retrieval.accelerator import Accelerator
+
+    return Accelerator(store, device=device, memory=memory, share=share)
 
 
 class Searcher:
@@ -103,19 +111,17 @@ class Searcher:
     # -- opening -------------------------------------------------------------------------
 
     def _indexed(self, device: str, gpu_memory: int | None) -> Iterator[Segment]:
-        first = 0
-        parts = self.entry.parts
+        first, parts = 0, self.entry.parts
         for part in parts:
             store = self._open_store(part)
             share = len(store) / max(1, sum(one.vectors.file.rows for one in parts))
-            found = [] if device == "cpu" or not len(store) else [(device, gpu_memory, share)]
             yield Segment(
                 first,
                 store,
                 specs={entry.spec.key: entry.spec for entry in part.indexes},
                 load=lambda key, part=part, store=store: self._load(part, key, store),  # type: ignore[misc]
                 pruned=self._open_pruned(part, store),
-                accelerator=next((Accelerator(store, device=d, memory=m, share=s) for d, m, s in found), None),
+                accelerator=_on_device(store, device, gpu_memory, share) if device != "cpu" and len(store) else None,
             )
             first += len(store)
 

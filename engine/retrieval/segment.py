@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.retrieval.accelerator import Accelerator
 from engine.retrieval.coarse import Coarse, Search, coarse_over, prepared
 from engine.retrieval.rerank import scan_prefix
 from indexers.base import FaissIndex, IndexSpec, Neighbors
@@ -18,6 +18,9 @@ from indexers.pruned import Found, PrunedIndex
 from indexers.store import VectorStore
 from indexers.threads import new_lock
 from indexers.vectors import FloatArray
+
+if TYPE_CHECKING:
+    from engine.retrieval.accelerator import Accelerator
 
 FLOOR_MARGIN = 1e-4
 """By how much FAISS' sum of D products may lie above ours."""

@@ -1,4 +1,4 @@
-"""What a file is by its name."""
+"""What a file of a picture is by its name, and how large one may be."""
 
 from __future__ import annotations
 
@@ -7,3 +7,9 @@ PICTURE_SUFFIXES: frozenset[str] = frozenset(
     | {".tif", ".tiff", ".avif", ".avifs", ".heic", ".heif", ".hif"}
     | {".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".ico"}
 )
+
+DEFAULT_MAX_PIXELS = 178_956_970
+"""The size above which Pillow itself takes a picture for an attack: 0.7 GB as decoded RGB."""
+
+MOST_FILE_BYTES = 1 << 30
+"""A picture of a hundred million pixels is smaller than this in any format that is taken."""

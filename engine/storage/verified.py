@@ -15,13 +15,19 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from engine.storage.cache import cache_folder
 from engine.storage.layout import FileRef
 from engine.storage.regular import check_regular, hash_regular
 from indexers.errors import CorruptCollection
 
 Stamp = list[int]
 FOLDER = "verified"
+
+
+def cache_folder() -> Path:
+    """Return where nestvec keeps what it can lose: `NESTVEC_CACHE`, or the XDG cache folder."""
+    if own := os.environ.get("NESTVEC_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nestvec"
 
 
 def cache_file(root: Path, kind: str) -> Path:

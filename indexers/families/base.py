@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexers.base import AXES, FaissIndex, IndexSpec
-from indexers.errors import InvalidSpec
-from indexers.names import did_you_mean
+from indexers.errors import InvalidSpec, did_you_mean
 from indexers.vectors import FloatArray
 
 RANDOM_ACCESS = 3.0

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from indexers.base import IndexSpec
-from indexers.errors import InvalidSpec
+from indexers.errors import InvalidSpec, did_you_mean
 from indexers.families.base import Indexer
 from indexers.families.flat import Flat
 from indexers.families.hnsw import Hnsw
 from indexers.families.ivf import IvfFlat, IvfPq
 from indexers.families.scalar import Scalar
-from indexers.names import did_you_mean
 
 FAMILIES: dict[str, Indexer] = {one.family: one for one in (Flat(), IvfFlat(), Scalar(), IvfPq(), Hnsw())}
 

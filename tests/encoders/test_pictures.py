@@ -15,12 +15,11 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile, features
 
 from engine.encoders.pictures import (
-    DEFAULT_MAX_PIXELS,
     decode_picture,
     decode_sized,
     looks_like_picture,
 )
-from engine.storage.kinds import PICTURE_SUFFIXES
+from engine.storage.kinds import DEFAULT_MAX_PIXELS, PICTURE_SUFFIXES
 from indexers.errors import PictureError
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)

@@ -20,18 +20,10 @@ from engine.api import Collection
 from engine.collection.shards import SHARD_BYTES
 from engine.collection.verify import verify
 from indexers.base import IndexSpec
+from indexers.build import FIXED, build_bytes, require_memory
 from indexers.errors import InvalidInput, NotEnoughMemory
 from indexers.families.registry import FAMILIES, resolve
-from indexers.memory import (
-    FIXED,
-    Left,
-    build_bytes,
-    group_limits,
-    memory_left,
-    parse_bytes,
-    require_memory,
-    shown_bytes,
-)
+from indexers.memory import Left, group_limits, memory_left, parse_bytes, shown_bytes
 from tests.helpers import COMMAND, clustered, index, python, save
 
 MIB = 1 << 20

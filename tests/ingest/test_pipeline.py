@@ -23,10 +23,11 @@ from safetensors.torch import save_file
 
 from engine.encoders.base import Device, Encoder, Fingerprint, Modality
 from engine.encoders.device import set_torch_threads, torch_threads
-from engine.encoders.pictures import DEFAULT_MAX_PIXELS, decode_picture
+from engine.encoders.pictures import decode_picture
 from engine.encoders.precomputed import PrecomputedEncoder
 from engine.encoders.registry import load_encoder
 from engine.ingest.pipeline import Encoded, Outcome, PipelineStats, Skipped, encode_pictures
+from engine.storage.kinds import DEFAULT_MAX_PIXELS
 from indexers.errors import InvalidInput, ModalityError, PictureError
 from indexers.vectors import FloatArray
 

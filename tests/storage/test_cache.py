@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.storage.cache import cache_folder
+from engine.storage.verified import cache_folder
 
 
 def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -16,8 +16,7 @@ from typing import Any
 from engine.encoders import weights
 from engine.encoders.base import Device, Fingerprint
 from engine.encoders.clip.config import input_sides, public_names, require_room, tokenizer_arguments
-from indexers.errors import DependencyMissing, EncoderError, InvalidSpec, WeightsMissing
-from indexers.names import did_you_mean
+from indexers.errors import DependencyMissing, EncoderError, InvalidSpec, WeightsMissing, did_you_mean
 
 MOST_CONFIG_BYTES = 1 << 24
 # The files that hold the weights of a hub repository which names none.

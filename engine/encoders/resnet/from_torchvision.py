@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from engine.encoders import weights
 from engine.encoders.base import EncoderInfo
 from engine.encoders.resnet.spec import Recipe, ResNetSpec, gem_pool, load_strictly, without
-from indexers.errors import InvalidSpec
-from indexers.names import did_you_mean
+from indexers.errors import InvalidSpec, did_you_mean
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from engine.heads.model import OBJECTIVES, Side
 from indexers import checks
-from indexers.errors import InvalidInput
-from indexers.names import did_you_mean
+from indexers.errors import InvalidInput, did_you_mean
 from indexers.vectors import FloatArray, as_matrix, normalize
 
 Device = Literal["cpu", "cuda", "mps"]

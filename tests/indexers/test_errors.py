@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from indexers.errors import did_you_mean, nearest
 from indexers.families.registry import FAMILIES, family
-from indexers.names import did_you_mean, nearest
 
 
 @pytest.mark.parametrize(
