@@ -23,16 +23,13 @@ from engine.encoders.bundled.encoder import BundledEncoder
 from scripts import ROOT
 from scripts.bundled.fit import ALL_PARTS, Styles, codes_of, concept_vectors, fit, label_vectors, read_labels, tensors
 from scripts.bundled.inputs import (
-    DEV_STYLE,
-    FINAL_STYLE,
     INPUTS,
     SEED,
-    TRAINED_STYLES,
     Concept,
     asked_folder,
     fetch,
     read_concepts,
-    read_style,
+    read_styles,
 )
 from scripts.bundled.measure import (
     Embed,
@@ -59,8 +56,7 @@ def main() -> None:
     fetch(folder, INPUTS)
     encoder = BundledEncoder()
     concepts = read_concepts(folder)
-    wanted = (*TRAINED_STYLES, DEV_STYLE, FINAL_STYLE)
-    styles = {style: read_style(folder, style, concepts, encoder) for style in wanted}
+    styles = read_styles(folder, concepts, encoder)
     labels = read_labels()
     vectors = label_vectors(encoder, labels), concept_vectors(encoder, concepts)
     small = fit(*vectors, concepts, styles, codes=codes_of(concepts, "train"))

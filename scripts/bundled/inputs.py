@@ -211,6 +211,12 @@ def read_style(folder: Path, style: str, concepts: Sequence[Concept], encoder: B
     return {view: seen(view) for view in (VIEWS if style in TRAINED_STYLES else VIEWS[:1])}
 
 
+def read_styles(folder: Path, concepts: Sequence[Concept], encoder: BundledEncoder) -> dict[str, dict[str, Pictures]]:
+    """Return every style that is trained or measured on."""
+    wanted = (*TRAINED_STYLES, DEV_STYLE, FINAL_STYLE)
+    return {style: read_style(folder, style, concepts, encoder) for style in wanted}
+
+
 def icon_svg(icons: dict[str, Any], name: str) -> str:
     """Return an icon as an SVG document."""
     icon = icons["icons"][name]

@@ -38,16 +38,13 @@ from scripts.bundled.fit import (
     trained_views,
 )
 from scripts.bundled.inputs import (
-    DEV_STYLE,
-    FINAL_STYLE,
     INPUTS,
-    TRAINED_STYLES,
     VIEWS,
     Concept,
     asked_folder,
     fetch,
     read_concepts,
-    read_style,
+    read_styles,
 )
 from scripts.bundled.measure import KS, Exam, ask, embed_with, plain_conse, ranks_of, read_exams, texts_of
 from scripts.bundled.nested_heads import DIMS, SEED, SHIP, Data, Heads, candidates
@@ -115,8 +112,7 @@ class Work:
         self.fingerprint = encoder.fingerprint.to_json()
         self.texts = texts_of(encoder)
         self.concepts = read_concepts(folder)
-        wanted = (*TRAINED_STYLES, DEV_STYLE, FINAL_STYLE)
-        self.styles: Styles = {style: read_style(folder, style, self.concepts, encoder) for style in wanted}
+        self.styles: Styles = read_styles(folder, self.concepts, encoder)
         self.labels = read_labels()
         self.classes = label_vectors(encoder, self.labels)
         self.targets = concept_vectors(encoder, self.concepts)

@@ -77,6 +77,13 @@ def rising(first: int, last: int) -> list[int]:
     return values
 
 
+def padded(ids: np.ndarray, k: int) -> Ids:
+    """Return ids [nq, at most k] as [nq, k], -1 where there are none."""
+    out = np.full((len(ids), k), MISSING, dtype=np.int64)
+    out[:, : ids.shape[1]] = ids
+    return out
+
+
 def filled(ids: Sequence[Sequence[int]], k: int) -> Ids:
     """Return rows of at most k ids as a matrix, -1 where there are none."""
     out = np.full((len(ids), k), MISSING, dtype=np.int64)

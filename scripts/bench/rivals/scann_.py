@@ -7,11 +7,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from scann.scann_ops.py import scann_ops_pybind
 from scann.scann_ops.py.scann_builder import ReorderType
 
-from scripts.bench.rivals.base import MISSING, Build, Floats, Ids, Params, all_bytes, rising
+from scripts.bench.rivals.base import Build, Floats, Ids, Params, all_bytes, padded, rising
 
 REORDER = (30, 50, 100, 200, 400)
 SAMPLE = 100_000
@@ -78,9 +77,7 @@ class Scann:
             ids = self._searcher.search_batched_parallel(xq, k, self._reorder, self._leaves, batch_size=size)[0]
         else:
             ids = self._searcher.search_batched(xq, k, self._reorder, self._leaves)[0]
-        out = np.full((len(xq), k), MISSING, dtype=np.int64)
-        out[:, : ids.shape[1]] = ids
-        return out
+        return padded(ids, k)
 
     def used_bytes(self, folder: Path) -> int:
         """See `Adapter.used_bytes`."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from usearch.index import Index
 
-from scripts.bench.rivals.base import MISSING, Build, Floats, Ids, Params, all_bytes
+from scripts.bench.rivals.base import Build, Floats, Ids, Params, all_bytes, padded
 
 FILE = "index.usearch"
 EXPANSION = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
@@ -57,9 +57,7 @@ class Usearch:
             keys = np.asarray(self._index.search(xq[0], k, threads=1).keys)[None]
         else:
             keys = self._index.search(xq, k, threads=self._threads).keys
-        out = np.full((len(xq), k), MISSING, dtype=np.int64)
-        out[:, : keys.shape[1]] = keys
-        return out
+        return padded(keys, k)
 
     def used_bytes(self, folder: Path) -> int:
         """See `Adapter.used_bytes`."""
