@@ -39,7 +39,7 @@ def two_towers(encoder: Fingerprint, dim: int, *, seed: int = 0, dims: tuple[int
 def fingerprint_of(root: Path, space: str = "main") -> Fingerprint:
     """The fingerprint of a space's vectors."""
     with Collection.open(root) as opened:
-        return Fingerprint.from_json(opened.snapshot.manifest.space(space).fingerprint)
+        return opened.snapshot.manifest.space(space).fingerprint
 
 
 def saved(head: Head, path: Path) -> Path:

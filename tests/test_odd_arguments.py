@@ -168,7 +168,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         opened.add(save(folder / "v.npy", clustered(60, 8)))
         opened.build(["flat@4"])
         save(folder / FEW, clustered(10, 8))
-        saved(rotation(engine.Fingerprint.from_json(opened.space.fingerprint)), folder / "h.safetensors")
+        saved(rotation(opened.space.fingerprint), folder / "h.safetensors")
     return folder
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from indexers.errors import InvalidInput
 
 if TYPE_CHECKING:
     from engine.collection.plans import CurvePoint, Tuning
+    from indexers.plan import SearchPlan
 
 
 def read_bytes(_context: click.Context, _parameter: click.Parameter, text: str | None) -> int | None:
@@ -86,7 +86,9 @@ def command(
         tuning = opened.tune(wanted, Terminal())
         plan = opened.space.plans[0].plan
     if as_json:
-        print_json({"plan": plan, **asdict(tuning)})
+        from engine.collection.manifest import json_of
+
+        print_json({"plan": str(plan), **json_of(tuning)})
     else:
         print_tuning(plan, tuning)
     if plots:
@@ -111,7 +113,7 @@ def read_queries(path: Path) -> Any:
     return read_texts(path)
 
 
-def print_tuning(plan: str, tuning: Tuning) -> None:
+def print_tuning(plan: SearchPlan, tuning: Tuning) -> None:
     """Print the curve with the chosen plan marked, and what validation found."""
     kinds = list(tuning.fresh)
     head = "".join(f"{kind:>10}" for kind in kinds)
@@ -126,4 +128,4 @@ def print_tuning(plan: str, tuning: Tuning) -> None:
 
 def _line(point: CurvePoint, kinds: list[str]) -> str:
     shares = "".join(f"{point.recall[kind]:10.3f}" for kind in kinds)
-    return f"{point.plan:<44}{shares}{point.microseconds:13.1f}"
+    return f"{point.plan!s:<44}{shares}{point.microseconds:13.1f}"

@@ -32,7 +32,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version as package_version
 from pathlib import Path
 
-from engine.collection import manifest
+from engine.collection.checked import check, from_json
 from engine.collection.manifest import Manifest
 from engine.storage import disk, layout
 from engine.storage.regular import read_regular
@@ -86,7 +86,7 @@ def read_version(root: Path, number: int) -> Manifest:
         raise unreadable(root, number, error) from error
     except UnicodeDecodeError as error:
         raise CorruptCollection(f"version {number} of {root} cannot be read: {error}") from error
-    found = manifest.from_json(text, name=str(path))
+    found = from_json(text, name=str(path))
     if found.version != number:
         raise CorruptCollection(f"{path} says it is version {found.version}")
     return found
@@ -200,7 +200,7 @@ def _publish(root: Path, wanted: Manifest, operation: str) -> Manifest:
         writer=f"nestvec {package_version('nestvec')}",
     )
     # What could not be read again must not be published: it would be the newest, and lock everybody out.
-    manifest.check(final, layout.version_file(final.version))
+    check(final, layout.version_file(final.version))
     folder = root / layout.VERSIONS
     temporary = folder / f"{layout.TEMPORARY}{uuid.uuid4().hex}"
     target = root / layout.version_file(final.version)

@@ -6,13 +6,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from engine.collection.manifest import Manifest, Space
+from engine.collection.manifest import Manifest, Space, json_of
 from engine.collection.plans import Tuning
 from engine.collection.shards import FAILURE_SCHEMA, read_table
 from engine.collection.snapshot import Snapshot
 from engine.encoders.headed import MARK
 from engine.storage.layout import FileRef
-from indexers.base import AXES, IndexSpec
+from indexers.base import AXES
 
 GROWN = 1.5
 SHIFTED = 0.01
@@ -50,24 +50,24 @@ def _space(manifest: Manifest, space: Space) -> dict[str, Any]:
         "encoder": space.encoder,
         "base": space.base,
         "objective": _objective(space),
-        "fingerprint": space.fingerprint,
+        "fingerprint": space.fingerprint.to_json(),
         "dim": space.dim,
         "dtype": space.dtype,
         "untrained_prefixes": _cuts_untrained(space),
         "vectors": _file(space.vectors.file) if space.vectors else None,
-        "indexes": [{"spec": entry.spec, **_file(entry.covering.file)} for entry in space.indexes],
+        "indexes": [{"spec": str(entry.spec), **_file(entry.covering.file)} for entry in space.indexes],
         "pruned": _file(space.pruned.file) if space.pruned else None,
         "unindexed": manifest.rows - indexed,
-        "plans": [asdict(plan) for plan in space.plans],
-        "tuning": None if space.tuning is None else {**asdict(space.tuning), "advice": advice(manifest, space.tuning)},
+        "plans": json_of(space.plans),
+        "tuning": None if space.tuning is None else {**json_of(space.tuning), "advice": advice(manifest, space.tuning)},
     }
 
 
 def _cuts_untrained(space: Space) -> bool:
     """Whether prefixes that nobody trained are searched by; those of principal axes are no such prefixes."""
-    if space.fingerprint.get("trained_dims"):
+    if space.fingerprint.trained_dims:
         return False
-    specs = [IndexSpec.parse(entry.spec) for entry in space.indexes]
+    specs = [entry.spec for entry in space.indexes]
     return not specs or any(spec.dim < space.dim and AXES not in dict(spec.params) for spec in specs)
 
 
@@ -85,7 +85,7 @@ def advice(manifest: Manifest, tuning: Tuning) -> str | None:
 
 def _objective(space: Space) -> str | None:
     """Return what the head of a derived space was trained for; None where there is no head."""
-    return None if space.head is None else str(space.fingerprint["model"]).rpartition(MARK)[2]
+    return None if space.head is None else space.fingerprint.model.rpartition(MARK)[2]
 
 
 def _file(ref: FileRef) -> dict[str, Any]:

@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
 from blake3 import blake3
 
-from engine.collection.plans import PlanEntry, Tuning, read_plan, read_tuning
+from engine.collection.plans import PlanEntry, Tuning
 from engine.encoders.base import Fingerprint
 from engine.storage import layout
 from engine.storage.layout import FileRef
 from indexers.base import IndexSpec
-from indexers.errors import CorruptCollection, UnsupportedFormat
-from indexers.store import check_dtype
+from indexers.errors import CorruptCollection
+from indexers.plan import SearchPlan
 from indexers.vectors import IdArray
-
-# Bounds on what a version may declare: sums of row numbers stay within 64 bits.
-MOST = 1 << 48
-MOST_DIMENSIONS = 1 << 20
-MOST_ROWS_A_BYTE = 64
-TABLE_COLUMNS = ("name_column", "caption_column")
 
 
 @dataclass(frozen=True)
@@ -48,11 +41,11 @@ class IndexEntry:
 
     Attributes:
         covering: its file and the shards in it.
-        spec: the resolved spec it was built with, written out.
+        spec: the resolved spec it was built with.
     """
 
     covering: Covering
-    spec: str
+    spec: IndexSpec
 
 
 @dataclass(frozen=True)
@@ -61,7 +54,7 @@ class Space:
 
     Attributes:
         encoder: the spec string it was made with; of a derived space its base and its head.
-        fingerprint: `Fingerprint.to_json()`, what further vectors must match.
+        fingerprint: what further vectors must match.
         canaries: file with a few inputs and their embeddings; None where there is no encoder.
         dim: full dimension D.
         dtype: how vectors are stored, "float16" or "float32".
@@ -76,7 +69,7 @@ class Space:
     """
 
     encoder: str
-    fingerprint: dict[str, Any]
+    fingerprint: Fingerprint
     canaries: FileRef | None
     dim: int
     dtype: str
@@ -190,181 +183,30 @@ class Manifest:
 
     def to_json(self) -> str:
         """Write the version as JSON text, with a hash of itself in front."""
-        fields = {"format": layout.FORMAT, **asdict(self)}
+        data = {"format": layout.FORMAT, **json_of(self)}
         # Written only where they say something, so that a collection without heads is what it always was.
         if self.default == layout.DEFAULT_SPACE:
-            del fields["default"]
-        for source in fields["sources"]:
+            del data["default"]
+        for source in data["sources"]:
             if not source["tables"]:
                 del source["tables"]
-        for space in fields["spaces"].values():
+        for space in data["spaces"].values():
             for optional in [name for name in ("base", "head", "pruned", "tuning") if space[name] is None]:
                 del space[optional]
-        body = json.dumps(fields, separators=(",", ":"), ensure_ascii=True)
+        body = json.dumps(data, separators=(",", ":"), ensure_ascii=True)
         return f'{{"blake3":"{blake3(body.encode()).hexdigest()}","body":{body}}}\n'
 
 
-def from_json(text: str, *, name: str) -> Manifest:
-    """Read and check a version.
-
-    Args:
-        text: content of a version file.
-        name: what to call it in an error.
-
-    Raises:
-        UnsupportedFormat: written by a newer format.
-        CorruptCollection: not JSON of the declared shape, or its own hash does not match.
-    """
-    try:
-        data = json.loads(text)
-        found = int(data["body"]["format"])
-        if found < 1:
-            raise ValueError(f"format {found}")
-        if found > layout.FORMAT:
-            raise UnsupportedFormat(
-                f"{name} is of format {found}, and this nestvec reads up to {layout.FORMAT}: upgrade nestvec"
-            )
-        body = text[text.index('"body":') + len('"body":') : text.rindex("}")]
-        if blake3(body.encode()).hexdigest() != data["blake3"]:
-            raise CorruptCollection(f"{name} does not match its own hash; see `nestvec verify`")
-        return _manifest(data["body"], name)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-        raise CorruptCollection(f"{name} is not a nestvec version file: {error!r}") from error
-
-
-def _manifest(body: Mapping[str, Any], name: str) -> Manifest:
-    manifest = Manifest(
-        version=int(body["version"]),
-        created=str(body["created"]),
-        operation=str(body["operation"]),
-        writer=str(body["writer"]),
-        next_id=int(body["next_id"]),
-        sources=tuple(_source(one) for one in body["sources"]),
-        items=tuple(_file(ref) for ref in body["items"]),
-        deletes=_file(body["deletes"]) if body["deletes"] else None,
-        failures=_file(body["failures"]) if body["failures"] else None,
-        lookup=_covering(body["lookup"]) if body["lookup"] else None,
-        spaces={str(key): _space(value) for key, value in body["spaces"].items()},
-        default=str(body.get("default", layout.DEFAULT_SPACE)),
-    )
-    check(manifest, name)
-    return manifest
-
-
-def _source(data: Mapping[str, Any]) -> Source:
-    tables = tuple(
-        SourceTable(str(one["location"]), *(None if one[name] is None else str(one[name]) for name in TABLE_COLUMNS))
-        for one in data.get("tables", ())
-    )
-    return Source(str(data["name"]), str(data["kind"]), str(data["location"]), tables)
-
-
-def _file(data: Mapping[str, Any]) -> FileRef:
-    ref = FileRef(str(data["path"]), int(data["size"]), str(data["blake3"]), int(data["rows"]))
-    if not layout.is_file_of(ref.path, ref.blake3) or not 0 < ref.size < MOST or not 0 <= ref.rows < MOST:
-        raise ValueError(f"not a file of a collection: {ref}")
-    return ref
-
-
-def _covering(data: Mapping[str, Any]) -> Covering:
-    return Covering(_file(data["file"]), int(data["shards"]), str(data["shards_digest"]))
-
-
-def _space(data: Mapping[str, Any]) -> Space:
-    check_dtype(str(data["dtype"]))
-    Fingerprint.from_json(data["fingerprint"])
-    for text in [e["spec"] for e in data["indexes"]]:
-        IndexSpec.parse(text)
-    return Space(
-        encoder=str(data["encoder"]),
-        fingerprint=dict(data["fingerprint"]),
-        canaries=_file(data["canaries"]) if data["canaries"] else None,
-        dim=int(data["dim"]),
-        dtype=str(data["dtype"]),
-        embeddings=tuple(_file(ref) for ref in data["embeddings"]),
-        vectors=_covering(data["vectors"]) if data["vectors"] else None,
-        indexes=tuple(IndexEntry(_covering(e["covering"]), str(e["spec"])) for e in data["indexes"]),
-        plans=tuple(read_plan(one) for one in data["plans"]),
-        base=None if data.get("base") is None else str(data["base"]),
-        head=None if data.get("head") is None else _file(data["head"]),
-        pruned=None if data.get("pruned") is None else _covering(data["pruned"]),
-        tuning=None if data.get("tuning") is None else read_tuning(data["tuning"]),
-    )
-
-
-def check(manifest: Manifest, name: str) -> None:
-    """Refuse a version whose parts do not fit together."""
-    _check_places(manifest, name)
-    if len({ref.path for ref in manifest.items}) < len(manifest.items) or not 0 <= manifest.next_id < MOST:
-        raise CorruptCollection(f"{name}: an item shard is listed twice, or the next id is none")
-    # Rows decide how much memory is set aside. Each has 8 bytes of key for itself, and none is deleted twice.
-    if any(ref.rows > MOST_ROWS_A_BYTE * ref.size for ref in manifest.items):
-        raise CorruptCollection(f"{name}: an item shard has more rows than its bytes can hold")
-    if manifest.deletes is not None and manifest.deletes.rows > manifest.rows:
-        raise CorruptCollection(f"{name}: more rows are deleted than there are")
-    if len({source.name for source in manifest.sources}) < len(manifest.sources):
-        raise CorruptCollection(f"{name}: two sources have the same name")
-    if manifest.default not in (manifest.spaces or (layout.DEFAULT_SPACE,)):
-        raise CorruptCollection(f"{name}: the default space {manifest.default!r} is not there")
-    coverings = [manifest.lookup] if manifest.lookup else []
-    for key, space in manifest.spaces.items():
-        if not layout.is_space_name(key):
-            raise CorruptCollection(f"{name}: {key!r} is not a name of a space")
-        if not 1 <= space.dim <= MOST_DIMENSIONS:
-            raise CorruptCollection(f"{name}: space {key!r} has vectors of {space.dim} dimensions")
-        rows = [ref.rows for ref in space.embeddings]
-        if rows != [ref.rows for ref in manifest.items]:
-            raise CorruptCollection(f"{name}: the vectors of space {key!r} do not lie row for row beside the items")
-        coverings += [one for one in (space.vectors, space.pruned) if one]
-        coverings += [entry.covering for entry in space.indexes]
-        _check_base(manifest, key, name)
-    for covering in coverings:
-        if (
-            not 0 <= covering.shards <= len(manifest.items)
-            or covering.shards_digest != manifest.shards_digest(covering.shards)
-            or covering.file.rows != manifest.rows_in(covering.shards)
-        ):
-            raise CorruptCollection(f"{name}: {covering.file.path} belongs to other shards")
-
-
-def _check_places(manifest: Manifest, name: str) -> None:
-    """Refuse files that are listed as another kind than their folder's: what they must have is looked up by that."""
-    found: list[tuple[str, FileRef | Covering | None]] = [(layout.ITEMS, ref) for ref in manifest.items]
-    found += [
-        (layout.DELETES, manifest.deletes),
-        (layout.FAILURES, manifest.failures),
-        (layout.LOOKUP, manifest.lookup),
-    ]
-    for space in manifest.spaces.values():
-        found += [(layout.EMBEDDINGS, ref) for ref in space.embeddings]
-        found += [(layout.INDEXES, one) for one in (space.pruned, *(entry.covering for entry in space.indexes))]
-        found += [(layout.ENCODER, space.canaries), (layout.VECTORS, space.vectors), (layout.HEADS, space.head)]
-    for folder, one in found:
-        ref = one.file if isinstance(one, Covering) else one
-        if ref is not None and ref.path.split("/")[-2] != folder:
-            raise CorruptCollection(f"{name}: {ref.path} is listed where a file of {folder} is expected")
-
-
-def _check_base(manifest: Manifest, key: str, name: str) -> None:
-    """Refuse a space of other dimensions than what makes it, or that is derived from nothing or itself."""
-    space = manifest.spaces[key]
-    fingerprint = Fingerprint.from_json(space.fingerprint)
-    if fingerprint.dim != space.dim:
-        raise CorruptCollection(
-            f"{name}: space {key!r} has {space.dim} dimensions, and what makes it {fingerprint.dim}"
-        )
-    if space.base is None and space.head is None:
-        return
-    if space.base is None or space.head is None or key == layout.DEFAULT_SPACE:
-        raise CorruptCollection(f"{name}: space {key!r} has a base or a head where it should not")
-    if not layout.is_head_of(space.head.path, key):
-        raise CorruptCollection(f"{name}: {space.head.path} is not a head of space {key!r}")
-    if not all(1 <= d <= space.dim for d in fingerprint.trained_dims):
-        raise CorruptCollection(f"{name}: space {key!r} has {space.dim} dimensions, and its head makes others")
-    seen = {key}
-    base: str | None = space.base
-    while base is not None:
-        if base in seen or base not in manifest.spaces:
-            raise CorruptCollection(f"{name}: space {key!r} is derived from {base!r}, which is not there or is itself")
-        seen.add(base)
-        base = manifest.spaces[base].base
+def json_of(part: Any) -> Any:
+    """Return a part of a version as JSON values, the way versions and `--json` write it."""
+    if isinstance(part, IndexSpec | SearchPlan):
+        return str(part)
+    if isinstance(part, Fingerprint):
+        return part.to_json()
+    if is_dataclass(part):
+        return {one.name: json_of(getattr(part, one.name)) for one in fields(part)}
+    if isinstance(part, dict):
+        return {name: json_of(value) for name, value in part.items()}
+    if isinstance(part, tuple):
+        return [json_of(value) for value in part]
+    return part

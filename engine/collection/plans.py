@@ -18,13 +18,13 @@ class PlanEntry:
     """A stored plan and what was measured of it.
 
     Attributes:
-        plan: written out.
+        plan: how to search.
         k: answers it was measured for.
         recall: measured recall@k by query set, e.g. {"items": 0.97}.
         queries: queries in each set.
     """
 
-    plan: str
+    plan: SearchPlan
     k: int
     recall: dict[str, float]
     queries: int
@@ -35,13 +35,13 @@ class CurvePoint:
     """A plan and what it was measured to give on the rows it was tuned on.
 
     Attributes:
-        plan: written out.
+        plan: how to search.
         recall: measured recall@k by query set.
         microseconds: wall-clock a query.
         read: modelled bytes a query.
     """
 
-    plan: str
+    plan: SearchPlan
     recall: dict[str, float]
     microseconds: float
     read: int
@@ -76,8 +76,8 @@ class Tuning:
 
 def read_plan(data: Mapping[str, Any]) -> PlanEntry:
     """Read what `PlanEntry` writes; whatever is wrong raises ValueError, TypeError or KeyError."""
-    SearchPlan.parse(data["plan"])
-    return PlanEntry(str(data["plan"]), _count(data["k"], 1), _shares(data["recall"]), _count(data["queries"]))
+    plan = SearchPlan.parse(data["plan"])
+    return PlanEntry(plan, _count(data["k"], 1), _shares(data["recall"]), _count(data["queries"]))
 
 
 def read_tuning(data: Mapping[str, Any]) -> Tuning:
@@ -100,11 +100,11 @@ def read_tuning(data: Mapping[str, Any]) -> Tuning:
 
 
 def _point(data: Mapping[str, Any]) -> CurvePoint:
-    SearchPlan.parse(data["plan"])
+    plan = SearchPlan.parse(data["plan"])
     microseconds = float(data["microseconds"])
     if not 0 <= microseconds < math.inf:
         raise ValueError(f"{microseconds} microseconds")
-    return CurvePoint(str(data["plan"]), _shares(data["recall"]), microseconds, _count(data["read"]))
+    return CurvePoint(plan, _shares(data["recall"]), microseconds, _count(data["read"]))
 
 
 def _shares(data: Mapping[str, Any]) -> dict[str, float]:

@@ -112,6 +112,11 @@ class Snapshot:
             os.close(pin)
             raise
 
+    @classmethod
+    def draft(cls, root: Path, manifest: Manifest) -> Snapshot:
+        """Read a version that is not published, and so not pinned: its files must stay by themselves."""
+        return cls(root, manifest, -1)
+
     def close(self) -> None:
         """Let the version go. What was already mapped stays readable."""
         # Taken first: closed twice, by two threads, it might be somebody else's file the second time.

@@ -14,7 +14,7 @@ import numpy as np
 
 from engine.collection.manifest import Manifest, Space
 from engine.collection.shards import read_embeddings, write_embeddings
-from engine.encoders.base import Encoder, Fingerprint, require_same
+from engine.encoders.base import Encoder, require_same
 from engine.encoders.headed import HeadedEncoder, headed_fingerprint, require_encoder
 from engine.encoders.registry import load_encoder
 from engine.encoders.trusted import require_named
@@ -68,12 +68,12 @@ def head_of(root: Path, manifest: Manifest, space: str) -> Head:
     if entry.base is None or entry.head is None:
         raise CorruptCollection(f"space {space!r} of {root} is not derived from another")
     head = read_head(root, entry.head)
-    base = Fingerprint.from_json(manifest.space(entry.base).fingerprint)
+    base = manifest.space(entry.base).fingerprint
     try:
         require_encoder(head, base, name=entry.head.path)
     except EncoderError as error:
         raise CorruptCollection(f"space {space!r} of {root} has a head of another encoder: {error}") from error
-    if headed_fingerprint(base, head) != Fingerprint.from_json(entry.fingerprint) or head.dim != entry.dim:
+    if headed_fingerprint(base, head) != entry.fingerprint or head.dim != entry.dim:
         raise CorruptCollection(f"{root / entry.head.path} is not the head that made space {space!r}; remove the space")
     return head
 
@@ -222,5 +222,5 @@ def encoder_of(space: Space, *, wanted: str | None, pool: str | None, device: st
         require_named(space.encoder)
     spec = space.encoder if wanted is None else wanted
     encoder = load_encoder(spec, device=device, pool=pool, dim=space.dim if is_precomputed(spec) else None)
-    require_same(Fingerprint.from_json(space.fingerprint), encoder.fingerprint, where="the collection")
+    require_same(space.fingerprint, encoder.fingerprint, where="the collection")
     return encoder

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -31,6 +31,7 @@ class Fingerprint:
         preprocess: one line that names everything done to an input before the network.
         dim: the length D of a vector.
         trained_dims: prefix dimensions the model was trained for; empty for a model that was not.
+        others: all that was read, also what is not known here: it is written again, and says nothing.
     """
 
     model: str
@@ -38,19 +39,24 @@ class Fingerprint:
     preprocess: str
     dim: int
     trained_dims: tuple[int, ...] = ()
+    others: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def digest(self) -> str:
         """Sixteen hex digits that differ whenever any field does."""
-        text = json.dumps(asdict(self), sort_keys=True, ensure_ascii=True)
+        text = json.dumps(self._known(), sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    def _known(self) -> dict[str, Any]:
+        """Return what is compared, by name."""
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.compare}
+
     def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return asdict(self)
+        """Return the fields as JSON values, in the order in which they were read."""
+        return {**self.others, **self._known(), "trained_dims": list(self.trained_dims)}
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Fingerprint:
+    def from_json(cls, data: Mapping[str, Any]) -> Fingerprint:
         """Read what `to_json` wrote."""
         return cls(
             model=str(data["model"]),
@@ -58,6 +64,7 @@ class Fingerprint:
             preprocess=str(data["preprocess"]),
             dim=int(data["dim"]),
             trained_dims=tuple(int(d) for d in data.get("trained_dims", ())),
+            others=dict(data),
         )
 
 
@@ -166,7 +173,7 @@ def require_same(expected: Fingerprint, found: Fingerprint, *, where: str) -> No
 
 def differing(expected: Fingerprint, found: Fingerprint) -> str:
     """Write out the fields in which two fingerprints differ."""
-    ours, theirs = expected.to_json(), found.to_json()
+    ours, theirs = expected._known(), found._known()
     return "; ".join(f"{key}: {ours[key]} ≠ {theirs[key]}" for key in ours if ours[key] != theirs[key])
 
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 
 from engine.collection.snapshot import Snapshot
-from engine.encoders.base import Fingerprint
 from engine.encoders.headed import require_encoder
 from engine.encoders.shipped import open_head
 from engine.evaluation import captions, collected, judged, labelled, neighbours, trec
@@ -59,7 +58,7 @@ def evaluate(
 
 
 def _heads(snapshot: Snapshot, options: EvaluateOptions) -> dict[str, Head]:
-    fingerprint = Fingerprint.from_json(snapshot.manifest.space(DEFAULT_SPACE).fingerprint)
+    fingerprint = snapshot.manifest.space(DEFAULT_SPACE).fingerprint
     heads: dict[str, Head] = {}
     for path in options.heads:
         if path.stem in heads:

@@ -87,7 +87,7 @@ def gather(collection: Evaluable, options: EvaluateOptions, heads: Mapping[str, 
         check_enough(len(options.texts), TEXTS, heard)
     topics, topic_texts = _topics(snapshot, rows, options, heard)
     asks = options.use_texts or options.texts is not None or topics is not None
-    encode = Texts(collection, Fingerprint.from_json(space.fingerprint), heard) if asks else None
+    encode = Texts(collection, space.fingerprint, heard) if asks else None
     base = collected.live_vectors(snapshot, DEFAULT_SPACE, rows)
     queries = [sample_items(base, options.queries, options.seed)]
     caption_of = None
@@ -108,7 +108,7 @@ def _dims(snapshot: Snapshot, options: EvaluateOptions, heads: Mapping[str, Head
         space,
         *(snapshot.manifest.spaces[name] for name in spaces_of(snapshot, options) if name in snapshot.manifest.spaces),
     ]
-    trained = [d for one in spaces for d in Fingerprint.from_json(one.fingerprint).trained_dims]
+    trained = [d for one in spaces for d in one.fingerprint.trained_dims]
     return default_dims(space.dim, [*trained, *(d for head in heads.values() for d in head.dims)])
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from engine.collection.plans import Tuning
 from engine.evaluation.plots import KNOWN, OTHERS, plain, plot_files, require_matplotlib, save
+from indexers.plan import SearchPlan
 
 SIZE = (6.4, 4.2)
 
 
-def draw_curve(paths: Sequence[Path], tuning: Tuning, plan: str, *, title: str = "") -> list[Path]:
+def draw_curve(paths: Sequence[Path], tuning: Tuning, plan: SearchPlan, *, title: str = "") -> list[Path]:
     """Draw a tuned curve and write it.
 
     Args:

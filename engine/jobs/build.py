@@ -16,7 +16,7 @@ import numpy as np
 from engine.collection import changes
 from engine.collection.commit import commit
 from engine.collection.lookup import save_lookup
-from engine.collection.manifest import IndexEntry, Manifest, Space
+from engine.collection.manifest import IndexEntry, Manifest
 from engine.collection.plans import PlanEntry, Tuning
 from engine.collection.snapshot import Snapshot
 from engine.planning.choose import calibrate, is_for, measured_again, query_sets
@@ -67,11 +67,11 @@ def is_due(manifest: Manifest, space: str, specs: Sequence[IndexSpec] | None) ->
     return tail_rows(manifest, space) > max(TAIL_ROWS, TAIL_SHARE * manifest.rows)
 
 
-def _wanted(specs: Sequence[IndexSpec], manifest: Manifest, space: str) -> list[str]:
+def _wanted(specs: Sequence[IndexSpec], manifest: Manifest, space: str) -> list[IndexSpec]:
     entry = manifest.space(space)
     covering = entry.vectors
     rows = manifest.rows_in(covering.shards) if covering else manifest.rows
-    return [str(spec) for spec in resolve_all(specs, rows, entry.dim)]
+    return resolve_all(specs, rows, entry.dim)
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def derived(
     for spec in specs:
         listener.say(f"building {spec}")
         file = _write_index(snapshot, space, spec, store, options)
-        indexes.append(IndexEntry(changes.cover(manifest, file, shards), str(spec)))
+        indexes.append(IndexEntry(changes.cover(manifest, file, shards), spec))
     pruned = None
     if options.prune_from <= len(store) and store.dim <= MOST_DIMENSIONS and has_room(store, listener):
         listener.say("building the index for exact search")
@@ -149,7 +149,7 @@ def derived(
         indexes=tuple(indexes),
         pruned=pruned,
     )
-    draft = Snapshot(root, made(plans=())(manifest), -1)
+    draft = Snapshot.draft(root, made(plans=())(manifest))
     plans, tuning = _measure(draft, space, options.texts, listener, manifest.space(space).tuning)
     return made(plans=plans, tuning=tuning)
 
@@ -167,7 +167,7 @@ def derived_family(
     """
     found: list[changes.Change] = []
     for space, options in wanted.items():
-        found.append(derived(Snapshot(root, draft, -1), space, options, listener, keep_lookup=bool(found)))
+        found.append(derived(Snapshot.draft(root, draft), space, options, listener, keep_lookup=bool(found)))
         draft = found[-1](draft)
     return changes.chain(*found)
 
@@ -194,7 +194,7 @@ def _resolved(specs: Sequence[IndexSpec] | None, manifest: Manifest, space: str)
     n = manifest.rows
     wanted = specs
     if wanted is None:
-        wanted = chosen_specs(manifest, space) or default_specs(n, entry.dim, _trained(entry))
+        wanted = chosen_specs(manifest, space) or default_specs(n, entry.dim, entry.fingerprint.trained_dims)
     return resolve_all(wanted, n, entry.dim)
 
 
@@ -203,19 +203,15 @@ def fitting(specs: Iterable[IndexSpec], rows: int) -> list[IndexSpec]:
     return [replace(spec, params=tuple(p for p in spec.params if p[0] != "nlist" or p[1] <= rows)) for spec in specs]
 
 
-def _trained(entry: Space) -> tuple[int, ...]:
-    return tuple(int(d) for d in entry.fingerprint.get("trained_dims", ()))
-
-
 def chosen_specs(manifest: Manifest, space: str) -> list[IndexSpec]:
     """Return the indexes somebody asked for, so that they outlive a rebuild; none if they are the usual ones.
 
     Of the resolved parameters those are kept that differ from what the family would have chosen by itself.
     """
     entry = manifest.space(space)
-    built = [IndexSpec.parse(index.spec) for index in entry.indexes]
+    built = [index.spec for index in entry.indexes]
     rows = manifest.rows_in(entry.indexes[0].covering.shards) if built else 0
-    usual = resolve_all(default_specs(rows, entry.dim, _trained(entry)), rows, entry.dim)
+    usual = resolve_all(default_specs(rows, entry.dim, entry.fingerprint.trained_dims), rows, entry.dim)
     if built == usual:
         return []
     return fitting((_as_asked(spec, rows, entry.dim) for spec in built), manifest.rows)

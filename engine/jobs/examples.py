@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from engine.collection import commit
 from engine.collection.snapshot import Snapshot
 from engine.collection.spaces import PRECOMPUTED, encoder_of
-from engine.encoders.base import Encoder, require_modality
+from engine.encoders.base import Encoder, Fingerprint, require_modality
 from engine.encoders.registry import load_encoder
 from engine.heads.training.options import LABELLED, PAIRED, Examples
 from engine.ingest.entries import VectorListing
@@ -126,12 +126,12 @@ class Origin:
 
     Attributes:
         dim: length of a vector.
-        fingerprint: `Fingerprint.to_json()`.
+        fingerprint: its fingerprint.
         load: makes the encoder.
     """
 
     dim: int
-    fingerprint: dict[str, Any]
+    fingerprint: Fingerprint
     load: Callable[[], Encoder]
 
 
@@ -140,7 +140,7 @@ class Gathered:
     """Examples, whose vectors they are, and what to write of them in the head's header."""
 
     examples: Examples
-    fingerprint: dict[str, Any]
+    fingerprint: Fingerprint
     described: dict[str, Any]
 
 
@@ -237,7 +237,7 @@ def _from_files(sources: Sequence[Path], drawn: Drawn, options: ExampleOptions) 
     encoder = load_encoder(spec, device=options.device, dim=own)
     if encoder.dim != dim:
         raise SourceError(f"the files hold vectors of {dim} dimensions, and {encoder.name} makes {encoder.dim}")
-    return Origin(dim, encoder.fingerprint.to_json(), lambda: encoder)
+    return Origin(dim, encoder.fingerprint, lambda: encoder)
 
 
 def _read(listing: VectorListing, drawn: Drawn) -> None:
@@ -278,7 +278,7 @@ def _pairs(drawn: Drawn, origin: Origin, options: ExampleOptions) -> tuple[NDArr
             )
         return np.arange(len(drawn.columns)), pairs[np.concatenate(drawn.numbers)]
     texts = [row.get(CAPTION) for row in drawn.columns]
-    if origin.fingerprint["model"].partition(":")[0] == PRECOMPUTED:
+    if origin.fingerprint.model.partition(":")[0] == PRECOMPUTED:
         raise InvalidInput("these vectors were made elsewhere, and captions cannot be encoded: give --pairs FILE")
     keep = [number for number, text in enumerate(texts) if text]
     if not keep:

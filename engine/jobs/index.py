@@ -90,7 +90,7 @@ def create(root: Path, encoder: Encoder, *, dtype: str = "float16") -> Manifest:
         EncoderMismatch: the encoder has a head of another.
     """
     check_dtype(dtype)
-    fingerprint = encoder.fingerprint.to_json()  # first: a head of another encoder must leave no directory behind
+    fingerprint = encoder.fingerprint  # first: a head of another encoder must leave no directory behind
 
     def first() -> Manifest:
         space = Space(

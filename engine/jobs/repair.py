@@ -371,7 +371,7 @@ def _how(job: _Job, base: Manifest, due: list[str], options: RunOptions, listene
     """Return how to build each space that is due: with the indexes it had."""
     if not due:
         return {}
-    snapshot = Snapshot(job.root, job.draft, -1)
+    snapshot = Snapshot.draft(job.root, job.draft)
     build = available_options(job.load, snapshot, options, listener)
     return {name: as_before(base, snapshot, name, build, job.draft.rows) for name in due}
 

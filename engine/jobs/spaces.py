@@ -9,11 +9,12 @@ from functools import partial
 from pathlib import Path
 
 from engine.collection import changes
+from engine.collection.checked import MOST_DIMENSIONS
 from engine.collection.commit import commit
-from engine.collection.manifest import MOST_DIMENSIONS, Manifest, Space
+from engine.collection.manifest import Manifest, Space
 from engine.collection.snapshot import Snapshot
 from engine.collection.spaces import derive_shard, encoder_of, write_head
-from engine.encoders.base import Encoder, Fingerprint
+from engine.encoders.base import Encoder
 from engine.encoders.headed import MARK, encoder_of_head, headed_fingerprint, require_encoder
 from engine.encoders.shipped import open_head
 from engine.heads.model import Head
@@ -110,9 +111,9 @@ def _base(manifest: Manifest, head: Head, path: str) -> str:
     """Return the space whose vectors a head takes."""
     wanted = encoder_of_head(head, name=path)
     for name, entry in manifest.spaces.items():
-        if Fingerprint.from_json(entry.fingerprint) == wanted:
+        if entry.fingerprint == wanted:
             return name
-    require_encoder(head, Fingerprint.from_json(manifest.space().fingerprint), name=path)
+    require_encoder(head, manifest.space().fingerprint, name=path)
     return layout.DEFAULT_SPACE
 
 
@@ -121,8 +122,7 @@ def _is_there(manifest: Manifest, base: str, head: Head, how: HeadOptions) -> bo
     entry = manifest.spaces.get(how.name)
     if not how.use or how.specs is not None or entry is None or entry.base != base:
         return False
-    origin = Fingerprint.from_json(manifest.space(base).fingerprint)
-    same = Fingerprint.from_json(entry.fingerprint) == headed_fingerprint(origin, head)
+    same = entry.fingerprint == headed_fingerprint(manifest.space(base).fingerprint, head)
     return same and how.dtype in (None, entry.dtype)
 
 
@@ -155,7 +155,7 @@ def _prepared(
     stored = write_head(root, how.name, head)
     entry = Space(
         encoder=f"{base}{MARK}{stored.path}",
-        fingerprint=headed_fingerprint(Fingerprint.from_json(origin.fingerprint), head).to_json(),
+        fingerprint=headed_fingerprint(origin.fingerprint, head),
         canaries=None,
         dim=head.dim,
         dtype=how.dtype or origin.dtype,
@@ -165,7 +165,7 @@ def _prepared(
     )
     change = changes.add_space(root, how.name, entry, origin.embeddings)
     if snapshot.rows:
-        draft = Snapshot(root, change(manifest), -1)
+        draft = Snapshot.draft(root, change(manifest))
         run = RunOptions(device=how.device)
         build = available_options(load or (lambda: _load(manifest, how.device)), draft, run, listener)
         build = for_space(build, draft, how.name, how.specs)

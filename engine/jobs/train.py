@@ -60,7 +60,7 @@ def train_head(
         _check_output(target, overwrite)
     options = replace(options, device=choose_device(options.device))
     gathered = gather(paths, options.objective, replace(examples, device=options.device), options.seed)
-    heard.say(f"{len(gathered.examples)} rows of {gathered.fingerprint['model']}, on {options.device}")
+    heard.say(f"{len(gathered.examples)} rows of {gathered.fingerprint.model}, on {options.device}")
     partial = None if target is None else target.with_name(target.name + PARTIAL)
     head = _train(gathered, options, partial, heard)
     if head.training["best_step"] == 0:
@@ -81,7 +81,7 @@ def _train(gathered: Gathered, options: TrainOptions, checkpoint: Path | None, h
         return train(
             gathered.examples,
             options,
-            encoder=gathered.fingerprint,
+            encoder=gathered.fingerprint.to_json(),
             described=gathered.described,
             checkpoint=checkpoint,
             progress=looked,

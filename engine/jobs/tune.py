@@ -133,8 +133,6 @@ def _index_everything(root: Path, space: str, load: Callable[[], Encoder], liste
 
 def _texts(snapshot: Snapshot, space: str, load: Callable[[], Encoder]) -> FloatArray | None:
     """Encode captions and plain prompts into a space; None where there is no text tower."""
-    if "text" not in snapshot.manifest.space().fingerprint.get("modalities", ("text",)):
-        return None
     made = text_sample(load(), snapshot, TEXTS)
     return None if made is None else map_queries(snapshot.root, snapshot.manifest, space, made)
 
@@ -230,7 +228,7 @@ def _stored(
         tried = found.tried
         file = save_index(snapshot.root, space, tried.coarse.index, tried.spec, len(searcher.store))
         covering = changes.cover(snapshot.manifest, file, searcher.indexed_shards)
-        indexes = (IndexEntry(covering, str(found.tried.spec)),)
+        indexes = (IndexEntry(covering, found.tried.spec),)
     tuning = Tuning(
         target=options.recall,
         k=options.k,
@@ -244,7 +242,7 @@ def _stored(
         },
         queries={name: len(one.xq) for name, one in fresh.sets.items()},
     )
-    plan = PlanEntry(str(found.chosen.plan), options.k, _point(found.chosen).recall, TO_CHOOSE)
+    plan = PlanEntry(found.chosen.plan, options.k, _point(found.chosen).recall, TO_CHOOSE)
     return changes.tuned(space, entry, indexes, pruned, plan, tuning), tuning
 
 
@@ -258,4 +256,4 @@ def _half_interval(error: float, queries: int) -> float:
 
 def _point(point: Point) -> CurvePoint:
     recall = {name: round(mean, 4) for name, (mean, _) in point.recall.items()}
-    return CurvePoint(str(point.plan), recall, round(point.microseconds, 1), point.read)
+    return CurvePoint(point.plan, recall, round(point.microseconds, 1), point.read)

@@ -87,17 +87,16 @@ def calibrate(searcher: Searcher, queries: Mapping[str, FloatArray]) -> PlanEntr
             continue
         measured = {name: _recall(searcher, name, queries[name], truths[name], candidate.plan) for name in queries}
         if min(measured.values()) >= TARGET:
-            return PlanEntry(str(candidate.plan), K, measured, sizes)
+            return PlanEntry(candidate.plan, K, measured, sizes)
         # Too few cells cannot be made good by more candidates; a short prefix that is scanned can.
         if candidate.plan.probe and min(measured.values()) < TARGET / 2:
             hopeless.add(probes)
-    return PlanEntry(EXACT, K, dict.fromkeys(queries, 1.0), sizes)
+    return PlanEntry(SearchPlan(EXACT), K, dict.fromkeys(queries, 1.0), sizes)
 
 
 def is_for(tuning: Tuning, searcher: Searcher) -> bool:
     """Whether the index of a tuned curve is among those of a collection."""
-    plans = [SearchPlan.parse(point.plan) for point in tuning.curve]
-    return all(plan.index == EXACT or plan.index in searcher.specs for plan in plans)
+    return all(point.plan.index == EXACT or point.plan.index in searcher.specs for point in tuning.curve)
 
 
 def measured_again(searcher: Searcher, queries: Mapping[str, FloatArray], tuning: Tuning) -> tuple[PlanEntry, Tuning]:
@@ -115,17 +114,16 @@ def measured_again(searcher: Searcher, queries: Mapping[str, FloatArray], tuning
     k = tuning.k
     truths = {name: searcher.search(xq, k + 1, SearchPlan(EXACT)) for name, xq in queries.items()}
     sizes = len(queries[ITEMS])
-    wanted = SearchPlan.parse(searcher.entry.plans[0].plan) if searcher.entry.plans else None
+    wanted = searcher.entry.plans[0].plan if searcher.entry.plans else None
     curve, now = [], None
     kinds = [name for name in queries if name in tuning.fresh]
     for point in tuning.curve:
-        plan = SearchPlan.parse(point.plan)
-        measured = {name: _recall(searcher, name, queries[name], truths[name], plan, k) for name in kinds}
+        measured = {name: _recall(searcher, name, queries[name], truths[name], point.plan, k) for name in kinds}
         curve.append(replace(point, recall={**point.recall, **measured}))
-        now = measured if plan == wanted else now
+        now = measured if point.plan == wanted else now
     kept = next((one for one in curve if min(one.recall.values()) >= tuning.target), None)
     if kept is None:
-        kept = CurvePoint(EXACT, dict.fromkeys(tuning.fresh, 1.0), 0.0, 0)
+        kept = CurvePoint(SearchPlan(EXACT), dict.fromkeys(tuning.fresh, 1.0), 0.0, 0)
     return PlanEntry(kept.plan, k, kept.recall, sizes), replace(tuning, curve=tuple(curve), now=now or kept.recall)
 
 

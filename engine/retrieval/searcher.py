@@ -100,7 +100,7 @@ class Searcher:
         self.accelerator: Accelerator | None = None
         if device != "cpu" and len(self.store):
             self.accelerator = Accelerator(self.store, self.deleted, device=device, memory=gpu_memory)
-        self.default_plan = SearchPlan.parse(self.entry.plans[0].plan) if self.entry.plans else SearchPlan(EXACT)
+        self.default_plan = self.entry.plans[0].plan if self.entry.plans else SearchPlan(EXACT)
 
     def _open_store(self) -> VectorStore:
         if self.entry.vectors is None:
@@ -145,12 +145,12 @@ class Searcher:
     @cached_property
     def specs(self) -> dict[str, IndexSpec]:
         """The indexes that can be searched, by their key in a plan."""
-        return {key: IndexSpec.parse(entry.spec) for key, entry in self._entries.items()}
+        return {key: entry.spec for key, entry in self._entries.items()}
 
     @cached_property
     def _entries(self) -> dict[str, IndexEntry]:
         beside = (entry for entry in self.entry.indexes if entry.covering.shards == self.indexed_shards)
-        return {IndexSpec.parse(entry.spec).key: entry for entry in beside}
+        return {entry.spec.key: entry for entry in beside}
 
     def coarse(self, key: str) -> Coarse:
         """Return a prefix index by a key of `specs`, loading it the first time."""
@@ -239,7 +239,7 @@ class Searcher:
         if not 0 < recall <= 1:
             raise InvalidInput(f"recall: expected more than 0 and at most 1, found {recall}")
         kept = (point.plan for point in tuning.curve if min(point.recall.values()) >= recall and recall < 1)
-        return self._scaled(SearchPlan.parse(next(kept, EXACT)), k, tuning.k)
+        return self._scaled(next(kept, SearchPlan(EXACT)), k, tuning.k)
 
     def _prefix_plan(self, dim: int) -> SearchPlan:
         """Plan a search that stops at a prefix: the longest index within it, reranked at it."""

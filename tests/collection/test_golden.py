@@ -31,7 +31,7 @@ def test_it_is_whole(golden: Path) -> None:
 
 def test_it_is_searched_by_index_and_exactly(golden: Path) -> None:
     with Collection.open(golden) as opened:
-        assert [index.spec for index in opened.space.indexes] == ["flat@2"]
+        assert [str(index.spec) for index in opened.space.indexes] == ["flat@2"]
         for plan in ("exact", "flat@2 | 5@4"):
             answers = opened.search(np.array([0.8, 0.6, 0, 0]), k=2, plan=plan)
             assert answers.uris == ["north-east", "caf\u00e9 %41.jpg"]
@@ -54,7 +54,7 @@ def test_it_can_be_added_to(golden: Path) -> None:
         assert opened.search(VECTORS[0], k=2).uris == ["north", "again"]
         assert opened.snapshot.ids[-1] >= 8
         opened.compact()
-        assert [index.spec for index in opened.space.indexes] == ["flat@2"]
+        assert [str(index.spec) for index in opened.space.indexes] == ["flat@2"]
         assert opened.search(LATER[0], k=1).uris == ["t"]
 
 
@@ -70,7 +70,7 @@ def test_a_collection_with_a_head_is_whole_and_searched_through_it(nested: Path)
     assert list(verify(nested)) == []
     with Collection.open(nested) as opened:
         assert (opened.space_name, opened.space.base, len(opened)) == ("turned", "main", 8)
-        assert [index.spec for index in opened.space.indexes] == ["flat@2"]
+        assert [str(index.spec) for index in opened.space.indexes] == ["flat@2"]
         query = TURN @ np.array([0.8, 0.6, 0, 0], np.float32)
         for plan in ("exact", "flat@2 | 5@4"):
             answers = opened.search(query, k=3, plan=plan)

@@ -14,11 +14,14 @@ from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.collection.manifest import Covering, IndexEntry, Manifest, Source, SourceTable, Space, from_json
+from engine.collection.checked import from_json
+from engine.collection.manifest import Covering, IndexEntry, Manifest, Source, SourceTable, Space
 from engine.collection.plans import PlanEntry
 from engine.encoders.precomputed import PrecomputedEncoder
 from engine.storage.layout import FileRef
+from indexers.base import IndexSpec
 from indexers.errors import CorruptCollection, UnsupportedFormat
+from indexers.plan import SearchPlan
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 ENCODER = PrecomputedEncoder(name="test", dim=4)
@@ -48,14 +51,14 @@ def example() -> Manifest:
     index = Covering(ref("spaces/main/indexes", ".faiss", "g", 3), 1, bare.shards_digest(1))
     space = Space(
         encoder=ENCODER.name,
-        fingerprint=json.loads(json.dumps(ENCODER.fingerprint.to_json())),
+        fingerprint=ENCODER.fingerprint,
         canaries=ref("spaces/main/encoder", ".json", "h", 0),
         dim=4,
         dtype="float16",
         embeddings=tuple(ref("spaces/main/embeddings", ".parquet", text, rows) for text, rows in (("i", 3), ("j", 2))),
         vectors=vectors,
-        indexes=(IndexEntry(index, "flat@2"),),
-        plans=(PlanEntry("flat@2 | 50@4", 10, {"items": 0.98, "texts": 0.97}, 256),),
+        indexes=(IndexEntry(index, IndexSpec("flat", 2)),),
+        plans=(PlanEntry(SearchPlan.parse("flat@2 | 50@4"), 10, {"items": 0.98, "texts": 0.97}, 256),),
     )
     return Manifest(**{**bare.__dict__, "lookup": lookup, "spaces": {"main": space}})
 
@@ -74,6 +77,35 @@ def signed(changed: dict[str, Any]) -> str:
 def test_a_version_is_read_as_it_was_written() -> None:
     assert from_json(example().to_json(), name="v") == example()
     assert signed(body()) == example().to_json()
+
+
+OLDER = {
+    "a key of a fingerprint that nobody knows": [
+        ("fingerprint", {**ENCODER.fingerprint.to_json(), "new": {"a": [1, None]}})
+    ],
+    "fingerprint keys in another order": [("fingerprint", dict(reversed(ENCODER.fingerprint.to_json().items())))],
+    "every parameter of a spec": [("indexes", 0, "spec", "ivf-pq@4:axes=1,m=2,nlist=1,refine=8,residual=1,rotate=0")],
+    "a probe and a margin": [("plans", 0, "plan", "ivf-pq@2:nprobe=3,margin=20 | 50@3 | 9@4")],
+    "a probe of a graph": [("plans", 0, "plan", "hnsw@2:efSearch=3 | 50@4")],
+}
+
+
+@pytest.mark.parametrize("name", OLDER)
+def test_what_older_code_wrote_is_written_again_byte_for_byte(name: str) -> None:
+    changed = body()
+    for *keys, value in OLDER[name]:
+        _set("spaces", "main", *keys, to=value)(changed)
+    again = from_json(signed(changed), name="v")
+    assert again.to_json() == signed(changed)
+    assert again.space().fingerprint == ENCODER.fingerprint
+    assert again.space().fingerprint.digest == ENCODER.fingerprint.digest
+
+
+@pytest.mark.parametrize(
+    "path", sorted(GOLDEN.glob("format-1/*/versions/*.json")), ids=lambda path: path.parent.parent.name
+)
+def test_golden_versions_are_written_again_byte_for_byte(path: Path) -> None:
+    assert from_json(path.read_text(), name="v").to_json() == path.read_text()
 
 
 def test_files_lists_every_file_once() -> None:
@@ -201,7 +233,7 @@ def with_heads() -> Manifest:
     main = bare.spaces["main"]
     nested = Space(
         encoder="main+head:x",
-        fingerprint={**main.fingerprint, "model": "x+head:rotation", "dim": 3, "trained_dims": [2]},
+        fingerprint=replace(main.fingerprint, model="x+head:rotation", dim=3, trained_dims=(2,)),
         canaries=None,
         dim=3,
         dtype="float32",

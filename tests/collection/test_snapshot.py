@@ -115,7 +115,7 @@ def test_what_is_not_there(tmp_path: Path, root: Path) -> None:
 
 def test_tombstones_must_point_at_something(root: Path) -> None:
     with Snapshot.open(root) as snapshot:
-        orphaned = Snapshot(root, snapshot.manifest, -1)
+        orphaned = Snapshot.draft(root, snapshot.manifest)
         object.__setattr__(orphaned.manifest, "items", snapshot.manifest.items[:1])
         with pytest.raises(CorruptCollection, match="not listed"):
             _ = orphaned.deleted

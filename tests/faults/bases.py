@@ -91,7 +91,7 @@ def build(folder: Path) -> None:
         for part in (slice(half), slice(half, N)):
             made.add_vectors(rows[part], names=names[part], captions=captions[part], meta=meta[part])
         tower = Tower(np.roll(np.eye(D, dtype=np.float32), 1, axis=0))
-        head = Head("rotation", D, D, (4, 8), tower, tower, made.space.fingerprint, {"made": "here"})
+        head = Head("rotation", D, D, (4, 8), tower, tower, made.space.fingerprint.to_json(), {"made": "here"})
         head.save(folder / "rotation.safetensors")
         made.apply_head(folder / "rotation.safetensors", "turned", specs=["flat@8"])
         wanted = [IndexSpec.parse(spec) for spec in SPECS]
@@ -113,7 +113,7 @@ def slots(manifest: Manifest) -> dict[str, FileRef]:
         found |= {f"{name}.canaries": space.canaries, f"{name}.head": space.head}
         found[f"{name}.vectors"] = space.vectors.file if space.vectors else None
         found[f"{name}.pruned"] = space.pruned.file if space.pruned else None
-        found |= {f"{name}.{IndexSpec.parse(one.spec).key}": one.covering.file for one in space.indexes}
+        found |= {f"{name}.{one.spec.key}": one.covering.file for one in space.indexes}
     return {name: ref for name, ref in found.items() if ref is not None}
 
 

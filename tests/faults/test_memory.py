@@ -231,7 +231,7 @@ def test_what_cannot_fit_is_refused_and_what_is_advised_does(tmp_path: Path, man
     assert built.peak < budget, built.peak // MIB
     assert list(verify(root)) == []
     with Collection.open(root) as collection:
-        assert [one.spec.partition(":")[0] for one in collection.space.indexes] == [advised]
+        assert [one.spec.key for one in collection.space.indexes] == [advised]
 
 
 def test_tune_leaves_out_what_cannot_be_built(tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ def test_tune_leaves_out_what_cannot_be_built(tmp_path: Path) -> None:
     assert found.code == 0, found.said
     assert re.search(r"[0-9]+ of [0-9]+ indexes cannot be built: .* \(NESTVEC_MEMORY is 10MB\)", found.said), found.said
     with Collection.open(root) as collection:
-        assert collection.space.plans[0].plan == "exact"
+        assert collection.space.plans[0].plan.index == "exact"
 
 
 def test_a_budget_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

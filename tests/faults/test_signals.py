@@ -143,7 +143,7 @@ def test_interrupted_wherever_it_is(tmp_path: Path) -> None:
     assert (current_version(root), check(root, ROWS)) == (version, ROWS)
 
     completed(command, ROWS, ROWS)
-    assert [entry.spec for entry in read_version(root, current_version(root)).space().indexes] == [
+    assert [str(entry.spec) for entry in read_version(root, current_version(root)).space().indexes] == [
         "ivf-flat@8:nlist=2000"
     ]
     assert check(root, ROWS) == ROWS

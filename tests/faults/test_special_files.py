@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 from blake3 import blake3
 
+from engine.collection.checked import from_json
 from engine.collection.commit import current_version
-from engine.collection.manifest import Manifest, from_json
+from engine.collection.manifest import Manifest
 from engine.collection.originals import read_below
 from engine.encoders.bundled.encoder import BundledEncoder
 from engine.encoders.weights import local_file, read_state_dict

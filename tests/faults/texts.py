@@ -43,7 +43,7 @@ def build(folder: Path, odd: str) -> None:
         made.add_vectors(rows[:-5], names=names[:-5], captions=captions[:-5], meta=columns[:-5], source=f"{odd}source")
         made.build(["sq@8"])
         tower = Tower(np.roll(np.eye(D, dtype=np.float32), 1, axis=0))
-        head = Head("rotation", D, D, (4, 8), tower, tower, made.space.fingerprint, {"made": odd})
+        head = Head("rotation", D, D, (4, 8), tower, tower, made.space.fingerprint.to_json(), {"made": odd})
         head.save(folder / f"{odd}.safetensors")
         made.apply_head(folder / f"{odd}.safetensors", "turned")
         made.add_vectors(rows[-5:], names=names[-5:], captions=captions[-5:], meta=columns[-5:], source=f"{odd}source")

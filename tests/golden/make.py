@@ -46,7 +46,7 @@ def make_nested(root: Path) -> None:
     make(root)
     with Collection.open(root) as golden:
         tower = Tower(TURN)
-        head = Head("rotation", 4, 4, (2,), tower, tower, golden.space.fingerprint, {"made": "by hand"})
+        head = Head("rotation", 4, 4, (2,), tower, tower, golden.space.fingerprint.to_json(), {"made": "by hand"})
         head.save(root / "head.safetensors")
         golden.apply_head(root / "head.safetensors", "turned", specs=["flat@2"], use=True)
         golden.add_vectors(LATER[1:], names=["after"], source="after")

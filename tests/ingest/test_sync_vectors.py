@@ -195,7 +195,7 @@ def test_beyond_the_cap_new_rows_are_folded_into_the_indexes(root: Path, tmp_pat
     assert above.unindexed == 0
     with Collection.open(root) as opened:
         # The index that was asked for the first time, and no other.
-        assert [entry.spec for entry in opened.space.indexes] == ["flat@4"]
+        assert [str(entry.spec) for entry in opened.space.indexes] == ["flat@4"]
         assert opened.space.indexes[0].covering.file.rows == 4500
         assert opened.search(many[4100], k=1).uris == ["x.npy#100"]
 

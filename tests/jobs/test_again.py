@@ -44,7 +44,7 @@ def test_more_cells_than_rows_are_left(tmp_path: Path) -> None:
     collection.build()
     assert len(collection.search(x[0], k=50).ids) == 30
     collection.compact()
-    assert [entry.spec.partition(":")[0] for entry in collection.space.indexes] == ["ivf-pq@4"]
+    assert [entry.spec.key for entry in collection.space.indexes] == ["ivf-pq@4"]
     assert len(collection.search(x[0], k=50).ids) == 30
 
 

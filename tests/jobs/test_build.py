@@ -18,7 +18,7 @@ from tests.helpers import clustered, flip_bit, index, newest, save
 
 
 def specs(root: Path) -> list[str]:
-    return [entry.spec for entry in newest(root).space().indexes]
+    return [str(entry.spec) for entry in newest(root).space().indexes]
 
 
 @pytest.fixture

@@ -58,15 +58,15 @@ def test_files_with_a_table_beside_them(tmp_path: Path) -> None:
     found = gather([save(tmp_path / "v.npy", X)], "supervised", options, 0)
     assert found.examples.labels is not None
     assert found.examples.labels.tolist() == [row % 2 for row in range(60)]
-    assert found.fingerprint["model"] == "precomputed"
-    assert found.fingerprint["dim"] == 8
+    assert found.fingerprint.model == "precomputed"
+    assert found.fingerprint.dim == 8
 
 
 def test_several_files_and_the_name_of_what_made_them(tmp_path: Path) -> None:
     files = [save(tmp_path / f"{n}.npy", X[30 * n : 30 * n + 30]) for n in range(2)]
     found = gather(files, "adaptor", ExampleOptions(encoder="precomputed:mine"), 0)
     np.testing.assert_allclose(found.examples.x, X, atol=1e-6)
-    assert found.fingerprint["model"] == "precomputed:mine"
+    assert found.fingerprint.model == "precomputed:mine"
     assert found.described["source"] == ["0.npy", "1.npy"]
 
 

@@ -148,7 +148,7 @@ def test_indexes_that_were_asked_for_are_built_again(tmp_path: Path) -> None:
     remove(tmp_path / "c.nest", ["v.npy#0"])
     with Collection.open(tmp_path / "c.nest") as opened:
         opened.compact()
-        assert [entry.spec for entry in opened.space.indexes] == ["ivf-flat@4:nlist=3", "flat@8"]
+        assert [str(entry.spec) for entry in opened.space.indexes] == ["ivf-flat@4:nlist=3", "flat@8"]
 
 
 def test_a_collection_that_is_open_goes_on_answering(root: Path) -> None:

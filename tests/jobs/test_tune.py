@@ -14,9 +14,9 @@ from blake3 import blake3
 
 from engine.api import Collection
 from engine.collection.changes import tuned as tuned_change
+from engine.collection.checked import from_json
 from engine.collection.commit import commit
 from engine.collection.describe import advice, describe
-from engine.collection.manifest import from_json
 from engine.jobs.tune import TuneOptions
 from engine.planning.curve import searches
 from engine.planning.judge import Queries, make_judge
@@ -72,7 +72,7 @@ def test_what_is_stored(tuned: Path) -> None:
         for mean, half in tuning.fresh.values():
             assert mean >= TARGET - 0.01
             assert 0 < half < 0.1
-        assert str(opened.searcher.default_plan) == space.plans[0].plan
+        assert opened.searcher.default_plan == space.plans[0].plan
         assert space.plans[0].plan in [point.plan for point in tuning.curve]
         assert from_json(opened.snapshot.manifest.to_json(), name="again") == opened.snapshot.manifest
 
@@ -85,7 +85,7 @@ def test_the_curve_is_of_plans_that_nothing_beats(tuned: Path) -> None:
     least = [min(point.recall.values()) for point in tuning.curve]
     assert times == sorted(times)
     assert least == sorted(least)
-    assert (tuning.curve[-1].plan, least[-1]) == (EXACT, 1.0)
+    assert (tuning.curve[-1].plan, least[-1]) == (SearchPlan(EXACT), 1.0)
 
 
 def test_another_point_of_the_curve(tuned: Path) -> None:
@@ -95,7 +95,7 @@ def test_another_point_of_the_curve(tuned: Path) -> None:
         searcher = opened.searcher
         for recall in (0.3, 0.8, 0.99):
             first = next(p for p in tuning.curve if min(p.recall.values()) >= recall)
-            assert str(searcher.plan_for_recall(recall, 10)) == first.plan
+            assert searcher.plan_for_recall(recall, 10) == first.plan
             (answers,) = opened.search(data().xq[:1], 10, recall=recall)
             assert len(answers) == 10
         assert str(searcher.plan_for_recall(1.0, 10)) == EXACT
@@ -155,7 +155,7 @@ def test_a_rebuild_keeps_index_and_curve_and_measures_them(own: Path) -> None:
         more_rows(opened, 1000, seed=3)
         opened.build()
         after = opened.space
-        assert [e.spec.partition(":")[0] for e in after.indexes] == [e.spec.partition(":")[0] for e in before.indexes]
+        assert [e.spec.key for e in after.indexes] == [e.spec.key for e in before.indexes]
         assert after.tuning is not None
         assert before.tuning is not None
         assert [p.plan for p in after.tuning.curve] == [p.plan for p in before.tuning.curve]
@@ -243,7 +243,7 @@ def test_a_tuning_that_cannot_be_is_refused(tuned: Path, wrong: dict[str, object
 def test_no_memory_for_an_index_leaves_the_scan(own: Path) -> None:
     with Collection.open(own) as opened:
         tuning = opened.tune(TuneOptions(0.9, memory=1000))
-        assert [point.plan for point in tuning.curve] == [EXACT]
+        assert [point.plan for point in tuning.curve] == [SearchPlan(EXACT)]
         assert opened.space.indexes == ()
         assert tuning.memory == 0
         (answers,) = opened.search(data().xq[:1], 5)
