@@ -22,15 +22,7 @@ from engine.encoders.bundled.bridge import ASSET
 from engine.encoders.bundled.encoder import BundledEncoder
 from scripts import ROOT
 from scripts.bundled.fit import ALL_PARTS, Styles, codes_of, concept_vectors, fit, label_vectors, read_labels, tensors
-from scripts.bundled.inputs import (
-    INPUTS,
-    SEED,
-    Concept,
-    asked_folder,
-    fetch,
-    read_concepts,
-    read_styles,
-)
+from scripts.bundled.inputs import INPUTS, SEED, Concept, asked_folder, fetch, read_concepts, read_styles
 from scripts.bundled.measure import (
     Embed,
     ask,

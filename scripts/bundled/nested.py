@@ -37,15 +37,7 @@ from scripts.bundled.fit import (
     read_labels,
     trained_views,
 )
-from scripts.bundled.inputs import (
-    INPUTS,
-    VIEWS,
-    Concept,
-    asked_folder,
-    fetch,
-    read_concepts,
-    read_styles,
-)
+from scripts.bundled.inputs import INPUTS, VIEWS, Concept, asked_folder, fetch, read_concepts, read_styles
 from scripts.bundled.measure import KS, Exam, ask, embed_with, plain_conse, ranks_of, read_exams, texts_of
 from scripts.bundled.nested_heads import DIMS, SEED, SHIP, Data, Heads, candidates
 from scripts.bundled.wordnet import read_wordnet

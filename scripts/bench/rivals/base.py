@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -10,9 +10,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from scripts.bench.rivals.records import Params
+
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
-Params = Mapping[str, str | int | float | bool]
 Lines = Sequence[Sequence[Params]]
 
 MISSING = -1

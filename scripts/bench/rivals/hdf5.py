@@ -93,16 +93,7 @@ def write(root: Path, result: Result, settings: Sequence[object]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / (re.sub(r"\W+", "_", json.dumps(settings, sort_keys=True)).strip("_")[:200] + ".hdf5")
     with h5py.File(path, "w") as out:
-        for key in (
-            "dataset",
-            "algo",
-            "name",
-            "batch_mode",
-            "run_count",
-            "best_search_time",
-            "build_time",
-            "index_size",
-        ):
+        for key in "dataset algo name batch_mode run_count best_search_time build_time index_size".split():
             out.attrs[key] = getattr(result, key)
         out.attrs["distance"] = ANGULAR
         out.attrs["type"] = "knn"

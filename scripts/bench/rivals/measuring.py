@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 
 from scripts.bench.rivals.choice import Contender, contenders, graded, line_ends, winners
-from scripts.bench.rivals.inputs import FRESH, TUNE, Inputs, Part
+from scripts.bench.rivals.inputs import FRESH, TUNE, Inputs, K, Part
 from scripts.bench.rivals.records import BATCH, SINGLE, Book, Built, Params, Run, Trial, Tuned, key_of, shown
 from scripts.bench.rivals.session import RivalError, Session
 from scripts.bench.rivals.systems import SYSTEMS, System
 
-K = 10
 WORTH = 0.85  # below this recall nobody waits for latencies
 TUNING_QUERIES = 150
 SINGLE_QUERIES = 400
