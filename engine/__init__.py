@@ -19,7 +19,7 @@ import indexers  # noqa: F401 - before NumPy is: it says how long NumPy's thread
 if TYPE_CHECKING:
     from engine.api import Collection
     from engine.collection.history import Version
-    from engine.collection.manifest import Covering, IndexEntry, Manifest, Source, SourceTable, Space
+    from engine.collection.manifest import Covering, IndexEntry, Manifest, Part, Source, SourceTable, Space
     from engine.collection.plans import CurvePoint, PlanEntry, Tuning
     from engine.collection.snapshot import Item, Snapshot
     from engine.encoders.base import Encoder, Fingerprint
@@ -38,8 +38,11 @@ if TYPE_CHECKING:
     from engine.progress import Listener, Summary, Unjoined
     from engine.query.answers import AnswerList, Answers
     from engine.query.explain import Explanation, Step
+    from engine.retrieval.accelerator import Accelerator
     from engine.retrieval.coarse import Coarse
+    from engine.retrieval.route import Routes
     from engine.retrieval.searcher import Searcher
+    from engine.retrieval.segment import Segment
     from engine.storage.layout import FileRef
     from indexers.base import IndexSpec, Neighbors
     from indexers.errors import (
@@ -65,6 +68,7 @@ if TYPE_CHECKING:
         UnsupportedFormat,
         WeightsMissing,
     )
+    from indexers.mask import Mask
     from indexers.plan import SearchPlan, Stage
     from indexers.probing import Probed, ProbedIndex
     from indexers.pruned import Found, PrunedIndex
@@ -72,6 +76,7 @@ if TYPE_CHECKING:
 
 # Where each public name lies: it is imported when it is first used, and `nestvec --help` needs none of them.
 _HOME = {
+    "Accelerator": "engine.retrieval.accelerator",
     "AnswerList": "engine.query.answers",
     "Answers": "engine.query.answers",
     "Coarse": "engine.retrieval.coarse",
@@ -108,20 +113,24 @@ _HOME = {
     "LabelTable": "engine.ingest.tables",
     "Listener": "engine.progress",
     "Manifest": "engine.collection.manifest",
+    "Mask": "indexers.mask",
     "ModalityError": "indexers.errors",
     "Neighbors": "indexers.base",
     "NestvecError": "indexers.errors",
     "NotACollection": "indexers.errors",
     "NotEnoughMemory": "indexers.errors",
+    "Part": "engine.collection.manifest",
     "PictureError": "indexers.errors",
     "PlanEntry": "engine.collection.plans",
     "Probed": "indexers.probing",
     "ProbedIndex": "indexers.probing",
     "PrunedIndex": "indexers.pruned",
+    "Routes": "engine.retrieval.route",
     "Row": "engine.evaluation.rows",
     "RunOptions": "engine.jobs.index",
     "SearchPlan": "indexers.plan",
     "Searcher": "engine.retrieval.searcher",
+    "Segment": "engine.retrieval.segment",
     "Snapshot": "engine.collection.snapshot",
     "Source": "engine.collection.manifest",
     "SourceError": "indexers.errors",
@@ -146,6 +155,7 @@ _HOME = {
 }
 
 __all__ = [
+    "Accelerator",
     "AnswerList",
     "Answers",
     "Coarse",
@@ -182,20 +192,24 @@ __all__ = [
     "LabelTable",
     "Listener",
     "Manifest",
+    "Mask",
     "ModalityError",
     "Neighbors",
     "NestvecError",
     "NotACollection",
     "NotEnoughMemory",
+    "Part",
     "PictureError",
     "PlanEntry",
     "Probed",
     "ProbedIndex",
     "PrunedIndex",
+    "Routes",
     "Row",
     "RunOptions",
     "SearchPlan",
     "Searcher",
+    "Segment",
     "Snapshot",
     "Source",
     "SourceError",

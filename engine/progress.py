@@ -14,7 +14,17 @@ Advance = Callable[[int], None]
 
 
 class Listener(Protocol):
-    """Hears what a run is doing; the command line draws it, a program may ignore it."""
+    """Hears what a run is doing; the command line draws it, a program may ignore it.
+
+    Example:
+        >>> from engine.progress import Silent
+        >>> class Says(Silent):
+        ...     def say(self, text):
+        ...         print(text)
+        >>> summary = engine.Collection.open("vectors.nest").build(["flat@16"], Says())
+        building flat@16
+        plan ...
+    """
 
     def say(self, text: str) -> None:
         """One line worth knowing."""
@@ -54,6 +64,14 @@ def as_listener(listener: Listener | None) -> Listener:
 class Unjoined:
     """Rows of a table that no item was found for.
 
+    Example:
+        >>> from pathlib import Path
+        >>> table = Path("more.csv")
+        >>> written = table.write_text("file,caption\\ndrawings/bus.png,a red bus\\nnowhere.png,nothing\\n")
+        >>> photos = engine.Collection.open("photos.nest")
+        >>> photos.index("PHOTOS", engine.RunOptions(table=engine.TableOptions(table))).unjoined
+        [Unjoined(table='.../more.csv', rows=1, first=('nowhere.png',))]
+
     Attributes:
         table: its path.
         rows: how many.
@@ -68,6 +86,10 @@ class Unjoined:
 @dataclass
 class Summary:
     """What a run did to a collection.
+
+    Example:
+        >>> engine.Collection.open("photos.nest").remove("drawings/bus.png")
+        Summary(version=5, added=0, changed=0, moved=0, relabelled=0, removed=1, ...)
 
     Attributes:
         version: the version it left behind.

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from indexers import checks
 from indexers.errors import InvalidInput, InvalidSpec
-from indexers.names import did_you_mean
 from indexers.vectors import FloatArray, IdArray
 
 # A live FAISS object. The wheels carry no type information, so this alias is documentation.
@@ -24,6 +22,11 @@ MISSING = -1
 
 class Neighbors(NamedTuple):
     """The answers to a batch of queries, best first.
+
+    Example:
+        >>> store = engine.VectorStore(np.eye(3, dtype=np.float32))
+        >>> store.search(np.float32([[0.8, 0, 0.6]]), k=2)
+        Neighbors(scores=array([[0.8, 0.6]], dtype=float32), ids=array([[0, 2]]))
 
     Attributes:
         scores: float32 [nq, k], cosine similarities in [−1, 1], higher is better; −inf where missing.
@@ -78,6 +81,11 @@ class IndexSpec:
     Written `family@dim` or `family@dim:name=number,…`, for example `ivf-pq@128:nlist=680,m=64`.
     Parameters left out are chosen by the family from the number of rows.
 
+    Example:
+        >>> spec = engine.IndexSpec.parse("ivf-pq@128:nlist=680,m=64")
+        >>> spec.family, spec.dim, spec.params
+        ('ivf-pq', 128, (('m', 64), ('nlist', 680)))
+
     Attributes:
         family: a name in `indexers.families.registry.FAMILIES`.
         dim: prefix dimension d of the vectors it holds.
@@ -92,7 +100,7 @@ class IndexSpec:
         checks.settle(
             self,
             family=checks.text("family", self.family),
-            dim=checks.whole("dim", self.dim, -checks.MOST),
+            dim=checks.signed("dim", self.dim),
             params=tuple(checks.several("params", self.params, _param)),
         )
         if self.dim < 1:
@@ -140,99 +148,8 @@ def _spec(name: str, given: Any) -> IndexSpec:
 def _param(name: str, given: Any) -> tuple[str, int]:
     if not isinstance(given, tuple) or len(given) != 2:
         raise InvalidInput(f"{name}: expected pairs of a name and a number, found {checks.brief(given)}")
-    return checks.text(name, given[0]), checks.whole(str(given[0]), given[1], -checks.MOST)
-
-
-class Indexer(Protocol):
-    """One family of FAISS indexes over d-dimensional unit vectors, inner product.
-
-    Instances have no state: a family is a handful of functions under one name.
-    """
-
-    @property
-    def family(self) -> str:
-        """Its name in a spec."""
-        ...
-
-    @property
-    def probe_name(self) -> str | None:
-        """The search parameter that trades speed for recall (`nprobe`, `efSearch`), if any."""
-        ...
-
-    def resolve(self, spec: IndexSpec, n: int) -> IndexSpec:
-        """Fill in the parameters that were left out, for `n` rows, and check the others.
-
-        Raises:
-            InvalidSpec: an unknown parameter, or values that cannot be built.
-        """
-        ...
-
-    def create(self, spec: IndexSpec) -> FaissIndex:
-        """Make the empty, untrained index for a resolved spec; it takes [n, d] float32."""
-        ...
-
-    def default_probe(self, spec: IndexSpec) -> int:
-        """A middling value of the probe parameter for a resolved spec; 0 where there is none."""
-        ...
-
-    def most_probes(self, spec: IndexSpec, n: int) -> int:
-        """The value at which raising the probe parameter stops helping."""
-        ...
-
-    def search_parameters(self, probe: int, selector: Any | None) -> Any:
-        """Make FAISS search parameters; `selector` is a faiss.IDSelector of allowed rows or None."""
-        ...
-
-    def bytes_per_item(self, spec: IndexSpec) -> float:
-        """Bytes of one row in the index, for a resolved spec."""
-        ...
+    return checks.text(name, given[0]), checks.signed(str(given[0]), given[1])
 
 
 AXES = "axes"
 """The parameter that every family has: 1 for a prefix of principal axes and not of the vector's own numbers."""
-
-
-def check_params(spec: IndexSpec, defaults: Mapping[str, int], *, least: Mapping[str, int]) -> dict[str, int]:
-    """Merge a spec's parameters over a family's defaults.
-
-    Args:
-        spec: what was asked for.
-        defaults: every parameter of the family's own, with the value for "left out".
-        least: the smallest value each may take (1 where not named).
-
-    Returns:
-        every parameter with its value; `axes` only where it is 1.
-
-    Raises:
-        InvalidSpec: a parameter the family does not have, or below its least value.
-    """
-    for name, value in spec.params:
-        if name == AXES:
-            if value > 1:
-                raise InvalidSpec(f"{spec}: {AXES} is 0 or 1")
-            continue
-        if name not in defaults:
-            known = (*defaults, AXES)
-            near = did_you_mean(name, known)
-            raise InvalidSpec(f"{spec}: {spec.family} has no parameter {name!r}; it has {', '.join(known)}{near}")
-        if value < least.get(name, 1):
-            raise InvalidSpec(f"{spec}: {name} must be at least {least.get(name, 1)}, found {value}")
-    found = {**defaults, **dict(spec.params)}
-    if not found.get(AXES):
-        found.pop(AXES, None)
-    return found
-
-
-def positions_mask(n: int, excluded: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Make the bitmap FAISS selectors read: one bit a row, set where the row may be answered.
-
-    Args:
-        n: number of rows.
-        excluded: int64 [m], rows that must not be answered.
-
-    Returns:
-        uint8 [ceil(n / 8)], least significant bit first.
-    """
-    allowed = np.ones(n, dtype=bool)
-    allowed[excluded] = False
-    return np.packbits(allowed, bitorder="little")

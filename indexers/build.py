@@ -7,15 +7,14 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Literal, NamedTuple
 
-import faiss
 import numpy as np
 
 from indexers import codebooks, gpu
 from indexers.base import AXES, FaissIndex, IndexSpec
 from indexers.errors import InvalidSpec, InvalidVectors
-from indexers.families.ivf import parts_of
 from indexers.families.registry import family
-from indexers.prefix import codes_of, trained_front, wrap
+from indexers.mask import Mask
+from indexers.prefix import trained_front, wrap
 from indexers.store import BLOCK_ROWS, Blocks, VectorStore
 from indexers.vectors import FloatArray, IdArray
 
@@ -26,20 +25,14 @@ BuildDevice = Literal["auto", "cpu", "cuda"]
 # FAISS samples no more than 256 rows a cell for k-means; more would be read for nothing.
 ROWS_PER_CELL = 256
 MAX_TRAINING_BYTES = 1 << 30
-# Nothing about these is learned, unless they are of principal axes.
-UNTRAINED = ("flat", "hnsw")
-# No row is dead.
-NOBODY = np.empty(0, np.int64)
-# Links of a row above the ground floor of a graph, by how many more there may be than expected.
-MORE_LINKS = 1.05
 
 
 def training_rows(spec: IndexSpec, n: int, full_dim: int) -> int:
     """Return how many rows of `n` are worth training on, within a gigabyte; none where nothing is learned."""
-    params = dict(spec.params)
-    if spec.family in UNTRAINED and not params.get(AXES):
+    indexer = family(spec.family)
+    if not indexer.needs_training and not dict(spec.params).get(AXES):
         return 0
-    wanted = max(params.get("nlist", 1) * ROWS_PER_CELL, 65_536)
+    wanted = max(indexer.cells(spec) * ROWS_PER_CELL, 65_536)
     return min(n, wanted, MAX_TRAINING_BYTES // (4 * full_dim))
 
 
@@ -47,7 +40,7 @@ def build(
     spec: IndexSpec,
     store: VectorStore,
     *,
-    dead: IdArray = NOBODY,
+    mask: Mask | None = None,
     queries: FloatArray | None = None,
     seed: int = 0,
     device: BuildDevice = "auto",
@@ -57,8 +50,8 @@ def build(
     Args:
         spec: a resolved spec.
         store: the rows, unit [n, D]; read in blocks, and never all held but as prefixes of a sample that is all rows.
-        dead: int64 [m], rows that nobody will find; they are added like others. They serve to train too where there are
-            fewer live ones than cells: they lie in the index until the next compaction.
+        mask: which rows may ever answer; all if None. The others are added like them, and serve to train too where
+            there are fewer live ones than cells: they lie in the index until the next compaction.
         queries: unit float32 [m, D], some of the kind that will be asked. Where they are not like the rows (text
             embeddings, say), training on them too makes cells that serve them.
         seed: of the draw of rows to train on.
@@ -71,7 +64,7 @@ def build(
         InvalidSpec: "cuda" was asked for and there is none.
         InvalidVectors: too few training rows for the spec.
     """
-    run = partial(_build, spec, store, dead, queries, seed)
+    run = partial(_build, spec, store, mask, queries, seed)
     if _use_gpu(device):
         try:
             return run(on_gpu=True)
@@ -83,9 +76,9 @@ def build(
 
 
 def _build(
-    spec: IndexSpec, store: VectorStore, dead: IdArray, queries: FloatArray | None, seed: int, *, on_gpu: bool
+    spec: IndexSpec, store: VectorStore, mask: Mask | None, queries: FloatArray | None, seed: int, *, on_gpu: bool
 ) -> FaissIndex:
-    sample = _training_sample(spec, store, dead, queries, seed)
+    sample = _training_sample(spec, store, mask, queries, seed)
     front = trained_front(spec, sample.x)
     prefixes = front(sample.x)
     inner = _trained(spec, prefixes, on_gpu=on_gpu)
@@ -93,7 +86,7 @@ def _build(
     blocks = iter(Blocks(prefixes[: len(store)])) if sample.whole else map(front, Blocks(store.rows))
     del sample, prefixes
     filled = inner
-    if on_gpu and spec.family in gpu.ON_DEVICE:
+    if on_gpu and family(spec.family).on_device:
         filled = gpu.to_gpu(inner)
     else:
         _reserve(inner, spec, len(store))
@@ -115,16 +108,13 @@ class _Sample(NamedTuple):
 
 
 def _training_sample(
-    spec: IndexSpec, store: VectorStore, dead: IdArray, queries: FloatArray | None, seed: int
+    spec: IndexSpec, store: VectorStore, mask: Mask | None, queries: FloatArray | None, seed: int
 ) -> _Sample:
     """Draw rows to train an index on: at most `training_rows`, and the queries after them. See `build`."""
-    living = len(store) - len(dead)
     # A number for the pool, where it is everything: the draw is the same, and no row numbers are written down.
     pool: int | IdArray = len(store)
-    if len(dead) and living >= max(1, dict(spec.params).get("nlist", 1)):
-        mask = np.ones(len(store), dtype=bool)
-        mask[dead] = False
-        pool = np.flatnonzero(mask)
+    if mask is not None and len(store) > mask.count >= max(1, family(spec.family).cells(spec)):
+        pool = mask.numbers
     size = training_rows(spec, pool if isinstance(pool, int) else len(pool), store.dim)
     more = 0 if queries is None or not size else len(queries)
     whole = size == len(store)
@@ -150,46 +140,23 @@ def _use_gpu(device: BuildDevice) -> bool:
 
 def _trained(spec: IndexSpec, prefixes: FloatArray, *, on_gpu: bool) -> FaissIndex:
     """Make the inner d-dimensional index and train it on prefixes [nt, d]."""
-    inner = family(spec.family).create(spec)
+    indexer = family(spec.family)
+    inner, cells = indexer.create(spec), max(1, indexer.cells(spec))
     if inner.is_trained:
         return inner
-    nlist = dict(spec.params).get("nlist", 1)
-    if len(prefixes) < nlist:
-        raise InvalidVectors(f"{spec}: {nlist} cells need at least as many training rows, found {len(prefixes)}")
-    cells = _allow_small_clusters(inner)
+    if len(prefixes) < cells:
+        raise InvalidVectors(f"{spec}: {cells} cells need at least as many training rows, found {len(prefixes)}")
     if 0 < len(prefixes) < codebooks.CENTROIDS:
         # A product code refuses to learn its 16 values from fewer rows; repeated ones add nothing.
         prefixes = np.resize(prefixes, (codebooks.CENTROIDS, spec.dim))
     with gpu.clustering(inner) if on_gpu else nullcontext():
-        if isinstance(cells, faiss.IndexIVFPQFastScan):
-            cells.train_q1(len(prefixes), faiss.swig_ptr(prefixes), False, cells.metric_type)
-            codebooks.begin(cells, prefixes)
-        inner.train(prefixes)
+        indexer.train(inner, prefixes)
     return inner
 
 
 def _reserve(inner: FaissIndex, spec: IndexSpec, rows: int) -> None:
     """Make room for all rows at once: an array that grows by doubling exists twice whenever it does."""
-    codes = codes_of(inner)
-    wanted = [(codes.codes, rows * codes.code_size)] if isinstance(codes, faiss.IndexFlatCodes) else []
-    if isinstance(inner, faiss.IndexHNSW):
-        m = dict(spec.params)["m"]
-        wanted.append((inner.hnsw.neighbors, int(rows * (2 * m + m / (m - 1) * MORE_LINKS)) + 64 * m))
-    for array, size in wanted:
+    for array, size in family(spec.family).arrays(inner, spec, rows):
         # FAISS shows no way to reserve; what is cut to nothing keeps its room.
         array.resize(size)
         array.resize(0)
-
-
-def _allow_small_clusters(inner: FaissIndex) -> FaissIndex:
-    """Stop FAISS from warning on stderr about small collections: `default_nlist` already saw to it.
-
-    Returns:
-        the part of the index that has cells, if any has.
-    """
-    cells = parts_of(inner).cells
-    if isinstance(cells, faiss.IndexIVF):
-        cells.cp.min_points_per_centroid = 1
-    if isinstance(cells, faiss.IndexIVFPQFastScan):
-        cells.pq.cp.min_points_per_centroid = 1
-    return cells

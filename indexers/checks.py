@@ -49,6 +49,15 @@ def whole(name: str, value: Any, low: int = 1, high: int = MOST) -> int:
     raise InvalidInput(f"{name} must be a whole number, found {brief(value)}")
 
 
+def signed(name: str, value: Any) -> int:
+    """Return a whole number of either sign: whether it is in range is told in other words, by who knows.
+
+    Raises:
+        InvalidInput: it is something else.
+    """
+    return whole(name, value, -MOST)
+
+
 def room(name: str, value: Any) -> int:
     """Return a number of bytes.
 

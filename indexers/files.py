@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +26,10 @@ from numpy.typing import NDArray
 
 from indexers.base import AXES, FaissIndex, IndexSpec
 from indexers.errors import CorruptCollection, InvalidSpec
-from indexers.families.ivf import parts_of
+from indexers.families.base import check_numbers
+from indexers.families.ivf import ROTATE
 from indexers.families.registry import family, resolve
-from indexers.prefix import ROTATE, blank_front, codes_of, unwrap
+from indexers.prefix import blank_front, unwrap
 from indexers.threads import new_lock
 
 LOOP_LIMIT = 100_000_000
@@ -37,6 +37,7 @@ WRITTEN_AT_ONCE = 1 << 20
 MAGIC = b"nestidx\x01"
 SIZES = ("d", "metric_type", "code_size", "nlist", "M2", "bbs", "implem", "qbs2")
 FOOTER = struct.Struct("<8sQ")
+INSIDE = ("storage", "base_index", "refine_index", "quantizer")
 HEADER = struct.Struct("<iqqqBi")  # d, ntotal, two that mean nothing, is_trained, metric
 MOST_TRANSFORMS = 8
 FAMILY_KINDS = ("IxFI", "IxF2", "IxSQ", "IHNf", "IwFl", "IwPf", "IxRF")
@@ -287,28 +288,25 @@ def _check_kind(index: FaissIndex, spec: IndexSpec, full_dim: int, rows: int, pa
     FAISS takes each size in a file on trust: where one part is shorter than the next expects,
     a search reads memory that is not its own.
     """
-    chain, inner = unwrap(index)
-    wanted = [*map(_step, blank_front(spec, full_dim).steps(drawn=False)), *_parts(family(spec.family).create(spec))]
+    indexer, (chain, inner) = family(spec.family), unwrap(index)
+    wanted = [*map(_step, blank_front(spec, full_dim).steps(drawn=False)), *_parts(indexer.create(spec))]
     found = [*map(_step, chain), *_parts(inner)]
     if found != wanted:
         raise _unreadable(path, f"{spec} is made of {wanted}, found {found}")
     matrices = [step for step in chain if isinstance(step, faiss.LinearTransform)]
     if any(matrix.A.size() != matrix.d_in * matrix.d_out for matrix in matrices):
         raise _unreadable(path, "its rotation is not a whole matrix")
-    cells, stored = parts_of(inner).cells, codes_of(inner)
-    if not all(part.is_trained for part in (index, *chain, inner, cells, stored)):
+    every = (inner, *indexer.parts(inner))
+    if not all(part.is_trained for part in (index, *chain, *every)):
         raise _unreadable(path, "it is not trained")
-    flat = isinstance(stored, faiss.IndexFlatCodes)
-    held = {one.ntotal for one in (inner, cells, stored)}
-    if held != {rows} or (flat and stored.codes.size() != rows * stored.code_size):
+    codes, held = every[-1], {part.ntotal for part in every}
+    if held != {rows} or (isinstance(codes, faiss.IndexFlatCodes) and codes.codes.size() != rows * codes.code_size):
         raise _unreadable(path, f"its codes are not those of {rows} rows")
-    _check_numbers([faiss.vector_to_array(matrix.A) for matrix in matrices], path)
-    if isinstance(stored, faiss.IndexScalarQuantizer):
-        _check_ranges(stored.sq, path)
-    if isinstance(inner, faiss.IndexHNSW) and rows:
-        _check_graph(inner, rows, family(spec.family).create(spec), path)
-    if faiss.try_extract_index_ivf(inner) is not None:
-        _check_cells(cells, rows, path)
+    try:
+        check_numbers(faiss.vector_to_array(matrix.A) for matrix in matrices)
+        indexer.check(inner, spec, rows)
+    except ValueError as error:
+        raise _unreadable(path, str(error)) from error
 
 
 def _step(step: FaissIndex) -> tuple[object, ...]:
@@ -323,75 +321,11 @@ def _parts(index: FaissIndex) -> list[tuple[object, ...]]:
     # FAISS writes an inner product's IndexFlat as IndexFlatIP.
     kind = "IndexFlat" if isinstance(index, faiss.IndexFlat) else type(index).__name__
     found: list[tuple[object, ...]] = [(kind, *(getattr(index, name, None) for name in SIZES))]
-    if isinstance(index, faiss.IndexScalarQuantizer):
+    if hasattr(index, "sq"):
         found.append(("sq", index.sq.d, index.sq.qtype, index.sq.code_size))
-    if isinstance(index, faiss.IndexIVFPQFastScan):
+    if hasattr(index, "pq"):
         found.append(("pq", index.by_residual, index.pq.d, index.pq.M, index.pq.nbits, index.pq.ksub, index.pq.dsub))
-    if isinstance(index, faiss.IndexHNSW):
-        found += _parts(faiss.downcast_index(index.storage))
-    if isinstance(index, faiss.IndexRefine):
-        found += [part for one in parts_of(index) for part in _parts(one)]
-    if isinstance(index, faiss.IndexIVF):
-        found += _parts(faiss.downcast_index(index.quantizer))
+    for name in INSIDE:
+        if hasattr(index, name):
+            found += _parts(faiss.downcast_index(getattr(index, name)))
     return found
-
-
-def _check_ranges(sq: Any, path: Path) -> None:
-    """Check that there is a range for each dimension, where the codes are in need of one."""
-    wanted = 0 if sq.qtype == faiss.ScalarQuantizer.QT_fp16 else 2 * sq.d
-    if sq.trained.size() != wanted:
-        raise _unreadable(path, f"the ranges of its {sq.d} dimensions are not there")
-    _check_numbers([faiss.vector_to_array(sq.trained)], path)
-
-
-def _check_numbers(parts: Iterable[NDArray[np.float32]], path: Path) -> None:
-    """Check what scores are computed from: rotations, centroids, code books and ranges of unit vectors are small."""
-    if not all((np.abs(part) <= np.finfo(np.float16).max).all() for part in parts):
-        raise _unreadable(path, "it holds NaN, or larger numbers than there are in unit vectors")
-
-
-def _check_cells(ivf: FaissIndex, rows: int, path: Path) -> None:
-    """Check that the cells hold each row once: the rerank reads memory at these numbers."""
-    quantizer, lists = faiss.downcast_index(ivf.quantizer), faiss.downcast_InvertedLists(ivf.invlists)
-    if not quantizer.is_trained or quantizer.codes.size() != ivf.nlist * quantizer.code_size:
-        raise _unreadable(path, f"it has not the centroids of {ivf.nlist} cells")
-    books = [faiss.vector_to_array(ivf.pq.centroids)] if isinstance(ivf, faiss.IndexIVFPQFastScan) else []
-    _check_numbers([quantizer.reconstruct_n(0, ivf.nlist), *books], path)
-    if not isinstance(lists, faiss.ArrayInvertedLists | faiss.BlockInvertedLists) or lists.nlist != ivf.nlist:
-        raise _unreadable(path, "its cells are not in it")
-    seen, count = np.zeros(rows, dtype=bool), 0
-    for cell in range(ivf.nlist):
-        size = lists.list_size(cell)
-        if size:
-            ids = faiss.rev_swig_ptr(lists.get_ids(cell), size)
-            if ids.min() < 0 or ids.max() >= rows:
-                raise _unreadable(path, f"cell {cell} holds rows that do not exist")
-            seen[ids] = True
-            count += size
-    if count != rows or not seen.all():
-        raise _unreadable(path, "its cells hold a row twice, or not at all")
-
-
-def _check_graph(index: FaissIndex, rows: int, blank: FaissIndex, path: Path) -> None:
-    """Check that each row has room for its links, and that they lead to rows that have links on that floor."""
-    hnsw = index.hnsw
-    room = faiss.vector_to_array(hnsw.cum_nneighbor_per_level)
-    levels, offsets = faiss.vector_to_array(hnsw.levels), faiss.vector_to_array(hnsw.offsets).astype(np.int64)
-    if not np.array_equal(room, faiss.vector_to_array(blank.hnsw.cum_nneighbor_per_level)):
-        raise _unreadable(path, "its graph is of other links than its spec asks for")
-    if len(levels) != rows or levels.min() < 1 or levels.max() >= len(room) or len(offsets) != rows + 1:
-        raise _unreadable(path, f"its graph is not one of {rows} rows")
-    count = hnsw.neighbors.size()
-    if offsets[0] or offsets[-1] != count or not np.array_equal(np.diff(offsets), room[levels]):
-        raise _unreadable(path, "the links of its graph are not where they should be")
-    links = faiss.rev_swig_ptr(hnsw.neighbors.data(), count)
-    if links.min(initial=0) < -1 or links.max(initial=0) >= rows:
-        raise _unreadable(path, "its graph leads to rows that do not exist")
-    top = int(levels.max())
-    if not 0 <= hnsw.entry_point < rows or hnsw.max_level != top - 1 or levels[hnsw.entry_point] != top:
-        raise _unreadable(path, "its graph is entered where it has no links")
-    for floor in range(1, top):
-        high = np.flatnonzero(levels > floor)
-        found = links[offsets[high, None] + np.arange(room[floor], room[floor + 1])]
-        if levels[found[found >= 0]].min(initial=top) <= floor:
-            raise _unreadable(path, f"its graph leads to rows that have no links on floor {floor}")

@@ -19,10 +19,6 @@ LOCK = threading.RLock()
 # faiss-gpu refuses larger values of k and of nprobe.
 MOST_K = 2048
 
-# Families whose FAISS class exists on a GPU as it is. Fast-scan codes and graphs do not;
-# for them only the k-means of the cells runs on the device.
-ON_DEVICE = ("flat", "ivf-flat")
-
 
 def gpu_count() -> int:
     """Return how many devices FAISS sees; 0 with faiss-cpu or without a driver."""
@@ -56,7 +52,7 @@ def to_gpu(index: FaissIndex, device: int = 0, *, half: bool = False) -> FaissIn
     """Copy an index to a device.
 
     Args:
-        index: of a family in `ON_DEVICE`, without transforms.
+        index: of a family that is `on_device`, without transforms.
         device: its number.
         half: hold and compare a flat index in float16: half the bytes, and scores to three digits.
 

@@ -20,7 +20,6 @@ from indexers import checks
 from indexers.base import AXES, IndexSpec
 from indexers.build import training_rows
 from indexers.errors import InvalidInput, InvalidSpec, NotEnoughMemory
-from indexers.families.ivf import refine_bytes
 from indexers.families.registry import FAMILIES, family, resolve
 from indexers.store import BLOCK_ROWS
 
@@ -32,12 +31,8 @@ POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 FIXED = 48 << 20
 # Row numbers are drawn from all rows to choose a sample.
 DRAWN = 16
-# A cell is a list that grows by doubling: what it was and what it becomes exist at once, and some of it stays empty.
-GROWING = {"ivf-flat": 2.0, "ivf-pq": 2.5}
 # Where FAISS assigns training rows to cells: a number and a distance each.
 ASSIGNED = 16
-# A lock, a level and an offset for each node of a graph.
-NODE = 24
 SHORTEST = 16
 
 
@@ -156,12 +151,6 @@ def _fields(path: Path) -> dict[str, int]:
 # -- what a build takes ----------------------------------------------------------------------
 
 
-def index_bytes(spec: IndexSpec, n: int) -> int:
-    """Return what an index of n rows takes in memory, for a resolved spec."""
-    cells = dict(spec.params).get("nlist", 0) * spec.dim * 4
-    return int(n * family(spec.family).bytes_per_item(spec)) + cells
-
-
 def build_bytes(spec: IndexSpec, n: int, full_dim: int, queries: int = 0) -> int:
     """Return what building an index takes at its peak, about; never much less than it does.
 
@@ -171,20 +160,16 @@ def build_bytes(spec: IndexSpec, n: int, full_dim: int, queries: int = 0) -> int
         full_dim: dimension D of the vectors.
         queries: how many are mixed into the training sample.
     """
-    params, d = dict(spec.params), spec.dim
+    d = spec.dim
     rows = training_rows(spec, n, full_dim)
     trained = rows + queries
     prefixes = trained * d * 4
     # Stored rows, as float32, and as prefixes before and after they are scaled or turned; or all as prefixes already.
     block = min(n, BLOCK_ROWS) * (2 * full_dim + 3 * d) * 4 + (prefixes if rows == n else 0)
     # The covariance of the sample in double precision, and what it is taken apart into.
-    axes = 6 * full_dim**2 * 8 if params.get(AXES) else 0
+    axes = 6 * full_dim**2 * 8 if dict(spec.params).get(AXES) else 0
     training = trained * (full_dim * 4 + ASSIGNED) + 2 * prefixes + axes
-    nodes = NODE * n if spec.family == "hnsw" else 0
-    # Bytes beside the codes lie in one array, for which there is room from the start.
-    fixed = n * refine_bytes(spec)
-    growing = int((index_bytes(spec, n) - fixed) * GROWING.get(spec.family, 1.0)) + fixed + nodes
-    return FIXED + max(DRAWN * n, training, growing + block)
+    return FIXED + max(DRAWN * n, training, family(spec.family).growing_bytes(spec, n) + block)
 
 
 def pruned_build_bytes(sampled: int, full_dim: int) -> int:

@@ -13,17 +13,11 @@ from functools import lru_cache
 from indexers import checks
 from indexers.base import parse_params
 from indexers.errors import InvalidSpec
+from indexers.families.ivf import NPROBE
+from indexers.families.registry import FAMILIES
 
 EXACT = "exact"
-NPROBE = "nprobe"
 MARGIN = "margin"
-
-# What a plan may set for a family; the families themselves (`registry`) say the same, and a test that
-# they agree. Named here so that reading a plan does not load FAISS.
-PROBE_NAMES = {"flat": None, "sq": None, "ivf-flat": NPROBE, "ivf-pq": NPROBE, "hnsw": "efSearch"}
-
-# Whose cells are visited one after the other, by how near they are.
-WITH_MARGIN = ("ivf-pq",)
 
 _COARSE = re.compile(r"(?P<key>[a-z][a-z0-9-]*@[1-9][0-9]{0,8})(?::(?P<params>.+))?")
 _STAGE = re.compile(r"(?P<shortlist>[1-9][0-9]{0,8})@(?P<dim>[1-9][0-9]{0,8})")
@@ -31,14 +25,19 @@ _STAGE = re.compile(r"(?P<shortlist>[1-9][0-9]{0,8})@(?P<dim>[1-9][0-9]{0,8})")
 
 @dataclass(frozen=True)
 class Stage:
-    """One rerank: the best `shortlist` so far are scored again by their first `dim` numbers."""
+    """One rerank: the best `shortlist` so far are scored again by their first `dim` numbers.
+
+    Example:
+        >>> print(engine.SearchPlan("flat@64", stages=(engine.Stage(dim=512, shortlist=100),)))
+        flat@64 | 100@512
+    """
 
     dim: int
     shortlist: int
 
     def __post_init__(self) -> None:
         for name in ("dim", "shortlist"):
-            checks.settle(self, **{name: checks.whole(name, getattr(self, name), -checks.MOST)})
+            checks.settle(self, **{name: checks.signed(name, getattr(self, name))})
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,11 @@ class SearchPlan:
     dimension of the index. With `margin=200` a query visits the nearest cells, and of the others those
     whose centroid's score, plus 0.200, reaches the shortlist by then: an easy query few, a hard one
     many.
+
+    Example:
+        >>> plan = engine.SearchPlan.parse("ivf-pq@64:nprobe=32 | 400@256 | 100@512")
+        >>> plan.index, plan.probe, plan.stages
+        ('ivf-pq@64', 32, (Stage(dim=256, shortlist=400), Stage(dim=512, shortlist=100)))
 
     Attributes:
         index: the coarse index as `family@dim`, or "exact" for a scan of the stored vectors.
@@ -70,9 +74,9 @@ class SearchPlan:
         checks.settle(
             self,
             index=checks.text("index", self.index),
-            probe=checks.whole("probe", self.probe, -checks.MOST),
+            probe=checks.signed("probe", self.probe),
             stages=tuple(checks.several("stages", self.stages, lambda name, one: checks.instance(name, one, Stage))),
-            margin=checks.whole("margin", self.margin, -checks.MOST),
+            margin=checks.signed("margin", self.margin),
         )
         if self.index == EXACT:
             if self.stages or self.probe or self.margin:
@@ -85,7 +89,8 @@ class SearchPlan:
         if self.probe and _probe_name(self.index) is None:
             raise InvalidSpec(f"plan {self}: {self.index} is scanned in full and has no {NPROBE} to set")
         if self.margin and not _has_margin(self.index):
-            raise InvalidSpec(f"plan {self}: {self.index} has no {MARGIN} to set, only {', '.join(WITH_MARGIN)} has")
+            having = ", ".join(name for name, one in FAMILIES.items() if one.has_margin)
+            raise InvalidSpec(f"plan {self}: {self.index} has no {MARGIN} to set, only {having} has")
         for before, after in zip(self.stages, self.stages[1:], strict=False):
             if after.dim <= before.dim or after.shortlist > before.shortlist:
                 raise InvalidSpec(
@@ -115,11 +120,13 @@ class SearchPlan:
 
 def _probe_name(index: str) -> str | None:
     """Return the search parameter of an index in a plan; a family nobody knows is refused by the search."""
-    return PROBE_NAMES.get(index.partition("@")[0], NPROBE)
+    found = FAMILIES.get(index.partition("@")[0])
+    return NPROBE if found is None else found.probe_name
 
 
 def _has_margin(index: str) -> bool:
-    return index.partition("@")[0] in WITH_MARGIN
+    found = FAMILIES.get(index.partition("@")[0])
+    return found is not None and found.has_margin
 
 
 def _parse_params(index: str, params: str, *, whole: str) -> tuple[int, int]:

@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 
 from indexers.axes import moments, principal_axes, turned_within
 from indexers.base import AXES, FaissIndex, IndexSpec
-from indexers.families.ivf import parts_of
+from indexers.families.ivf import ROTATE
 from indexers.vectors import FloatArray, truncate
 
 ROTATION_SEED = 20_22
-ROTATE = "rotate"
 
 
 def _flag(spec: IndexSpec, name: str) -> bool:
@@ -124,17 +123,6 @@ def unwrap(index: FaissIndex) -> tuple[list[FaissIndex], FaissIndex]:
         return [], index
     chain = [faiss.downcast_VectorTransform(index.chain.at(i)) for i in range(index.chain.size())]
     return chain, faiss.downcast_index(index.index)
-
-
-def codes_of(inner: FaissIndex) -> FaissIndex:
-    """Return the part of an index, without transforms, that has what it holds of each row in order.
-
-    The index itself where no part is but cells.
-    """
-    if isinstance(inner, faiss.IndexHNSW):
-        return faiss.downcast_index(inner.storage)
-    cells, refine = parts_of(inner)
-    return cells if refine is None else refine
 
 
 def matrix_of(index: FaissIndex) -> FloatArray | None:

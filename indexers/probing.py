@@ -24,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexers.base import FaissIndex, Neighbors
-from indexers.families.ivf import parts_of
+from indexers.families.registry import family
+from indexers.mask import Mask
 from indexers.prefix import matrix_of, unwrap
 from indexers.store import VectorStore
 from indexers.threads import available_cores, in_parts
@@ -44,6 +45,15 @@ NO_MARGIN = math.inf
 
 class Probed(NamedTuple):
     """Answers, and what they took.
+
+    Example:
+        >>> from indexers.build import build
+        >>> from indexers.families.registry import resolve
+        >>> store = engine.VectorStore(np.load("vectors.npy"))
+        >>> index = build(resolve(engine.IndexSpec.parse("ivf-pq@16:nlist=10"), *store.rows.shape), store, device="cpu")
+        >>> few, all_cells = (engine.ProbedIndex(index, store).search(store.rows[:1], 1, n, 20) for n in (2, 10))
+        >>> bool(few.visited < all_cells.visited), all_cells.visited.tolist()
+        (True, [1200])
 
     Attributes:
         neighbors: [nq, k], id −1 where there are fewer rows.
@@ -71,6 +81,15 @@ def is_available(level: int = 0) -> bool:
 class ProbedIndex:
     """An `ivf-pq` index with the vectors behind it; immutable, and safe to search from many threads.
 
+    Example:
+        >>> from indexers.build import build
+        >>> from indexers.families.registry import resolve
+        >>> store = engine.VectorStore(np.load("vectors.npy"))
+        >>> index = build(resolve(engine.IndexSpec.parse("ivf-pq@16:nlist=10"), *store.rows.shape), store, device="cpu")
+        >>> found = engine.ProbedIndex(index, store).search(store.rows[:3], k=1, nprobe=5, shortlist=20)
+        >>> found.neighbors.ids.tolist()
+        [[0], [1], [2]]
+
     Args:
         index: as `build` makes it, over full vectors [n, D].
         store: the vectors it was made of.
@@ -81,7 +100,7 @@ class ProbedIndex:
     """
 
     def __init__(self, index: FaissIndex, store: VectorStore, level: int = 0) -> None:
-        ivf, refine = parts_of(unwrap(index)[1])
+        ivf, *refine = _parts(index)
         # Buffers are held by `_cells`, but not who owns their memory.
         self._owners = index, store
         matrix = matrix_of(index)
@@ -94,8 +113,8 @@ class ProbedIndex:
             faiss.vector_to_array(ivf.pq.centroids),
             codes,
             ids,
-            b"" if refine is None else _bytes_of(refine),
-            b"" if refine is None else faiss.vector_to_array(refine.sq.trained),
+            _bytes_of(*refine) if refine else b"",
+            faiss.vector_to_array(refine[0].sq.trained) if refine else b"",
             store.rows,
             (store.dim, ivf.d, width, ivf.nlist, ivf.pq.M, len(store), store.rows.itemsize, int(ivf.by_residual)),
             level,
@@ -110,7 +129,7 @@ class ProbedIndex:
         *,
         middle: int = 0,
         margin: float = NO_MARGIN,
-        allowed: NDArray[np.uint8] | None = None,
+        mask: Mask | None = None,
     ) -> Probed:
         """Find k rows a query.
 
@@ -122,13 +141,13 @@ class ProbedIndex:
             middle: rows that are scored by the bytes of the index first, at least k and the shortlist, where it
                 has them (`refine=8`); 0 for none.
             margin: cells are visited whose centroid's score and this reach the shortlist, by what the nearest hold.
-            allowed: bitmap of rows that may be answered (`positions_mask`); all if None.
+            mask: which rows may answer; all if None.
         """
         nq = len(xq)
         xq = np.ascontiguousarray(xq, dtype=np.float32)
         scores, ids = np.empty((nq, k), np.float32), np.empty((nq, k), np.int64)
         visited = np.empty(nq, np.int64)
-        bitmap = b"" if allowed is None else allowed
+        bitmap = b"" if mask is None or mask.bits is None else mask.bits
 
         def work(part: slice) -> None:
             self._cells.search(
@@ -144,10 +163,14 @@ class ProbedIndex:
 
 def suits(index: FaissIndex) -> bool:
     """Whether an index is of the kind that is searched here."""
-    ivf = parts_of(unwrap(index)[1]).cells
+    ivf = _parts(index)[0]
     if not isinstance(ivf, faiss.IndexIVFPQFastScan):
         return False
     return bool(ivf.pq.nbits == BITS and ivf.bbs == BLOCK and ivf.pq.M <= MOST_CODES)
+
+
+def _parts(index: FaissIndex) -> tuple[FaissIndex, ...]:
+    return family("ivf-pq").parts(unwrap(index)[1])
 
 
 def _bytes_of(refine: FaissIndex) -> NDArray[np.uint8]:

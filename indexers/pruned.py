@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from indexers.base import MISSING, Neighbors, cosines
 from indexers.errors import CorruptCollection
+from indexers.mask import Mask
 from indexers.pruned_file import HEADER, LEAST_STEP, LOWER, MARGIN, ROUNDING, UPPER, WIDTH, Layout, squares
 from indexers.store import VectorStore
 from indexers.threads import in_parts
@@ -53,6 +54,16 @@ def is_available() -> bool:
 class Found(NamedTuple):
     """Exact answers, and what they took.
 
+    Example:
+        >>> from pathlib import Path
+        >>> from indexers.pruned_file import write_pruned
+        >>> from indexers.store import Blocks
+        >>> store = engine.VectorStore(np.load("vectors.npy"))
+        >>> write_pruned(Path("x.pruned"), Blocks(store.rows), len(store), store.rows)
+        >>> found = engine.PrunedIndex(Path("x.pruned"), len(store), store.dim).search(store, store.rows[:3], k=1)
+        >>> found.neighbors.ids.tolist(), bool((found.bytes_read < store.rows.nbytes).all())
+        ([[0], [1], [2]], True)
+
     Attributes:
         neighbors: [nq, k], id −1 where there are fewer rows.
         bytes_read: int64 [nq]: codes, lengths and stored vectors that were looked at.
@@ -64,6 +75,16 @@ class Found(NamedTuple):
 
 class PrunedIndex:
     """An open index file, mapped; safe to search from many threads.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from indexers.pruned_file import write_pruned
+        >>> from indexers.store import Blocks
+        >>> store = engine.VectorStore(np.load("vectors.npy"))
+        >>> write_pruned(Path("x.pruned"), Blocks(store.rows), len(store), store.rows)
+        >>> index = engine.PrunedIndex(Path("x.pruned"), len(store), store.dim)
+        >>> index.search(store, store.rows[:3], k=1).neighbors.ids.tolist()
+        [[0], [1], [2]]
 
     Args:
         path: the file, whose hash has been checked.
@@ -102,7 +123,7 @@ class PrunedIndex:
         k: int,
         *,
         floors: FloatArray | None = None,
-        allowed: NDArray[np.uint8] | None = None,
+        mask: Mask | None = None,
     ) -> Found:
         """Find exactly the k best rows of the stored vectors.
 
@@ -110,19 +131,20 @@ class PrunedIndex:
             store: the vectors the index was made of.
             xq: unit float32 [nq, D].
             k: answers a query, ≥ 1.
-            floors: float32 [nq], a score that k allowed rows are known to reach, where some search found them: the
-                scan drops more from the start.
-            allowed: bitmap of rows that may be answered (`positions_mask`); all if None.
+            floors: float32 [nq], a score that k rows which may answer are known to reach, where some search found
+                them: the scan drops more from the start.
+            mask: which rows may answer; all if None.
         """
         if floors is None:
             floors = np.full(len(xq), -np.inf, dtype=np.float32)
+        bitmap = b"" if mask is None or mask.bits is None else mask.bits
         found = Found(
             Neighbors(np.empty((len(xq), k), np.float32), np.empty((len(xq), k), np.int64)),
             np.empty(len(xq), np.int64),
         )
 
         def work(part: slice) -> None:
-            rows = self._candidates(xq[part], k, floors[part], allowed)
+            rows = self._candidates(xq[part], k, floors[part], bitmap)
             for i, (candidates, scanned) in enumerate(rows, part.start):
                 best = _best(store, xq[i], candidates, k)
                 found.neighbors.scores[i], found.neighbors.ids[i] = best
@@ -133,13 +155,13 @@ class PrunedIndex:
         return found
 
     def _candidates(
-        self, xq: FloatArray, k: int, floors: FloatArray, allowed: NDArray[np.uint8] | None
+        self, xq: FloatArray, k: int, floors: FloatArray, bitmap: NDArray[np.uint8] | bytes
     ) -> list[tuple[IdArray, int]]:
         """Return, for each query, every row that can be among its k best, and the lines that were looked at."""
         z = self.layout.segmented(xq @ self._turn)
         queries, terms = self._bounds(z)
         known = np.asarray(floors - xq @ self._mean - 2 * self._margin, dtype=np.float32)
-        n, whole, bitmap = self.layout.n, self.layout.whole, b"" if allowed is None else allowed
+        n, whole = self.layout.n, self.layout.whole
         found = prune(self._codes, self._norms, n, whole, queries, terms, known, min(k, n), bitmap, self._level)
         return [(np.frombuffer(rows, np.int64), scanned) for rows, scanned in found]
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from indexers.base import FaissIndex, Neighbors, cosines
 from indexers.errors import CorruptCollection, InvalidSpec
+from indexers.mask import Mask
 from indexers.npy import map_array
 from indexers.vectors import FloatArray, IdArray
 
@@ -69,6 +70,13 @@ class Blocks:
 class VectorStore:
     """Stored rows [n, D], float16 or float32, ready to be scanned or gathered.
 
+    Example:
+        >>> store = engine.VectorStore(np.load("vectors.npy"))
+        >>> len(store), store.dim, store.row_bytes
+        (1200, 32, 128)
+        >>> store.search(store.gather(np.array([7, 8])), k=1).ids.tolist()
+        [[7], [8]]
+
     Attributes:
         rows: the stored values, [n, D], read-only.
         index: a FAISS index over the same memory; alive as long as this object is.
@@ -111,17 +119,18 @@ class VectorStore:
         """Bytes of a stored row."""
         return int(self.rows.shape[1] * self.rows.itemsize)
 
-    def search(self, xq: FloatArray, k: int, selector: Any | None = None) -> Neighbors:
+    def search(self, xq: FloatArray, k: int, mask: Mask | None = None) -> Neighbors:
         """Scan every row: the exact answer over the stored values.
 
         Args:
             xq: unit float32 [nq, D].
             k: answers a query.
-            selector: a faiss.IDSelector of rows that may be answered, or None.
+            mask: which rows may answer; all if None.
 
         Returns:
             Neighbors [nq, k] whose ids are row numbers.
         """
+        selector = None if mask is None else mask.selector
         scores, rows = self.index.search(xq, k, params=faiss.SearchParameters(sel=selector))
         return cosines(scores, rows)
 

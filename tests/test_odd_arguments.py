@@ -37,22 +37,14 @@ ODD: list[Any] = [
 ]
 
 # What comes back and is read: nobody makes one, and what they offer is asked through the collection.
-ANSWERS = {
-    *(
-        "Answers",
-        "AnswerList",
-        "Coarse",
-        "Covering",
-        "CurvePoint",
-        "Evaluation",
-        "Explanation",
-        "FileRef",
-        "Fingerprint",
-    ),
-    *("Found", "IndexEntry", "Item", "LabelTable", "Manifest", "Neighbors", "PlanEntry", "Probed", "ProbedIndex"),
-    *("PrunedIndex", "Row", "Searcher", "Snapshot", "Source", "SourceTable", "Space", "Step", "Summary"),
-    *("Tower", "Tuning", "Unjoined", "VectorStore", "Version", "Head"),
-}
+ANSWERS = set(
+    """
+    Accelerator AnswerList Answers Coarse Covering CurvePoint Evaluation Explanation FileRef Fingerprint Found
+    Head IndexEntry Item LabelTable Manifest Mask Neighbors Part PlanEntry Probed ProbedIndex PrunedIndex Routes
+    Row Searcher Segment Snapshot Source SourceTable Space Step Summary Tower Tuning Unjoined VectorStore
+    Version
+    """.split()
+)
 # Rows that are read, and then refused as too few: nothing is trained here.
 FEW = "few.npy"
 PROTOCOLS = {"Encoder", "Evaluable", "Listener"}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from engine.cli import options
-from engine.cli.meant import Query, check_order, understood
+from engine.cli.meant import Meaning, check_order, understood
 from engine.cli.output import human_bytes, line, print_json
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def command(
     from engine.api import Collection
 
     check_order(collection, words)
-    meant = Query("", words) if item else understood(words)
+    meant = Meaning("", words) if item else understood(words)
     if len(meant.pictures) > 1:
         raise click.UsageError(f"one query is explained at a time, and {len(meant.pictures)} items were given")
     query = meant.pictures[0] if meant.pictures else meant.sentence

@@ -20,14 +20,14 @@ HEAD = 64
 
 
 @dataclass(frozen=True)
-class Query:
+class Meaning:
     """What was asked: a sentence, or pictures; nothing at all if both are empty."""
 
     sentence: str
     pictures: tuple[str, ...]
 
 
-def understood(words: Sequence[str]) -> Query:
+def understood(words: Sequence[str]) -> Meaning:
     """Return what somebody asks for, and say it where there is more than one way to take it.
 
     Args:
@@ -47,7 +47,7 @@ def understood(words: Sequence[str]) -> Query:
     if pictures:
         kind = "a picture" if len(pictures) == 1 else "pictures"
         say(f"{', '.join(pictures)}: {kind}, so this looks for what is like it, as `nestvec similar` does")
-        return Query("", pictures)
+        return Meaning("", pictures)
     sentence = " ".join(words)
     if len(words) > 1:
         several = any(len(word.split()) > 1 for word in words)
@@ -56,7 +56,7 @@ def understood(words: Sequence[str]) -> Query:
         say(
             f"there is no file {sentence}: searching for these words; `nestvec similar` takes names of indexed pictures"
         )
-    return Query(sentence, ())
+    return Meaning(sentence, ())
 
 
 def is_picture(word: str) -> bool:

@@ -90,7 +90,7 @@ def _say_lines(text: str) -> None:
         say(one)
 
 
-class Told(logging.Handler):
+class LogHandler(logging.Handler):
     """Says what is logged, and what libraries warn of, in a line each."""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -100,7 +100,7 @@ class Told(logging.Handler):
 
 def hear_of_all() -> None:
     """Let what is logged, warned of or not caught go the same way as what we say."""
-    logging.getLogger().handlers = [Told()]
+    logging.getLogger().handlers = [LogHandler()]
     logging.captureWarnings(True)
     sys.excepthook = say_crash
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from engine.collection import spaces
 from engine.collection.commit import Change as Change
 from engine.collection.lookup import save_lookup
-from engine.collection.manifest import Covering, IndexEntry, Manifest, Source, Space
+from engine.collection.manifest import Covering, IndexEntry, Manifest, Part, Source, Space
 from engine.collection.plans import PlanEntry, Tuning
 from engine.collection.shards import TOMBSTONE_SCHEMA, read_items, read_table, write_table
 from engine.storage import layout
@@ -190,7 +191,7 @@ def derive(
     plans: tuple[PlanEntry, ...],
     tuning: Tuning | None = None,
 ) -> Change:
-    """Put derived files in place of older ones; newer ones, which cover more shards, stand.
+    """Put derived files, as one part, in place of older ones; newer ones, which cover more shards, stand.
 
     Args:
         root: the collection.
@@ -211,11 +212,10 @@ def derive(
             raise CommitConflict(f"space {space!r} was removed while its indexes were built")
         if base.space(space).embeddings[: len(embeddings)] != embeddings:
             raise CommitConflict("the collection was compacted while its indexes were built; run this again")
-        newer = base.space(space).vectors
-        if newer is not None and newer.shards > vectors.shards:
+        if base.space(space).covered > vectors.shards:
             return base
-        parts = replace(base.space(space), vectors=vectors, indexes=indexes, pruned=pruned)
-        entry = _covered_again(base, replace(parts, plans=plans, tuning=tuning))
+        whole = replace(base.space(space).bare(), vectors=vectors, indexes=indexes, pruned=pruned)
+        entry = _covered_again(base, replace(whole, plans=plans, tuning=tuning))
         return replace(base, lookup=_newer_lookup(root, base, lookup), spaces={**base.spaces, space: entry})
 
     return change
@@ -226,12 +226,12 @@ def _newer_lookup(root: Path, base: Manifest, lookup: Covering) -> Covering:
     # Another space may have been built on more shards meanwhile, and the lookup with it.
     if base.lookup is not None and base.lookup.shards > lookup.shards:
         return base.lookup
-    if lookup.shards_digest == base.shards_digest(lookup.shards):
+    if lookup.shards_digest == base.shards_digest(lookup.span):
         return lookup
     # Items were relabelled meanwhile, in the rows they have: vectors and indexes do not mind.
     if base.lookup is not None and base.lookup.shards == lookup.shards:
         return base.lookup
-    return cover(base, save_lookup(root, base.items[: lookup.shards]), lookup.shards)
+    return cover(base, save_lookup(root, base.items[: lookup.shards]), lookup.span)
 
 
 def tuned(
@@ -264,10 +264,9 @@ def tuned(
     return change
 
 
-def _derived_files(entry: Space) -> list[FileRef | None]:
+def _derived_files(entry: Space) -> list[FileRef]:
     """Return the files of a space's coverings: the same ones may be said to cover shards of other names."""
-    parts = [entry.vectors, entry.pruned, *(one.covering for one in entry.indexes)]
-    return [None if part is None else part.file for part in parts]
+    return [covering.file for covering in entry.coverings]
 
 
 def add_space(root: Path, name: str, entry: Space, shards: tuple[FileRef, ...]) -> Change:
@@ -354,20 +353,25 @@ def chain(*changes: Change) -> Change:
     return change
 
 
-def cover(manifest: Manifest, file: FileRef, shards: int) -> Covering:
-    """Declare a derived file over the first `shards` shards of a version."""
-    return Covering(file, shards, manifest.shards_digest(shards))
+def cover(manifest: Manifest, file: FileRef, shards: range) -> Covering:
+    """Declare a derived file over consecutive shards of a version, by their numbers."""
+    return Covering(file, len(shards), manifest.shards_digest(shards), shards.start)
 
 
 def cover_again(manifest: Manifest) -> Manifest:
     """Let all derived files say the names their shards have now; what is in the shards must be in the same rows."""
     lookup = manifest.lookup
     covered = {name: _covered_again(manifest, entry) for name, entry in manifest.spaces.items()}
-    return replace(manifest, lookup=lookup and cover(manifest, lookup.file, lookup.shards), spaces=covered)
+    return replace(manifest, lookup=lookup and cover(manifest, lookup.file, lookup.span), spaces=covered)
 
 
 def _covered_again(manifest: Manifest, entry: Space) -> Space:
-    vectors, pruned = (part and cover(manifest, part.file, part.shards) for part in (entry.vectors, entry.pruned))
-    covered = [cover(manifest, one.covering.file, one.covering.shards) for one in entry.indexes]
-    indexes = tuple(replace(one, covering=part) for one, part in zip(entry.indexes, covered, strict=True))
-    return replace(entry, vectors=vectors, pruned=pruned, indexes=indexes)
+    def again(covering: Covering) -> Covering:
+        return cover(manifest, covering.file, covering.span)
+
+    def beside(vectors: Covering | None, part: Space | Part) -> dict[str, Any]:
+        indexes = tuple(replace(one, covering=again(one.covering)) for one in part.indexes)
+        return {"vectors": vectors and again(vectors), "indexes": indexes, "pruned": part.pruned and again(part.pruned)}
+
+    more = tuple(replace(part, **beside(part.vectors, part)) for part in entry.more)
+    return replace(entry, **beside(entry.vectors, entry), more=more)

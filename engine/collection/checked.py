@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from blake3 import blake3
 
-from engine.collection.manifest import Covering, IndexEntry, Manifest, Source, SourceTable, Space
+from engine.collection.manifest import (
+    Covering,
+    IndexEntry,
+    Manifest,
+    Part,
+    Source,
+    SourceTable,
+    Space,
+    coverings_of,
+)
 from engine.collection.plans import read_plan, read_tuning
 from engine.encoders.base import Fingerprint
 from engine.storage import layout
@@ -87,7 +96,16 @@ def _file(data: Mapping[str, Any]) -> FileRef:
 
 
 def _covering(data: Mapping[str, Any]) -> Covering:
-    return Covering(_file(data["file"]), int(data["shards"]), str(data["shards_digest"]))
+    return Covering(_file(data["file"]), int(data["shards"]), str(data["shards_digest"]), int(data.get("first", 0)))
+
+
+def _indexes(data: Iterable[Mapping[str, Any]]) -> tuple[IndexEntry, ...]:
+    return tuple(IndexEntry(_covering(one["covering"]), IndexSpec.parse(one["spec"])) for one in data)
+
+
+def _part(data: Mapping[str, Any]) -> Part:
+    pruned = None if data.get("pruned") is None else _covering(data["pruned"])
+    return Part(_covering(data["vectors"]), _indexes(data["indexes"]), pruned)
 
 
 def _space(data: Mapping[str, Any]) -> Space:
@@ -100,12 +118,13 @@ def _space(data: Mapping[str, Any]) -> Space:
         dtype=str(data["dtype"]),
         embeddings=tuple(_file(ref) for ref in data["embeddings"]),
         vectors=_covering(data["vectors"]) if data["vectors"] else None,
-        indexes=tuple(IndexEntry(_covering(e["covering"]), IndexSpec.parse(e["spec"])) for e in data["indexes"]),
+        indexes=_indexes(data["indexes"]),
         plans=tuple(read_plan(one) for one in data["plans"]),
         base=None if data.get("base") is None else str(data["base"]),
         head=None if data.get("head") is None else _file(data["head"]),
         pruned=None if data.get("pruned") is None else _covering(data["pruned"]),
         tuning=None if data.get("tuning") is None else read_tuning(data["tuning"]),
+        more=tuple(_part(one) for one in data.get("more", ())),
     )
 
 
@@ -132,16 +151,29 @@ def check(manifest: Manifest, name: str) -> None:
         rows = [ref.rows for ref in space.embeddings]
         if rows != [ref.rows for ref in manifest.items]:
             raise CorruptCollection(f"{name}: the vectors of space {key!r} do not lie row for row beside the items")
-        coverings += [one for one in (space.vectors, space.pruned) if one]
-        coverings += [entry.covering for entry in space.indexes]
+        coverings += space.coverings
+        _check_parts(space, f"{name}: space {key!r}")
         _check_base(manifest, key, name)
+    if manifest.lookup and manifest.lookup.first:
+        raise CorruptCollection(f"{name}: the lookup does not begin with the first shard")
     for covering in coverings:
         if (
-            not 0 <= covering.shards <= len(manifest.items)
-            or covering.shards_digest != manifest.shards_digest(covering.shards)
-            or covering.file.rows != manifest.rows_in(covering.shards)
+            not 0 <= covering.span.start <= covering.span.stop <= len(manifest.items)
+            or covering.shards_digest != manifest.shards_digest(covering.span)
+            or covering.file.rows != manifest.rows_in(covering.span)
         ):
             raise CorruptCollection(f"{name}: {covering.file.path} belongs to other shards")
+
+
+def _check_parts(space: Space, name: str) -> None:
+    """Refuse parts that leave shards out or cover them twice, and indexes that begin with another shard than theirs."""
+    if space.more and (space.vectors is None or not all(part.vectors.shards for part in space.more)):
+        raise CorruptCollection(f"{name} has further parts without a first one, or parts without shards")
+    first = 0
+    for part in space.listed:
+        if any(one.first != first for one in coverings_of(part)):
+            raise CorruptCollection(f"{name} has a part that does not begin with shard {first}, where it should")
+        first += part.vectors.shards if part.vectors else 0
 
 
 def _check_places(manifest: Manifest, name: str) -> None:
@@ -154,8 +186,10 @@ def _check_places(manifest: Manifest, name: str) -> None:
     ]
     for space in manifest.spaces.values():
         found += [(layout.EMBEDDINGS, ref) for ref in space.embeddings]
-        found += [(layout.INDEXES, one) for one in (space.pruned, *(entry.covering for entry in space.indexes))]
-        found += [(layout.ENCODER, space.canaries), (layout.VECTORS, space.vectors), (layout.HEADS, space.head)]
+        for part in space.listed:
+            found += [(layout.INDEXES, one) for one in (part.pruned, *(entry.covering for entry in part.indexes))]
+            found.append((layout.VECTORS, part.vectors))
+        found += [(layout.ENCODER, space.canaries), (layout.HEADS, space.head)]
     for folder, one in found:
         ref = one.file if isinstance(one, Covering) else one
         if ref is not None and ref.path.split("/")[-2] != folder:

@@ -6,12 +6,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from engine.collection.manifest import Manifest, Space, json_of
+from engine.collection.manifest import Covering, Manifest, Space, json_of
 from engine.collection.plans import Tuning
 from engine.collection.shards import FAILURE_SCHEMA, read_table
 from engine.collection.snapshot import Snapshot
 from engine.encoders.headed import MARK
-from engine.storage.layout import FileRef
 from indexers.base import AXES
 
 GROWN = 1.5
@@ -45,7 +44,7 @@ def describe(root: Path) -> dict[str, Any]:
 
 
 def _space(manifest: Manifest, space: Space) -> dict[str, Any]:
-    indexed = manifest.rows_in(space.vectors.shards) if space.vectors else 0
+    entries = [entry for part in space.listed for entry in part.indexes]
     return {
         "encoder": space.encoder,
         "base": space.base,
@@ -54,10 +53,10 @@ def _space(manifest: Manifest, space: Space) -> dict[str, Any]:
         "dim": space.dim,
         "dtype": space.dtype,
         "untrained_prefixes": _cuts_untrained(space),
-        "vectors": _file(space.vectors.file) if space.vectors else None,
-        "indexes": [{"spec": str(entry.spec), **_file(entry.covering.file)} for entry in space.indexes],
-        "pruned": _file(space.pruned.file) if space.pruned else None,
-        "unindexed": manifest.rows - indexed,
+        "vectors": _sizes([part.vectors for part in space.listed]),
+        "indexes": [{"spec": str(entry.spec), **(_sizes([entry.covering]) or {})} for entry in entries],
+        "pruned": _sizes([part.pruned for part in space.listed]),
+        "unindexed": manifest.rows - manifest.rows_in(range(space.covered)),
         "plans": json_of(space.plans),
         "tuning": None if space.tuning is None else {**json_of(space.tuning), "advice": advice(manifest, space.tuning)},
     }
@@ -67,7 +66,7 @@ def _cuts_untrained(space: Space) -> bool:
     """Whether prefixes that nobody trained are searched by; those of principal axes are no such prefixes."""
     if space.fingerprint.trained_dims:
         return False
-    specs = [entry.spec for entry in space.indexes]
+    specs = [entry.spec for part in space.listed for entry in part.indexes]
     return not specs or any(spec.dim < space.dim and AXES not in dict(spec.params) for spec in specs)
 
 
@@ -88,8 +87,11 @@ def _objective(space: Space) -> str | None:
     return None if space.head is None else space.fingerprint.model.rpartition(MARK)[2]
 
 
-def _file(ref: FileRef) -> dict[str, Any]:
-    return {"bytes": ref.size, "bytes_per_item": round(ref.size / max(ref.rows, 1), 1)}
+def _sizes(coverings: list[Covering | None]) -> dict[str, Any] | None:
+    """Return how large the files of all parts are together; None where there are none."""
+    files = [one.file for one in coverings if one is not None]
+    size, rows = sum(ref.size for ref in files), sum(ref.rows for ref in files)
+    return {"bytes": size, "bytes_per_item": round(size / max(rows, 1), 1)} if files else None
 
 
 def list_failures(root: Path) -> list[dict[str, str]]:

@@ -34,6 +34,11 @@ COMPARED = ["id", "source", "path", "content", "meta_key"]
 class Version:
     """One version that is kept.
 
+    Example:
+        >>> photos = engine.Collection.open("photos.nest")
+        >>> [(one.number, one.operation, one.items) for one in photos.versions()]
+        [(4, 'build', 33), (3, 'index', 33), (1, 'create', 0)]
+
     Attributes:
         number: what it is called.
         created: when, ISO 8601 in UTC.
@@ -115,8 +120,7 @@ def _without_damaged(snapshot: Snapshot) -> Manifest:
     if manifest.lookup is not None and not _is_whole(snapshot, manifest.lookup):
         manifest = replace(manifest, lookup=None)
     for name, space in manifest.spaces.items():
-        derived = [space.vectors, space.pruned, *(entry.covering for entry in space.indexes)]
-        if not all(_is_whole(snapshot, one) for one in derived if one is not None):
+        if not all(_is_whole(snapshot, one) for one in space.coverings):
             bare = replace(space.bare(), plans=(), tuning=None)
             manifest = replace(manifest, spaces={**manifest.spaces, name: bare})
     snapshot.ensure(manifest.files())
@@ -202,9 +206,9 @@ def _schema() -> pa.Schema:
 def _alive(snapshot: Snapshot, wanted: Snapshot) -> Iterator[tuple[str, np.ndarray]]:
     """Yield the mask of live rows of each shard of a version that another lists."""
     listed = {ref.path for ref in wanted.manifest.items}
-    for ref, start in zip(snapshot.manifest.items, snapshot.shard_starts, strict=False):
+    for shard, ref in enumerate(snapshot.manifest.items):
         if ref.path in listed:
-            yield ref.path, snapshot.live[start : start + ref.rows]
+            yield ref.path, snapshot.live_in(shard).allowed
 
 
 def _tables(

@@ -19,25 +19,44 @@ from indexers.errors import CorruptCollection
 from indexers.plan import SearchPlan
 from indexers.vectors import IdArray
 
+# Fields that are written only where they say something: a collection without them is what it always was.
+UNSAID = {"unsaid": True}
+
 
 @dataclass(frozen=True)
 class Covering:
-    """A derived file and the shards it was derived from: always the first `shards` of the version.
+    """A derived file and the shards it was derived from, consecutive ones.
+
+    Example:
+        >>> covering = engine.Collection.open("vectors.nest").space.vectors
+        >>> covering.file.rows, covering.file.path
+        (1200, 'spaces/main/vectors/....npy')
 
     Attributes:
         file: the file.
         shards: how many item shards it covers.
         shards_digest: hash over their names in order, so that a stale file cannot pass.
+        first: number of the first of them.
     """
 
     file: FileRef
     shards: int
     shards_digest: str
+    first: int = field(default=0, metadata=UNSAID)
+
+    @property
+    def span(self) -> range:
+        """Numbers of the shards it covers."""
+        return range(self.first, self.first + self.shards)
 
 
 @dataclass(frozen=True)
 class IndexEntry:
     """A prefix index.
+
+    Example:
+        >>> [str(entry.spec) for entry in engine.Collection.open("vectors.nest").space.indexes]
+        ['ivf-pq@16:m=8,nlist=30,rotate=1', 'flat@8']
 
     Attributes:
         covering: its file and the shards in it.
@@ -49,8 +68,39 @@ class IndexEntry:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Consecutive shards of a space, and what is derived from them.
+
+    Example:
+        >>> [part] = engine.Collection.open("vectors.nest").space.parts
+        >>> part.vectors.file.rows, [str(entry.spec) for entry in part.indexes]
+        (1200, ['ivf-pq@16:m=8,nlist=...,rotate=1', 'flat@8'])
+
+    Attributes:
+        vectors: the rerank vectors.
+        indexes: prefix indexes.
+        pruned: the index that makes exact search fast; None where there are few rows.
+    """
+
+    vectors: Covering
+    indexes: tuple[IndexEntry, ...] = ()
+    pruned: Covering | None = field(default=None, metadata=UNSAID)
+
+    def beside(self) -> Part:
+        """Return the part without indexes of other rows than those of its vectors: nobody can search by them."""
+        span = self.vectors.span
+        indexes = tuple(entry for entry in self.indexes if entry.covering.span == span)
+        return Part(self.vectors, indexes, self.pruned if self.pruned and self.pruned.span == span else None)
+
+
+@dataclass(frozen=True)
 class Space:
     """The vectors of one encoder over the collection's items.
+
+    Example:
+        >>> space = engine.Collection.open("photos.nest").space
+        >>> space.encoder, space.dim, space.dtype, space.base
+        ('bundled', 384, 'float16', None)
 
     Attributes:
         encoder: the spec string it was made with; of a derived space its base and its head.
@@ -59,13 +109,14 @@ class Space:
         dim: full dimension D.
         dtype: how vectors are stored, "float16" or "float32".
         embeddings: shards, row for row beside the version's `items`.
-        vectors: the rerank vectors.
-        indexes: prefix indexes.
+        vectors: the rerank vectors of its first part, which begins with the first shard.
+        indexes: prefix indexes of that part.
         plans: default plan first.
         base: name of the space it is derived from; None where an encoder made its vectors.
         head: what it is derived with, applied to the base's stored vectors; None like `base`.
-        pruned: the index that makes exact search fast; None where there are few rows.
+        pruned: the index of the first part that makes exact search fast; None where there are few rows.
         tuning: how the default plan was found; None where the build chose it.
+        more: further parts, each of which begins where the one before ends.
     """
 
     encoder: str
@@ -77,19 +128,52 @@ class Space:
     vectors: Covering | None = None
     indexes: tuple[IndexEntry, ...] = ()
     plans: tuple[PlanEntry, ...] = ()
-    base: str | None = None
-    head: FileRef | None = None
-    pruned: Covering | None = None
-    tuning: Tuning | None = None
+    base: str | None = field(default=None, metadata=UNSAID)
+    head: FileRef | None = field(default=None, metadata=UNSAID)
+    pruned: Covering | None = field(default=None, metadata=UNSAID)
+    tuning: Tuning | None = field(default=None, metadata=UNSAID)
+    more: tuple[Part, ...] = field(default=(), metadata=UNSAID)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """All parts, and of each only what covers the very rows of its vectors; none where there are no vectors."""
+        if self.vectors is None:
+            return ()
+        return tuple(part.beside() for part in (Part(self.vectors, self.indexes, self.pruned), *self.more))
+
+    @property
+    def covered(self) -> int:
+        """How many shards the parts cover, the first ones."""
+        return sum(part.vectors.shards for part in self.parts)
+
+    @property
+    def listed(self) -> list[Space | Part]:
+        """What lists the derived files of each part: of the first the space itself."""
+        return [self, *self.more]
+
+    @property
+    def coverings(self) -> list[Covering]:
+        """All that is derived from its shards."""
+        return [covering for part in self.listed for covering in coverings_of(part)]
 
     def bare(self) -> Space:
         """Return the space without what is derived from its shards; plans are left as they are."""
-        return replace(self, vectors=None, indexes=(), pruned=None)
+        return replace(self, vectors=None, indexes=(), pruned=None, more=())
+
+
+def coverings_of(part: Space | Part) -> list[Covering]:
+    """Return what is derived of one part."""
+    found = [part.vectors, *(entry.covering for entry in part.indexes), part.pruned]
+    return [one for one in found if one is not None]
 
 
 @dataclass(frozen=True)
 class SourceTable:
     """A table that captions and columns of a source's items come from, and what its columns are called.
+
+    Example:
+        >>> engine.Collection.open("photos.nest").snapshot.manifest.sources[0].tables
+        (SourceTable(location='.../captions.csv', name_column=None, caption_column=None),)
 
     Attributes:
         location: absolute path, as a source's; that of the source itself for columns it has of its own.
@@ -106,6 +190,10 @@ class SourceTable:
 class Source:
     """Where items came from.
 
+    Example:
+        >>> [(one.name, one.kind) for one in engine.Collection.open("photos.nest").snapshot.manifest.sources]
+        [('PHOTOS', 'folder')]
+
     Attributes:
         name: short and unique in the collection; items refer to it.
         kind: "folder", "table" (of pictures) or "vectors".
@@ -116,7 +204,7 @@ class Source:
     name: str
     kind: str
     location: str
-    tables: tuple[SourceTable, ...] = ()
+    tables: tuple[SourceTable, ...] = field(default=(), metadata=UNSAID)
 
     @property
     def folder(self) -> str | None:
@@ -128,7 +216,13 @@ class Source:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything one version is made of. See `layout` for the files; `default` is the space searched by default."""
+    """Everything one version is made of. See `layout` for the files; `default` is the space searched by default.
+
+    Example:
+        >>> manifest = engine.Collection.open("photos.nest").snapshot.manifest
+        >>> manifest.version, manifest.operation, manifest.rows, list(manifest.spaces)
+        (4, 'build', 33, ['main'])
+    """
 
     version: int = 0
     created: str = ""
@@ -141,7 +235,7 @@ class Manifest:
     failures: FileRef | None = None
     lookup: Covering | None = None
     spaces: dict[str, Space] = field(default_factory=dict)
-    default: str = layout.DEFAULT_SPACE
+    default: str = field(default=layout.DEFAULT_SPACE, metadata=UNSAID)
 
     @property
     def rows(self) -> int:
@@ -153,13 +247,14 @@ class Manifest:
         """Row number at which each shard begins, and the total: int64 [shards + 1]."""
         return np.cumsum([0, *(ref.rows for ref in self.items)], dtype=np.int64)
 
-    def rows_in(self, shards: int) -> int:
-        """Rows in the first `shards` item shards."""
-        return sum(shard.rows for shard in self.items[:shards])
+    def rows_in(self, shards: range) -> int:
+        """Rows in consecutive item shards, by their numbers."""
+        return sum(ref.rows for ref in self.items[shards.start : shards.stop])
 
-    def shards_digest(self, shards: int) -> str:
-        """Hash over the names of the first `shards` item shards."""
-        return blake3("\n".join(ref.path for ref in self.items[:shards]).encode()).hexdigest(length=16)
+    def shards_digest(self, shards: range) -> str:
+        """Hash over the names of consecutive item shards, by their numbers."""
+        names = "\n".join(ref.path for ref in self.items[shards.start : shards.stop])
+        return blake3(names.encode()).hexdigest(length=16)
 
     def space(self, name: str = layout.DEFAULT_SPACE) -> Space:
         """Return a space by name.
@@ -176,23 +271,12 @@ class Manifest:
         found: list[FileRef | None] = [*self.items, self.deletes, self.failures]
         found.append(self.lookup.file if self.lookup else None)
         for space in self.spaces.values():
-            found += [space.canaries, *space.embeddings, space.vectors.file if space.vectors else None]
-            found += [*(entry.covering.file for entry in space.indexes), space.head]
-            found.append(space.pruned.file if space.pruned else None)
+            found += [space.canaries, *space.embeddings, space.head, *(one.file for one in space.coverings)]
         return [ref for ref in found if ref is not None]
 
     def to_json(self) -> str:
         """Write the version as JSON text, with a hash of itself in front."""
         data = {"format": layout.FORMAT, **json_of(self)}
-        # Written only where they say something, so that a collection without heads is what it always was.
-        if self.default == layout.DEFAULT_SPACE:
-            del data["default"]
-        for source in data["sources"]:
-            if not source["tables"]:
-                del source["tables"]
-        for space in data["spaces"].values():
-            for optional in [name for name in ("base", "head", "pruned", "tuning") if space[name] is None]:
-                del space[optional]
         body = json.dumps(data, separators=(",", ":"), ensure_ascii=True)
         return f'{{"blake3":"{blake3(body.encode()).hexdigest()}","body":{body}}}\n'
 
@@ -204,7 +288,9 @@ def json_of(part: Any) -> Any:
     if isinstance(part, Fingerprint):
         return part.to_json()
     if is_dataclass(part):
-        return {one.name: json_of(getattr(part, one.name)) for one in fields(part)}
+        told = [(one, getattr(part, one.name)) for one in fields(part)]
+        told = [(one, value) for one, value in told if one.metadata != UNSAID or value != one.default]
+        return {one.name: json_of(value) for one, value in told}
     if isinstance(part, dict):
         return {name: json_of(value) for name, value in part.items()}
     if isinstance(part, tuple):

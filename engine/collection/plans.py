@@ -17,6 +17,11 @@ LATENCIES = (BATCH, SINGLE)
 class PlanEntry:
     """A stored plan and what was measured of it.
 
+    Example:
+        >>> [entry] = engine.Collection.open("vectors.nest").space.plans
+        >>> entry.k, sorted(entry.recall), min(entry.recall.values()) >= 0.97
+        (10, ['items', 'mixed'], True)
+
     Attributes:
         plan: how to search.
         k: answers it was measured for.
@@ -34,6 +39,11 @@ class PlanEntry:
 class CurvePoint:
     """A plan and what it was measured to give on the rows it was tuned on.
 
+    Example:
+        >>> best = engine.Collection.open("tuned.nest").space.tuning.curve[-1]
+        >>> print(best.plan, best.recall)
+        exact {'items': 1.0}
+
     Attributes:
         plan: how to search.
         recall: measured recall@k by query set.
@@ -50,6 +60,12 @@ class CurvePoint:
 @dataclass(frozen=True)
 class Tuning:
     """What `tune` found, and on what.
+
+    Example:
+        >>> tuning = engine.Collection.open("tuned.nest").space.tuning
+        >>> recall, half = tuning.fresh["items"]
+        >>> tuning.target, tuning.rows, recall >= 0.9
+        (0.9, 1200, True)
 
     Attributes:
         target: recall@k that was asked for, on every query set.

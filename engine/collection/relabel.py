@@ -68,7 +68,7 @@ def relabel(root: Path, shards: Mapping[str, FileRef], keys: set[int], prepared_
             return covering
         if covered not in lookups:
             lookups[covered] = save_lookup(root, covered)
-        return cover(draft, lookups[covered], covering.shards)
+        return cover(draft, lookups[covered], covering.span)
 
     def change(base: Manifest) -> Manifest:
         if gone := shards.keys() - {ref.path for ref in base.items}:

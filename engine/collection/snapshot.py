@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from engine.collection import commit
 from engine.collection.lookup import Lookup
@@ -26,6 +25,7 @@ from engine.storage.names import file_text, path_key, path_text
 from engine.storage.regular import open_regular
 from indexers import checks
 from indexers.errors import CorruptCollection, ItemNotFound
+from indexers.mask import Mask
 from indexers.store import StoredArray
 from indexers.vectors import FloatArray, IdArray
 
@@ -36,6 +36,11 @@ BELIEVED_ROWS = 1 << 24
 @dataclass(frozen=True)
 class Item:
     """What is known of one indexed thing.
+
+    Example:
+        >>> item = engine.Collection.open("photos.nest").snapshot.item(0)
+        >>> item.path, item.caption, item.width, item.height
+        ('drawings/anchor.png', 'anchor', 160, 160)
 
     Attributes:
         id: internal number, never reused.
@@ -78,7 +83,13 @@ def _pin(path: Path) -> int | None:
 
 
 class Snapshot:
-    """A pinned version. Immutable, and safe to read from many threads."""
+    """A pinned version. Immutable, and safe to read from many threads.
+
+    Example:
+        >>> with engine.Snapshot.open("photos.nest") as snapshot:
+        ...     print(snapshot.manifest.version, snapshot.live_rows, snapshot.item(1).path)
+        4 33 drawings/banana.png
+    """
 
     def __init__(self, root: Path, manifest: Manifest, pin: int) -> None:
         self.root = root
@@ -170,8 +181,8 @@ class Snapshot:
         return np.unique(self.shard_starts[shards] + rows)
 
     @cached_property
-    def live(self) -> NDArray[np.bool_]:
-        """Which rows have no tombstone, bool [rows].
+    def live(self) -> Mask:
+        """Which rows have no tombstone.
 
         Raises:
             CorruptCollection: there are not as many rows as the version says.
@@ -180,9 +191,11 @@ class Snapshot:
             verified.check_size(self.root, ref)
             if self.rows > BELIEVED_ROWS:
                 check_rows(self.root, ref)
-        live = np.ones(self.rows, dtype=bool)
-        live[self.deleted] = False
-        return live
+        return Mask.without(self.rows, self.deleted)
+
+    def live_in(self, shard: int) -> Mask:
+        """Which rows of one shard have no tombstone."""
+        return self.live.part(int(self.shard_starts[shard]), int(self.shard_starts[shard + 1]))
 
     def locate(self, position: int) -> tuple[FileRef, int]:
         """Return the item shard a row number lies in, and the row within it."""
@@ -195,8 +208,8 @@ class Snapshot:
     def lookup(self) -> Lookup:
         """Random access to the items."""
         covering = self.manifest.lookup
-        covered = covering.shards if covering else 0
-        tail = self.manifest.items[covered:]
+        covered = covering.span if covering else range(0)
+        tail = self.manifest.items[covered.stop :]
         self.ensure([*([covering.file] if covering else []), *tail])
         path = self.root / covering.file.path if covering else None
         return Lookup.open(path, self.manifest.rows_in(covered), (read_items(self.root, ref) for ref in tail))

@@ -66,7 +66,7 @@ def _is_derived(ref: FileRef) -> bool:
 
 def _check_shards(snapshot: Snapshot) -> Iterator[Problem]:
     """Check that vectors lie beside their items, and that ids are sane."""
-    live = snapshot.live
+    live = snapshot.live.allowed
     tables = list(snapshot.item_tables(["id", "key"]))
     if tables:
         ids = np.concatenate([table.column("id").to_numpy() for table in tables])[live]

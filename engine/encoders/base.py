@@ -25,6 +25,11 @@ Device = Literal["cpu", "cuda", "mps"]
 class Fingerprint:
     """What must be equal for two vectors to be comparable.
 
+    Example:
+        >>> vectors = engine.Collection.open("vectors.nest")
+        >>> vectors.encoder.fingerprint
+        Fingerprint(model='precomputed', weights='none', preprocess='none', dim=32, trained_dims=())
+
     Attributes:
         model: family and architecture, e.g. "clip:ViT-B-32"; never a path of this machine.
         weights: hash of the weights' values ("blake3:…" or "sha256:…"), or "none" for `precomputed`.
@@ -75,6 +80,13 @@ class Encoder(Protocol):
     `prepare` may be called from many threads at once; so may `encode_images` and
     `encode_texts`. Weights are loaded when first needed, so that making an encoder to
     read its name or fingerprint is cheap where the fingerprint is pinned.
+
+    Example:
+        >>> encoder = engine.Collection.open("photos.nest").encoder
+        >>> encoder.name, encoder.dim, sorted(encoder.modalities)
+        ('bundled', 384, ['image', 'text'])
+        >>> encoder.encode_texts(["a red bicycle", "a bus"]).shape
+        (2, 384)
     """
 
     @property

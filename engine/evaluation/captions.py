@@ -54,7 +54,7 @@ def caption_table(
     with_caption = [np.flatnonzero(caption_of == caption) for caption in asking]
     own_caption = [caption_of[item : item + 1] for item in items]
     for one in representations:
-        texts = next((each.vectors for each in one.queries if each.name == CAPTIONS), None)
+        texts = next((each.xq for each in one.queries if each.name == CAPTIONS), None)
         if texts is None:
             raise InvalidInput(f"{one.name}: expected a query set called {CAPTIONS!r} with the distinct captions")
         for dim in one.measured(dims):

@@ -13,18 +13,14 @@ from engine.collection import spaces
 from engine.collection.shards import META
 from engine.collection.snapshot import Snapshot
 from engine.evaluation.graded import Qrels
-from engine.evaluation.representations import QuerySet, Representation
+from engine.evaluation.representations import Representation
+from engine.planning.queries import QuerySet
 from engine.storage.layout import DEFAULT_SPACE
 from indexers.errors import InvalidInput
 from indexers.names import did_you_mean
 from indexers.vectors import FloatArray, IdArray, normalize
 
 CAPTION = "caption"
-
-
-def live_rows(snapshot: Snapshot) -> IdArray:
-    """Return the row numbers that are not removed, int64, ascending."""
-    return np.flatnonzero(snapshot.live)
 
 
 def live_vectors(snapshot: Snapshot, space: str, rows: IdArray) -> FloatArray:
@@ -146,9 +142,9 @@ def stored_space(
     sets = []
     for one in queries:
         if one.own is not None:
-            sets.append(replace(one, vectors=np.ascontiguousarray(base[one.own])))
+            sets.append(replace(one, xq=np.ascontiguousarray(base[one.own])))
         elif entry.base is not None or space == DEFAULT_SPACE:
-            sets.append(replace(one, vectors=spaces.map_queries(snapshot.root, snapshot.manifest, space, one.vectors)))
+            sets.append(replace(one, xq=spaces.map_queries(snapshot.root, snapshot.manifest, space, one.xq)))
         else:
             raise InvalidInput(
                 f"space {space!r} of {snapshot.root} has no head that texts go through; leave it out, or the texts"

@@ -11,11 +11,12 @@ from engine.collection.snapshot import Snapshot
 from engine.encoders.headed import require_encoder
 from engine.encoders.shipped import open_head
 from engine.evaluation import captions, collected, judged, labelled, neighbours, trec
-from engine.evaluation.material import ITEMS, TEXTS, TOPICS, Material, gather, spaces_of
+from engine.evaluation.material import TEXTS, TOPICS, Material, gather, spaces_of
 from engine.evaluation.options import Evaluable, EvaluateOptions, Evaluation
-from engine.evaluation.representations import QuerySet, Representation, represent
+from engine.evaluation.representations import Representation, represent
 from engine.evaluation.rows import Row
 from engine.heads.model import Head
+from engine.planning.queries import ITEMS, QuerySet
 from engine.progress import Listener, as_listener
 from engine.storage.layout import DEFAULT_SPACE
 from indexers import checks
@@ -28,6 +29,11 @@ def evaluate(
     collection: Evaluable, options: EvaluateOptions | None = None, listener: Listener | None = None
 ) -> Evaluation:
     """Measure what prefixes of a collection's vectors cost, and what heads buy.
+
+    Example:
+        >>> found = engine.evaluate(engine.Collection.open("vectors.nest"), engine.EvaluateOptions(dims=(4, 16)))
+        >>> sorted({row.representation for row in found.rows})
+        ['full', 'pca', 'random', 'truncation']
 
     Args:
         collection: an open one.

@@ -53,7 +53,7 @@ def trec_table(
     rows: list[Row] = []
     for one in representations:
         (queries,) = one.queries
-        if len(topics) != len(queries.vectors) or len(documents) != len(one.base):
+        if len(topics) != len(queries.xq) or len(documents) != len(one.base):
             raise InvalidInput(f"{one.name}: expected an id for each topic and a name for each row")
         for dim in one.measured(dims):
             found = nearest(one, queries, dim, depth)

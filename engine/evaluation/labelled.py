@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.evaluation.nearest import nearest, without_own
+from engine.evaluation.nearest import nearest
 from engine.evaluation.neighbours import Advance, check_cuts, idle
 from engine.evaluation.ranking import average_precision
-from engine.evaluation.representations import QuerySet, Representation
+from engine.evaluation.representations import Representation
 from engine.evaluation.rows import Row, mean_row
+from engine.planning.queries import QuerySet
 from engine.retrieval.rerank import rerank
 from indexers.base import MISSING, Neighbors
 from indexers.errors import InvalidInput
+from indexers.mask import without_own
 from indexers.store import VectorStore
 from indexers.threads import on_one_thread
 from indexers.vectors import FloatArray, IdArray, truncate
@@ -84,8 +86,8 @@ def _labels_of(one: Representation, queries: QuerySet, codes: IdArray, wanted: I
     if wanted is None and queries.own is None:
         raise InvalidInput(f"{one.name}: the {queries.name} are no rows of the base; give query_labels")
     truth = codes[queries.own] if wanted is None and queries.own is not None else wanted
-    if truth is None or len(truth) != len(queries.vectors):
-        raise InvalidInput(f"{one.name}: expected a label for each of {len(queries.vectors)} queries")
+    if truth is None or len(truth) != len(queries.xq):
+        raise InvalidInput(f"{one.name}: expected a label for each of {len(queries.xq)} queries")
     return truth
 
 
@@ -173,13 +175,13 @@ def _flat(prefixes: FloatArray) -> Any:
 def _first(index: Any, queries: QuerySet, dim: int, keep: int) -> Neighbors:
     """Return the best `keep` by the prefix, without what is the query itself."""
     wanted = min(keep + (queries.own is not None), index.ntotal)
-    return without_own(Neighbors(*index.search(truncate(queries.vectors, dim), wanted)), queries.own, keep)
+    return without_own(Neighbors(*index.search(truncate(queries.xq, dim), wanted)), queries.own, keep)
 
 
 def _then(store: VectorStore, queries: QuerySet, first: Neighbors, dim: int, finer: int, k: int) -> Neighbors:
     """Return the best k of a shortlist by a finer prefix; by the same one they are its first."""
     if finer > dim:
-        return rerank(store, queries.vectors, first.ids, finer, k)
+        return rerank(store, queries.xq, first.ids, finer, k)
     return Neighbors(first.scores[:, :k], first.ids[:, :k])
 
 
@@ -197,8 +199,8 @@ def _timed(
     """Return milliseconds a query, the median of several runs over single queries on one thread."""
     own = queries.own
     singles = [
-        QuerySet(queries.name, queries.vectors[i : i + 1], None if own is None else own[i : i + 1])
-        for i in range(min(timed, len(queries.vectors)))
+        QuerySet(queries.name, queries.xq[i : i + 1], None if own is None else own[i : i + 1])
+        for i in range(min(timed, len(queries.xq)))
     ]
     keep = shortlist if finer > dim else k
     taken = []

@@ -14,8 +14,9 @@ from engine.evaluation import captions, collected, neighbours, trec
 from engine.evaluation.few import FEWEST, check_enough, check_some_left_out, too_few, warn_of_few
 from engine.evaluation.graded import Qrels
 from engine.evaluation.options import Evaluable, EvaluateOptions
-from engine.evaluation.representations import QuerySet, check_dims, default_dims, sample_items
+from engine.evaluation.representations import check_dims, default_dims, sample_items
 from engine.heads.model import Head
+from engine.planning.queries import QuerySet
 from engine.progress import Listener
 from engine.storage.layout import DEFAULT_SPACE
 from indexers.errors import EncoderError, InvalidInput
@@ -23,11 +24,11 @@ from indexers.names import did_you_mean
 from indexers.vectors import FloatArray, IdArray
 
 TEXTS_AT_ONCE = 256
-ITEMS, TEXTS, TOPICS = "items", "texts", "topics"
+TEXTS, TOPICS = "texts", "topics"
 
 
 @dataclass(frozen=True)
-class Judged:
+class Labelled:
     """Labels of the items that have one."""
 
     rows: IdArray
@@ -52,7 +53,7 @@ class Material:
     base: FloatArray
     dims: Sequence[int]
     queries: Sequence[QuerySet]
-    labelled: Judged | None
+    labelled: Labelled | None
     caption_of: IdArray | None
     topics: Topics | None
 
@@ -70,7 +71,7 @@ def gather(collection: Evaluable, options: EvaluateOptions, heads: Mapping[str, 
     space = snapshot.manifest.space(DEFAULT_SPACE)
     dims = _dims(snapshot, options, heads)
     neighbours.check_cuts(options.k, options.shortlist)
-    rows = collected.live_rows(snapshot)
+    rows = snapshot.live.numbers
     if len(rows) < 2:
         raise InvalidInput(f"{snapshot.root} has {len(rows)} items, and an evaluation needs at least two")
     check_enough(min(options.queries, len(rows)), "items", heard)
@@ -112,7 +113,7 @@ def _dims(snapshot: Snapshot, options: EvaluateOptions, heads: Mapping[str, Head
     return default_dims(space.dim, [*trained, *(d for head in heads.values() for d in head.dims)])
 
 
-def _labelled(snapshot: Snapshot, rows: IdArray, options: EvaluateOptions) -> Judged | None:
+def _labelled(snapshot: Snapshot, rows: IdArray, options: EvaluateOptions) -> Labelled | None:
     if options.labels is None:
         return None
     values = collected.column(snapshot, options.labels, rows)
@@ -129,7 +130,7 @@ def _labelled(snapshot: Snapshot, rows: IdArray, options: EvaluateOptions) -> Ju
             f"column {options.labels!r} of {snapshot.root} is different for every item: expected classes with several"
         )
     drawn = np.random.default_rng(options.seed).choice(len(known), min(options.queries, len(known)), replace=False)
-    return Judged(known, labels, np.sort(drawn).astype(np.int64))
+    return Labelled(known, labels, np.sort(drawn).astype(np.int64))
 
 
 def _topics(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.evaluation.representations import QuerySet, Representation
+from engine.evaluation.representations import Representation
+from engine.planning.queries import QuerySet
 from indexers.base import MISSING, Neighbors, cosines
+from indexers.mask import without_own
 from indexers.vectors import FloatArray, IdArray, truncate
 
 # A block of gathered vectors or of scores; bounds memory whatever the number of queries.
@@ -29,33 +31,8 @@ def nearest(representation: Representation, queries: QuerySet, dim: int, k: int)
 
     base = truncate(representation.base, dim)
     wanted = min(k + (queries.own is not None), len(base))
-    scores, ids = faiss.knn(truncate(queries.vectors, dim), base, wanted, metric=faiss.METRIC_INNER_PRODUCT)
+    scores, ids = faiss.knn(truncate(queries.xq, dim), base, wanted, metric=faiss.METRIC_INNER_PRODUCT)
     return without_own(cosines(scores, ids), queries.own, k)
-
-
-def without_own(found: Neighbors, own: IdArray | None, k: int) -> Neighbors:
-    """Take each query's own row out of its answers and keep the best k of the rest.
-
-    Args:
-        found: Neighbors [nq, ≥ k + 1], or of all rows.
-        own: int64 [nq], or None to take nothing out.
-        k: columns to return.
-
-    Returns:
-        Neighbors [nq, k]; id −1 and score −inf where there is nothing more.
-    """
-    scores, ids = found
-    if own is not None:
-        # Stable: what is not the query's own keeps its order, and its own goes last.
-        order = np.argsort(ids == own[:, None], axis=1, kind="stable")
-        mine = np.take_along_axis(ids, order, axis=1) == own[:, None]
-        ids = np.where(mine, MISSING, np.take_along_axis(ids, order, axis=1))
-        scores = np.where(mine, -np.inf, np.take_along_axis(scores, order, axis=1)).astype(np.float32)
-    short = k - ids.shape[1]
-    if short > 0:
-        ids = np.pad(ids, ((0, 0), (0, short)), constant_values=MISSING)
-        scores = np.pad(scores, ((0, 0), (0, short)), constant_values=-np.inf)
-    return Neighbors(np.ascontiguousarray(scores[:, :k]), np.ascontiguousarray(ids[:, :k], dtype=np.int64))
 
 
 def scores_of(base: FloatArray, xq: FloatArray, ids: IdArray) -> FloatArray:

@@ -8,8 +8,9 @@ import numpy as np
 
 from engine.evaluation.nearest import nearest, scores_of
 from engine.evaluation.ranking import found_share
-from engine.evaluation.representations import QuerySet, Representation
+from engine.evaluation.representations import Representation
 from engine.evaluation.rows import Row, mean_row
+from engine.planning.queries import QuerySet
 from indexers.base import Neighbors
 from indexers.errors import InvalidInput
 
@@ -63,7 +64,7 @@ def neighbour_table(
     rows: list[Row] = []
     for one in representations:
         for queries in one.queries:
-            if not len(queries.vectors):
+            if not len(queries.xq):
                 raise InvalidInput(f"{one.name}: there are no {queries.name} to ask with")
             truth = nearest(one, queries, one.dim, k)
             for dim in one.measured(dims):
@@ -75,7 +76,7 @@ def neighbour_table(
 def _prefix(one: Representation, queries: QuerySet, dim: int, truth: Neighbors, shortlist: int) -> list[Row]:
     k = truth.ids.shape[1]
     found = nearest(one, queries, dim, shortlist)
-    scores = scores_of(one.base, queries.vectors, found.ids)
+    scores = scores_of(one.base, queries.xq, found.ids)
     metrics: dict[str, np.ndarray] = {
         f"recall@{k}": found_share(found.ids[:, :k], truth, scores[:, :k]),
         f"recall@{k} in {shortlist}": found_share(found.ids, truth, scores),

@@ -18,7 +18,12 @@ FILES = ("topics", "qrels", "run_out")
 
 
 class Evaluable(Protocol):
-    """What is evaluated: `engine.api.Collection` is such."""
+    """What is evaluated: `engine.api.Collection` is such.
+
+    Example:
+        >>> engine.evaluate(engine.Collection.open("vectors.nest"), engine.EvaluateOptions(dims=(16,))).items
+        1200
+    """
 
     @property
     def snapshot(self) -> Snapshot:
@@ -34,6 +39,12 @@ class Evaluable(Protocol):
 @dataclass(frozen=True)
 class EvaluateOptions:
     """What to measure.
+
+    Example:
+        >>> options = engine.EvaluateOptions(dims=(4, 16), labels="kind", queries=100, seed=3)
+        >>> found = engine.evaluate(engine.Collection.open("vectors.nest"), options)
+        >>> sorted({row.table for row in found.rows})
+        ['adaptive', 'labels', 'neighbours']
 
     Attributes:
         dims: prefix dimensions; powers of two from 8 up, the trained ones and D if None.
@@ -93,6 +104,11 @@ def _listed(check: Callable[[str, Any], Any]) -> Callable[[str, Any], list[Any]]
 @dataclass(frozen=True)
 class Evaluation:
     """What was measured.
+
+    Example:
+        >>> found = engine.evaluate(engine.Collection.open("vectors.nest"), engine.EvaluateOptions(dims=(16,), k=5))
+        >>> found.items, found.dim, len(found.rows)
+        (1200, 32, 8)
 
     Attributes:
         rows: every figure.

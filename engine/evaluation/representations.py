@@ -12,31 +12,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from engine.heads import layers
-from engine.heads.model import Head, Side
+from engine.heads.model import Head
+from engine.planning.queries import QuerySet
 from indexers.errors import InvalidInput
 from indexers.names import did_you_mean
 from indexers.vectors import FloatArray, IdArray, normalize
 
 PLAIN = ("truncation", "pca", "random", "full")
 FIRST_DIM = 8
-
-
-@dataclass(frozen=True)
-class QuerySet:
-    """Queries of one kind.
-
-    Attributes:
-        name: "items" or "texts": what a table calls them.
-        vectors: unit float32 [nq, D].
-        own: int64 [nq], the row of the base that each query is itself and that must not answer it; None where
-            the queries are no rows of the base.
-        side: the tower of a head they go through.
-    """
-
-    name: str
-    vectors: FloatArray
-    own: IdArray | None = None
-    side: Side = "items"
 
 
 @dataclass(frozen=True)
@@ -140,10 +123,10 @@ def represent(
             yield Representation(name, base, tuple(queries), (base.shape[1],) if name == "full" else None)
             continue
         axes = principal_axes(base) if name == "pca" else random_axes(base.shape[1], seed)
-        turned = tuple(replace(one, vectors=rotate(one.vectors, axes)) for one in queries)
+        turned = tuple(replace(one, xq=rotate(one.xq, axes)) for one in queries)
         yield Representation(name, rotate(base, axes), turned)
     for name, head in (heads or {}).items():
-        through = tuple(replace(one, vectors=head(one.vectors, one.side)) for one in queries)
+        through = tuple(replace(one, xq=head(one.xq, one.side)) for one in queries)
         yield Representation(f"nested:{name}", head(base, "items"), through)
 
 

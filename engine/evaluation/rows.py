@@ -14,6 +14,12 @@ from numpy.typing import NDArray
 class Row:
     """One figure.
 
+    Example:
+        >>> found = engine.evaluate(engine.Collection.open("vectors.nest"), engine.EvaluateOptions(dims=(16,), k=5))
+        >>> row = found.rows[0]
+        >>> print(f"{row.representation}, {row.dim} dimensions: {row.metric} {row.value:.1f}, of {row.count} queries")
+        truncation, 16 dimensions: recall@5 0.8, of 1000 queries
+
     Attributes:
         table: which table it belongs to: "neighbours", "labels", "adaptive", "captions" or "trec".
         representation: "truncation", "pca", "random", "full", "nested:NAME" or a name of the caller's.

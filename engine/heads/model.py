@@ -39,6 +39,11 @@ class Tower:
     With nothing at all it is the identity, with `weight` alone a linear map, without `weight` a network
     with one hidden layer, and with everything that network beside a linear skip connection.
 
+    Example:
+        >>> tower = engine.Tower(weight=np.float32([[0, 1], [1, 0]]))
+        >>> tower(np.float32([[0.8, 0.6]]))
+        array([[0.6, 0.8]], dtype=float32)
+
     Attributes:
         weight: float32 [D_out, D_in], or None.
         up: float32 [hidden, D_in], or None.
@@ -84,6 +89,13 @@ def gelu(x: FloatArray) -> FloatArray:
 @dataclass(frozen=True)
 class Head:
     """A trained head.
+
+    Example:
+        >>> head = engine.load_head("nested.safetensors")
+        >>> head.objective, head.dim_in, head.dims
+        ('paired', 384, (16, 32, 64, 96, 128, 256, 384))
+        >>> head(np.ones(384)).shape
+        (1, 384)
 
     Attributes:
         objective: one of OBJECTIVES.
@@ -167,6 +179,10 @@ def _arrays(head: Head) -> dict[str, FloatArray]:
 
 def load_head(path: str | Path) -> Head:
     """Read a head from a file.
+
+    Example:
+        >>> engine.load_head("nested.safetensors").encoder["model"]
+        'bundled:efficientnet-lite0+minilm-l6-v2'
 
     Raises:
         HeadError: it cannot be read, is cut short, or is no head.

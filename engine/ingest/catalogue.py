@@ -49,8 +49,7 @@ class Catalogue:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
-        live = snapshot.live
-        positions = np.flatnonzero(live)
+        positions = snapshot.live.numbers
         self._table = pa.concat_tables(snapshot.item_tables(COLUMNS)).combine_chunks() if snapshot.rows else None
         contents = self._table.column("content") if self._table else pa.chunked_array([], pa.string())
         self._numbers = {name: self._numeric(name) for name in COLUMNS if name not in ("source", "content")}
@@ -58,8 +57,8 @@ class Catalogue:
         for start in range(0, snapshot.rows, ROWS_AT_ONCE):  # as Python's objects they take three times the memory
             part = contents.slice(start, ROWS_AT_ONCE).to_pylist()
             keys[start : start + ROWS_AT_ONCE] = [self._content_key(content) for content in part]
-        self._by_key = _Sorted(self._numbers["key"][live], positions)
-        self._by_content = _Sorted(keys[live], positions)
+        self._by_key = _Sorted(self._numbers["key"][positions], positions)
+        self._by_content = _Sorted(keys[positions], positions)
 
     def _content_key(self, content: str) -> int:
         try:

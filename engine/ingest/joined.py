@@ -28,6 +28,12 @@ from indexers.errors import SourceError
 class TableOptions:
     """A table of captions and columns, and what its columns are called.
 
+    Example:
+        >>> from pathlib import Path
+        >>> options = engine.RunOptions(table=engine.TableOptions(Path("captions.csv"), caption_column="caption"))
+        >>> engine.Collection.open("photos.nest").index("PHOTOS", options).unchanged
+        33
+
     Attributes:
         table: joined to files by name, or lying row for row beside vectors; None for those of the runs before.
         name_column: the column that names files.

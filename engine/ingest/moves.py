@@ -42,16 +42,13 @@ def is_moved(snapshot: Snapshot, source: Source, path: Path) -> bool:
 def _sample(snapshot: Snapshot, source: Source) -> Iterator[dict[str, Any]]:
     """Yield the first live items of a source."""
     wanted = SAMPLE
-    start = 0
-    for table in snapshot.item_tables(COLUMNS):
-        dead = set((snapshot.deleted - start).tolist())
-        mine = np.flatnonzero(np.array(table.column("source").to_pylist(), dtype=object) == source.name)
-        for row in [row for row in mine.tolist() if row not in dead][:wanted]:
+    for shard, table in enumerate(snapshot.item_tables(COLUMNS)):
+        mine = np.array(table.column("source").to_pylist(), dtype=object) == source.name
+        for row in np.flatnonzero(mine & snapshot.live_in(shard).allowed)[:wanted].tolist():
             wanted -= 1
             yield {name: table.column(name)[row].as_py() for name in COLUMNS}
         if not wanted:
             return
-        start += table.num_rows
 
 
 def _stamp(path: bytes) -> tuple[int, int]:

@@ -139,7 +139,7 @@ class _Ready(Generic[T]):
 
 
 Outcome = Encoded[T] | Skipped[T]
-_Staged = _Ready[T] | Encoded[T] | Skipped[T]
+_Prepared = _Ready[T] | Encoded[T] | Skipped[T]
 
 
 def encode_pictures(
@@ -183,11 +183,11 @@ def encode_pictures(
     for name, value in (("batch_size", batch_size), ("workers", workers)):
         if value < 1:
             raise InvalidInput(f"{name}: expected at least 1, found {value}")
-    job = _Job(encoder, read, reuse, max_pixels, stats if stats is not None else PipelineStats())
-    return _run(job, items, batch_size, workers)
+    shared = _Shared(encoder, read, reuse, max_pixels, stats if stats is not None else PipelineStats())
+    return _run(shared, items, batch_size, workers)
 
 
-class _Job(Generic[T]):
+class _Shared(Generic[T]):
     """What all threads of one run share."""
 
     def __init__(
@@ -206,20 +206,20 @@ class _Job(Generic[T]):
         self._max_pixels = max_pixels
         self._part_size: int | None = None  # set once a GPU ran out of memory
 
-    def stage(self, item: T) -> _Staged[T]:
+    def prepare(self, item: T) -> _Prepared[T]:
         """Read, hash, decode and prepare one item."""
         if self.stopped.is_set():
             raise CancelledError
         started = time.thread_time()
         try:
-            return self._stage(item)
+            return self._prepare(item)
         except (PictureError, OSError) as error:
             passing = isinstance(error, OSError) or isinstance(error.__cause__, MemoryError)
             return Skipped(item, str(error) or type(error).__name__, passing)
         finally:
             self.stats.add(decode_cpu=time.thread_time() - started)
 
-    def _stage(self, item: T) -> _Staged[T]:
+    def _prepare(self, item: T) -> _Prepared[T]:
         data = self._read(item)
         content = content_of(data)
         if self._reuse(content):
@@ -228,15 +228,15 @@ class _Job(Generic[T]):
         pixels = self.encoder.prepare(decoded.image)
         return _Ready(item, content, decoded.width, decoded.height, pixels)
 
-    def finish(self, staged: list[_Staged[T]]) -> list[Outcome[T]]:
+    def finish(self, prepared: list[_Prepared[T]]) -> list[Outcome[T]]:
         """Encode what is ready, and put the vectors in their places."""
         if self.stopped.is_set():
             raise CancelledError
         started = time.thread_time()
-        ready = [one.pixels for one in staged if isinstance(one, _Ready)]
+        ready = [one.pixels for one in prepared if isinstance(one, _Ready)]
         vectors = iter(self._encode(np.stack(ready)) if ready else ())
         done: list[Outcome[T]] = []
-        for one in staged:
+        for one in prepared:
             if isinstance(one, _Ready):
                 done.append(Encoded(one.item, one.content, one.width, one.height, next(vectors)))
             else:
@@ -296,20 +296,22 @@ def _empty_cache(device: str) -> None:
         torch.mps.empty_cache()
 
 
-def _run(job: _Job[T], items: Iterable[T], batch_size: int, workers: int) -> Generator[list[Outcome[T]], None, None]:
-    on_cpu = job.encoder.device == "cpu"
-    job.stats.encoders = workers if on_cpu else 1
+def _run(
+    shared: _Shared[T], items: Iterable[T], batch_size: int, workers: int
+) -> Generator[list[Outcome[T]], None, None]:
+    on_cpu = shared.encoder.device == "cpu"
+    shared.stats.encoders = workers if on_cpu else 1
     ahead = 2 * workers if on_cpu else _GPU_AHEAD
     chunks = _chunks(items, batch_size)
     started = time.perf_counter()
     with torch_threads() as threads:
-        lanes = _one_thread_per_core(job, workers) if on_cpu else _decoders_and_encoder(job, workers, threads)
+        lanes = _one_thread_per_core(shared, workers) if on_cpu else _decoders_and_encoder(shared, workers, threads)
         with lanes as submit:
             waiting = deque(submit(chunk) for chunk in itertools.islice(chunks, ahead))
             while waiting:
                 done = waiting.popleft().result()
                 waiting.extend(submit(chunk) for chunk in itertools.islice(chunks, 1))
-                job.stats.total_seconds = time.perf_counter() - started
+                shared.stats.total_seconds = time.perf_counter() - started
                 yield done
 
 
@@ -317,34 +319,34 @@ _Submit = Callable[[list[T]], "Future[list[Outcome[T]]]"]
 
 
 @contextmanager
-def _one_thread_per_core(job: _Job[T], workers: int) -> Iterator[_Submit[T]]:
+def _one_thread_per_core(shared: _Shared[T], workers: int) -> Iterator[_Submit[T]]:
     def work(chunk: list[T]) -> list[Outcome[T]]:
         started = time.perf_counter()
         try:
-            return job.finish([job.stage(item) for item in chunk])
+            return shared.finish([shared.prepare(item) for item in chunk])
         finally:
-            job.stats.add(busy=time.perf_counter() - started)
+            shared.stats.add(busy=time.perf_counter() - started)
 
-    with _pool("nestvec-worker", workers, torch_count=1) as pool, _stopping(job):
+    with _pool("nestvec-worker", workers, torch_count=1) as pool, _stopping(shared):
         yield lambda chunk: pool.submit(work, chunk)
 
 
 @contextmanager
-def _decoders_and_encoder(job: _Job[T], workers: int, torch_count: int) -> Iterator[_Submit[T]]:
-    def work(staged: list[Future[_Staged[T]]]) -> list[Outcome[T]]:
-        prepared = [future.result() for future in staged]
+def _decoders_and_encoder(shared: _Shared[T], workers: int, torch_count: int) -> Iterator[_Submit[T]]:
+    def work(waiting: list[Future[_Prepared[T]]]) -> list[Outcome[T]]:
+        prepared = [future.result() for future in waiting]
         started = time.perf_counter()
         try:
-            return job.finish(prepared)
+            return shared.finish(prepared)
         finally:
-            job.stats.add(busy=time.perf_counter() - started)
+            shared.stats.add(busy=time.perf_counter() - started)
 
     with (
         _pool("nestvec-encoder", 1, torch_count) as encoder,
         _pool("nestvec-decoder", workers, torch_count=1) as decoders,
-        _stopping(job),
+        _stopping(shared),
     ):
-        yield lambda chunk: encoder.submit(work, [decoders.submit(job.stage, item) for item in chunk])
+        yield lambda chunk: encoder.submit(work, [decoders.submit(shared.prepare, item) for item in chunk])
 
 
 @contextmanager
@@ -357,12 +359,12 @@ def _pool(name: str, count: int, torch_count: int) -> Iterator[ThreadPoolExecuto
 
 
 @contextmanager
-def _stopping(job: _Job[T]) -> Iterator[None]:
+def _stopping(shared: _Shared[T]) -> Iterator[None]:
     """On the way out, however that happens, tell the threads to take up nothing more."""
     try:
         yield
     finally:
-        job.stopped.set()
+        shared.stopped.set()
 
 
 def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:

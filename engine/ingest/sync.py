@@ -48,6 +48,11 @@ def unheld() -> AbstractContextManager[Callable[[], bool]]:
 class EncodeOptions:
     """How pictures are encoded.
 
+    Example:
+        >>> how = engine.RunOptions(encode=engine.EncodeOptions(batch_size=8, workers=1, max_pixels=10_000_000))
+        >>> engine.Collection.open("photos.nest").index("PHOTOS", how).unchanged
+        33
+
     Attributes:
         batch_size: pictures a batch.
         workers: decoding threads.

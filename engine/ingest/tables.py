@@ -132,6 +132,12 @@ def plain(value: Any) -> Any:
 class LabelTable:
     """A table joined to files by their name.
 
+    Example:
+        >>> from pathlib import Path
+        >>> table = engine.LabelTable.open(Path("captions.csv"))
+        >>> table.labels("drawings/bicycle.png")
+        ('bicycle', {})
+
     Attributes:
         name: the table's file, for messages.
         rows: caption and columns by file name as written in the table, without a leading `./`.

@@ -19,7 +19,7 @@ from engine.collection.lookup import save_lookup
 from engine.collection.manifest import IndexEntry, Manifest
 from engine.collection.plans import PlanEntry, Tuning
 from engine.collection.snapshot import Snapshot
-from engine.planning.choose import calibrate, is_for, measured_again, query_sets
+from engine.planning.choose import calibrate, is_for, judge_of, measured_again
 from engine.progress import Listener
 from engine.retrieval.searcher import Searcher
 from engine.storage import layout
@@ -29,9 +29,10 @@ from engine.storage.layout import FileRef
 from indexers.base import FaissIndex, IndexSpec
 from indexers.build import BuildDevice, build
 from indexers.errors import CommitConflict, CorruptCollection
-from indexers.families.registry import default_specs, resolve, resolve_all
+from indexers.families.registry import default_specs, family, resolve, resolve_all
 from indexers.files import write_index
-from indexers.memory import index_bytes, memory_left, pruned_build_bytes, require_memory, shown_bytes
+from indexers.mask import Mask
+from indexers.memory import memory_left, pruned_build_bytes, require_memory, shown_bytes
 from indexers.pruned import is_available
 from indexers.pruned_file import MOST_DIMENSIONS, pruned_bytes, write_pruned
 from indexers.store import Blocks, VectorStore, check_dtype
@@ -51,8 +52,7 @@ PRUNED_SAMPLE, PRUNED_SAMPLE_BYTES = 65_536, 256 << 20
 
 def tail_rows(manifest: Manifest, space: str) -> int:
     """Return how many rows no index covers yet."""
-    covering = manifest.space(space).vectors
-    return manifest.rows - manifest.rows_in(covering.shards if covering else 0)
+    return manifest.rows - manifest.rows_in(range(manifest.space(space).covered))
 
 
 def is_due(manifest: Manifest, space: str, specs: Sequence[IndexSpec] | None) -> bool:
@@ -60,18 +60,14 @@ def is_due(manifest: Manifest, space: str, specs: Sequence[IndexSpec] | None) ->
     if not manifest.rows:
         return False
     entry = manifest.space(space)
-    if entry.vectors is None or not entry.indexes or manifest.lookup is None:
+    parts = entry.parts
+    if not parts or not all(part.indexes for part in parts) or manifest.lookup is None:
         return True
-    if specs is not None and _wanted(specs, manifest, space) != [e.spec for e in entry.indexes]:
-        return True
+    for part in parts if specs is not None else ():
+        wanted = resolve_all(specs or (), manifest.rows_in(part.vectors.span), entry.dim)
+        if wanted != [one.spec for one in part.indexes]:
+            return True
     return tail_rows(manifest, space) > max(TAIL_ROWS, TAIL_SHARE * manifest.rows)
-
-
-def _wanted(specs: Sequence[IndexSpec], manifest: Manifest, space: str) -> list[IndexSpec]:
-    entry = manifest.space(space)
-    covering = entry.vectors
-    rows = manifest.rows_in(covering.shards) if covering else manifest.rows
-    return resolve_all(specs, rows, entry.dim)
 
 
 @dataclass(frozen=True)
@@ -120,12 +116,12 @@ def derived(
         keep_lookup: whether the lookup of another space's build serves, if it covers everything.
     """
     root, manifest = snapshot.root, snapshot.manifest
-    shards = len(manifest.items)
+    shards = range(len(manifest.items))
     specs = _resolved(options.specs, manifest, space)
     for spec in specs:  # all of them, before the first is built
         _require_memory(snapshot, space, spec, options)
     lookup = manifest.lookup
-    if lookup is None or lookup.shards < shards or not keep_lookup:
+    if lookup is None or lookup.span != shards or not keep_lookup:
         lookup = changes.cover(manifest, save_lookup(root, manifest.items), shards)
     vectors = changes.cover(manifest, write_vectors(snapshot, space), shards)
     store = VectorStore.open(root / vectors.file.path)
@@ -177,13 +173,13 @@ def _measure(
 ) -> tuple[tuple[PlanEntry, ...], Tuning | None]:
     """Choose the default plan: of a tuned curve whose index is still there, the point that keeps the recall now."""
     searcher = Searcher(draft, space)
-    if not searcher.live:
+    if not searcher.live.count:
         return (), None
-    queries = query_sets(searcher, texts, SEED)
+    judge = judge_of(searcher, texts, SEED)
     if tuning is not None and is_for(tuning, searcher):
-        plan, tuning = measured_again(searcher, queries, tuning)
+        plan, tuning = measured_again(searcher, judge, tuning)
     else:
-        plan, tuning = calibrate(searcher, queries), None
+        plan, tuning = calibrate(searcher, judge), None
     recall = ", ".join(f"{name} {value:.3f}" for name, value in plan.recall.items())
     listener.say(f"plan {plan.plan} (recall@{plan.k}: {recall})")
     return (plan,), tuning
@@ -200,7 +196,8 @@ def _resolved(specs: Sequence[IndexSpec] | None, manifest: Manifest, space: str)
 
 def fitting(specs: Iterable[IndexSpec], rows: int) -> list[IndexSpec]:
     """Return specs without the number of cells where fewer rows than that are left: the family chooses again."""
-    return [replace(spec, params=tuple(p for p in spec.params if p[0] != "nlist" or p[1] <= rows)) for spec in specs]
+    found = ((spec, family(spec.family)) for spec in specs)
+    return [spec if one.cells(spec) <= rows else one.unsized(spec) for spec, one in found]
 
 
 def chosen_specs(manifest: Manifest, space: str) -> list[IndexSpec]:
@@ -210,7 +207,7 @@ def chosen_specs(manifest: Manifest, space: str) -> list[IndexSpec]:
     """
     entry = manifest.space(space)
     built = [index.spec for index in entry.indexes]
-    rows = manifest.rows_in(entry.indexes[0].covering.shards) if built else 0
+    rows = manifest.rows_in(entry.indexes[0].covering.span) if built else 0
     usual = resolve_all(default_specs(rows, entry.dim, entry.fingerprint.trained_dims), rows, entry.dim)
     if built == usual:
         return []
@@ -253,13 +250,21 @@ def _require_memory(snapshot: Snapshot, space: str, spec: IndexSpec, options: Bu
 
 def _write_index(snapshot: Snapshot, space: str, spec: IndexSpec, store: VectorStore, options: BuildOptions) -> FileRef:
     _require_memory(snapshot, space, spec, options)  # again: those before it may have left less
-    index = build(spec, store, dead=snapshot.deleted, queries=options.texts, seed=SEED, device=options.device)
+    index = build(
+        spec,
+        store,
+        mask=Mask.without(len(store), snapshot.deleted),
+        queries=options.texts,
+        seed=SEED,
+        device=options.device,
+    )
     return save_index(snapshot.root, space, index, spec, len(store))
 
 
 def save_index(root: Path, space: str, index: FaissIndex, spec: IndexSpec, rows: int) -> FileRef:
     """Write an index of a space."""
-    with new_file(root, layout.space_folder(space, layout.INDEXES), ".faiss", index_bytes(spec, rows)) as new:
+    needed = family(spec.family).index_bytes(spec, rows)
+    with new_file(root, layout.space_folder(space, layout.INDEXES), ".faiss", needed) as new:
         write_index(index, new.temporary)
         new.rows = rows
     return written(new)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from engine.collection import changes
 from engine.collection.commit import commit, current_version, read_version
@@ -27,10 +26,9 @@ from engine.storage import layout
 from engine.storage.disk import writing
 from engine.storage.layout import FileRef
 from indexers.errors import CommitConflict, NestvecError
+from indexers.mask import Allowed
 from indexers.store import StoredArray
 from indexers.vectors import IdArray
-
-Mask = NDArray[np.bool_]
 
 
 def compact(root: Path, options: BuildOptions | None = None, listener: Listener | None = None) -> Summary:
@@ -130,12 +128,12 @@ def _rewrite(snapshot: Snapshot) -> Manifest:
     return replace(manifest, items=items, deletes=None, lookup=None, spaces=spaces)
 
 
-def _live(snapshot: Snapshot) -> list[Mask]:
+def _live(snapshot: Snapshot) -> list[Allowed]:
     """Return which rows of each shard live, bool [rows]."""
-    return np.split(snapshot.live, snapshot.shard_starts[1:-1])
+    return [snapshot.live_in(shard).allowed for shard in range(len(snapshot.manifest.items))]
 
 
-def _groups(live: list[Mask], limit: int) -> Iterator[range]:
+def _groups(live: list[Allowed], limit: int) -> Iterator[range]:
     """Yield neighbouring shards that make one large shard of about `limit` live rows, without those that have none."""
     first, rows = 0, 0
     for number, mask in enumerate(live):
@@ -145,12 +143,12 @@ def _groups(live: list[Mask], limit: int) -> Iterator[range]:
             first, rows = number + 1, 0
 
 
-def _items(snapshot: Snapshot, group: range, live: list[Mask], schema: pa.Schema) -> pa.Table:
+def _items(snapshot: Snapshot, group: range, live: list[Allowed], schema: pa.Schema) -> pa.Table:
     tables = zip(group, snapshot.item_tables(first=group.start), strict=False)
     return pa.concat_tables([conform(table, schema).filter(pa.array(live[n])) for n, table in tables]).combine_chunks()
 
 
-def _embeddings(snapshot: Snapshot, space: str, group: range, live: list[Mask]) -> FileRef:
+def _embeddings(snapshot: Snapshot, space: str, group: range, live: list[Allowed]) -> FileRef:
     """Write the live vectors of a group; `write_vectors` compares their ids with the items'."""
     ids: list[IdArray] = []
     vectors: list[StoredArray] = []

@@ -36,6 +36,11 @@ Columns = dict[str, Any]
 class ExampleOptions:
     """Where the parts of the examples come from.
 
+    Example:
+        >>> options = engine.TrainOptions("supervised", dims=(4, 16), steps=20)
+        >>> engine.train_head("vectors.nest", options, engine.ExampleOptions(labels="kind")).objective
+        'supervised'
+
     Attributes:
         labels: column of labels, "caption" or one of the user's own; for `supervised`.
         pairs: a second vector for each row, `.npy` or Parquet; the captions if None; for `paired`.
@@ -197,10 +202,9 @@ def _from_collection(root: Path, drawn: Drawn, options: ExampleOptions) -> Origi
         raise InvalidInput("a collection has its own encoder and columns: leave out --encoder and --table")
     with Snapshot.open(root) as snapshot:
         space = snapshot.manifest.space()
-        starts, deleted = snapshot.shard_starts, snapshot.deleted
         shards = zip(snapshot.item_tables(), snapshot.stored_vectors("main"), strict=True)
         for number, (table, (_, stored)) in enumerate(shards):
-            live = np.setdiff1d(np.arange(len(stored)), deleted - starts[number])
+            live = snapshot.live_in(number).numbers
             rows = live.tolist()
             # Only the columns that are asked for become Python objects.
             names = [name for name in {options.labels, CAPTION} if name and _stored_name(name) in table.column_names]

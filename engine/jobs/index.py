@@ -42,6 +42,12 @@ MANY_ROWS = 1 << 40
 class RunOptions:
     """Everything about a run that is not the collection or its sources.
 
+    Example:
+        >>> vectors = engine.Collection.open("vectors.nest")
+        >>> summary = vectors.index("vectors.npy", engine.RunOptions(specs=["flat@16", "sq@24"], rebuild=True))
+        >>> summary.added, [str(entry.spec) for entry in vectors.space.indexes]
+        (1200, ['flat@16', 'sq@24:bits=8'])
+
     Attributes:
         encoder: spec; for an existing collection its own is used when None.
         pool: pooling of a resnet encoder.

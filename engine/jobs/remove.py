@@ -126,11 +126,11 @@ def _prefixes_of(snapshot: Snapshot, folder: str) -> dict[str, tuple[str, ...]]:
 
 def _below(snapshot: Snapshot, folder: str) -> Iterator[int]:
     prefixes = _prefixes_of(snapshot, folder)
-    dead = set(snapshot.deleted.tolist())
+    live = snapshot.live.allowed
     position = 0
     for table in snapshot.item_tables(["source", "path"]):
         for source, path in zip(table.column("source").to_pylist(), table.column("path").to_pylist(), strict=True):
-            if path.startswith(prefixes.get(source, ())) and position not in dead:
+            if path.startswith(prefixes.get(source, ())) and live[position]:
                 yield position
             position += 1
 

@@ -322,10 +322,10 @@ def _embeddings(job: _Job) -> None:
 def _vectors(job: _Job, space: str, shard: int, ref: FileRef) -> FileRef:
     root, draft = job.root, job.draft
     entry = draft.space(space)
-    new = None
-    if not job.is_damaged(entry.vectors):
+    new, matrix = None, next((part.vectors for part in entry.parts if shard in part.vectors.span), None)
+    if matrix is not None and not job.is_damaged(matrix):
         ids = read_items(root, draft.items[shard], ["id"]).column("id").to_numpy()
-        new = vectors_from_matrix(root, draft, space, shard, ids)
+        new = vectors_from_matrix(root, draft, space, matrix, shard, ids)
     if new is not None:
         job.restored(ref, "the matrix for reranking")
     elif entry.base is not None:
@@ -350,8 +350,7 @@ def _rebuilt(job: _Job, base: Manifest, options: RunOptions, listener: Listener)
     draft = changes.bury(job.root, job.bury)(job.draft)
     lookup, due = draft.lookup, []
     for name, entry in draft.spaces.items():
-        own = [entry.vectors, entry.pruned, *(one.covering for one in entry.indexes)]
-        damaged = [part.file for part in own if part is not None and job.is_damaged(part)]
+        damaged = [one.file for one in entry.coverings if job.is_damaged(one)]
         for ref in damaged:
             job.restored(ref, "the shards")
         if draft.rows and (damaged or entry.vectors is None):
@@ -362,7 +361,7 @@ def _rebuilt(job: _Job, base: Manifest, options: RunOptions, listener: Listener)
         draft = replace(draft, lookup=None)
         if draft.rows and not due:
             whole = save_lookup(job.root, draft.items)
-            draft = replace(draft, lookup=changes.cover(draft, whole, len(draft.items)))
+            draft = replace(draft, lookup=changes.cover(draft, whole, range(len(draft.items))))
     job.draft = draft if draft.rows else _emptied(draft)
     return derived_family(job.root, job.draft, _how(job, base, due, options, listener), listener)
 

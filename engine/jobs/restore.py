@@ -17,7 +17,7 @@ from engine.collection.checked import MOST
 from engine.collection.commit import read_version
 from engine.collection.history import numbers
 from engine.collection.lookup import Lookup
-from engine.collection.manifest import Manifest, Source, Space
+from engine.collection.manifest import Covering, Manifest, Source, Space
 from engine.collection.originals import read_below
 from engine.collection.relabel import names_in, said
 from engine.collection.shards import as_new_shard, hash_of, read_items, write_embeddings, write_table
@@ -70,11 +70,11 @@ def unused_id(root: Path) -> int:
 def items_from_lookup(root: Path, manifest: Manifest, shard: int) -> FileRef | None:
     """Write a shard of items again from the lookup, which holds the same rows; None if it does not cover them."""
     covering = manifest.lookup
-    if covering is None or shard >= covering.shards:
+    if covering is None or shard not in covering.span:
         return None
     verified.check_size(root, covering.file)
-    lookup = Lookup.open(root / covering.file.path, manifest.rows_in(covering.shards), ())
-    table = lookup.table(manifest.rows_in(shard), manifest.items[shard].rows)
+    lookup = Lookup.open(root / covering.file.path, manifest.rows_in(covering.span), ())
+    table = lookup.table(manifest.rows_in(range(shard)), manifest.items[shard].rows)
     # A column of this shard's neighbours is no column of its own: it had none of it, or nothing in it.
     return write_table(root, layout.ITEMS, as_new_shard(said(table)))
 
@@ -147,24 +147,25 @@ def _replaced(root: Path, items: list[FileRef], old_names: Mapping[str, str]) ->
     return found
 
 
-def vectors_from_matrix(root: Path, manifest: Manifest, space: str, shard: int, ids: IdArray) -> FileRef | None:
+def vectors_from_matrix(
+    root: Path, manifest: Manifest, space: str, covering: Covering, shard: int, ids: IdArray
+) -> FileRef | None:
     """Write a shard of vectors again from the matrix for reranking, which holds the same numbers; None if it does not.
 
     Args:
         root: the collection.
         manifest: the version.
         space: whose.
+        covering: the matrix, of which the shard is among those it covers.
         shard: number of the shard.
         ids: of its items, int64 [n].
     """
     entry = manifest.space(space)
-    if entry.vectors is None or shard >= entry.vectors.shards:
+    verified.check_size(root, covering.file)
+    matrix: StoredArray = VectorStore.open(root / covering.file.path).rows
+    if matrix.shape != (covering.file.rows, entry.dim) or matrix.dtype != check_dtype(entry.dtype):
         return None
-    verified.check_size(root, entry.vectors.file)
-    matrix: StoredArray = VectorStore.open(root / entry.vectors.file.path).rows
-    if matrix.shape != (entry.vectors.file.rows, entry.dim) or matrix.dtype != check_dtype(entry.dtype):
-        return None
-    first = manifest.rows_in(shard)
+    first = manifest.rows_in(range(covering.first, shard))
     stored = matrix[first : first + len(ids)]
     return write_embeddings(root, space, ids, np.array(stored), entry.dtype)
 

@@ -31,9 +31,10 @@ def train_head(
     """Train a head on cached vectors; no picture is encoded.
 
     Example:
-        >>> import engine
-        >>> options = engine.TrainOptions("rotation", dims=(16, 32, 64))
-        >>> head = engine.train_head("photos.nest", options, output="nested.safetensors")
+        >>> options = engine.TrainOptions("rotation", dims=(4, 8, 16), steps=20)
+        >>> head = engine.train_head("vectors.nest", options, output="turned.safetensors")
+        >>> engine.load_head("turned.safetensors").dims
+        (4, 8, 16)
 
     Args:
         sources: one collection, or files of vectors (.npy, Parquet).

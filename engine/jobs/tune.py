@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,17 @@ from engine.collection.spaces import map_queries
 from engine.encoders.base import Encoder
 from engine.jobs import index
 from engine.jobs.build import has_room, save_index, save_pruned, tail_rows
-from engine.planning.choose import ITEMS
 from engine.planning.curve import Point
-from engine.planning.judge import INTERVAL, Judge, Queries, make_judge
+from engine.planning.judge import INTERVAL, Judge, make_judge
 from engine.planning.prompts import text_sample
+from engine.planning.queries import ITEMS, QuerySet
 from engine.planning.tune import Outcome, Wish, tune
 from engine.progress import Listener
 from engine.retrieval.searcher import Searcher
 from engine.storage.disk import writing
 from indexers import checks
 from indexers.errors import CommitConflict, InvalidInput
-from indexers.memory import index_bytes
+from indexers.families.registry import family
 from indexers.plan import EXACT, SearchPlan
 from indexers.vectors import FloatArray, as_matrix, normalize
 
@@ -45,6 +45,12 @@ OWN = "queries"
 @dataclass(frozen=True)
 class TuneOptions:
     """What `tune` is asked for.
+
+    Example:
+        >>> vectors = engine.Collection.open("vectors.nest")
+        >>> tuning = vectors.tune(engine.TuneOptions(recall=0.9, k=5))
+        >>> tuning.target, tuning.k, tuning.rows
+        (0.9, 5, 1200)
 
     Attributes:
         recall: recall@k to keep on every kind of query, more than 0 and at most 1.
@@ -98,15 +104,17 @@ def tune_space(
         searcher = Searcher(snapshot, space)
         if len(searcher.tail):
             raise CommitConflict(f"another process is adding to {root}; run tune again when it is done")
-        if searcher.live < FEWEST_ROWS:
+        if searcher.live.count < FEWEST_ROWS:
             raise InvalidInput(
-                f"{root} has {searcher.live} items: below {FEWEST_ROWS} an exact scan is fast, and nothing is tuned"
+                f"{root} has {searcher.live.count} items: below {FEWEST_ROWS} an exact scan is fast, "
+                "and nothing is tuned"
             )
         texts = _texts(snapshot, space, load)
         sets = _sets(searcher, texts, own)
         chosen, fresh = _split(sets)
-        judge, validated = (make_judge(part, options.k, _exactly(searcher)) for part in (chosen, fresh))
-        listener.say("queries: " + ", ".join(f"{len(one.xq)} {name}" for name, one in chosen.items()))
+        mask = None if searcher.live.bits is None else searcher.live
+        judge, validated = (make_judge(part, options.k, _exactly(searcher), mask) for part in (chosen, fresh))
+        listener.say("queries: " + ", ".join(f"{len(one)} {one.name}" for one in chosen))
         # What is validated with must not have shaped the index either.
         found = tune(searcher, wish, judge, validated, _shifted(chosen), listener.say)
         with writing(root):
@@ -120,11 +128,12 @@ def _exactly(searcher: Searcher) -> Callable[[FloatArray, int], Any]:
 
 
 def _index_everything(root: Path, space: str, load: Callable[[], Encoder], listener: Listener) -> None:
-    """Build first where there are rows that no index covers: an index is chosen for all rows."""
+    """Build first where there are rows that no index covers, or that several do: one is chosen for all rows."""
     with Snapshot.open(root) as snapshot:
-        left = tail_rows(snapshot.manifest, space)
-    if left:
-        listener.say(f"{left:,} items are not indexed yet: building first")
+        left, parts = tail_rows(snapshot.manifest, space), len(snapshot.manifest.space(space).parts)
+    if left or parts > 1:
+        told = f"{left:,} items are not indexed yet" if left else f"the indexes are in {parts} parts"
+        listener.say(f"{told}: building first")
         index.build(root, load(), index.RunOptions(), listener, space=space)
 
 
@@ -162,35 +171,35 @@ def _own_queries(
     return normalize(as_matrix(given, name="queries", dim=dim), name="queries")
 
 
-def _sets(searcher: Searcher, texts: FloatArray | None, own: FloatArray | None) -> dict[str, Queries]:
+def _sets(searcher: Searcher, texts: FloatArray | None, own: FloatArray | None) -> list[QuerySet]:
     """Return queries by kind, in random order."""
     rng = np.random.default_rng(SEED)
-    live = np.setdiff1d(np.arange(len(searcher.store)), searcher.deleted)
+    live = searcher.live.numbers
     rows = rng.choice(live, min(TO_CHOOSE + TO_VALIDATE, len(live) // 2), replace=False)
-    found = {ITEMS: Queries(searcher.check_queries(searcher.vectors(rows)), rows)}
+    found = [QuerySet(ITEMS, searcher.check_queries(searcher.vectors(rows)), rows)]
     for name, vectors in (("texts", texts), (OWN, own)):
         if vectors is not None:
             # A query that is there twice would be chosen with and validated with.
             vectors = np.unique(vectors, axis=0)
-            found[name] = Queries(np.ascontiguousarray(vectors[rng.permutation(len(vectors))]))
+            found.append(QuerySet(name, np.ascontiguousarray(vectors[rng.permutation(len(vectors))])))
     return found
 
 
-def _split(sets: Mapping[str, Queries]) -> tuple[dict[str, Queries], dict[str, Queries]]:
+def _split(sets: Sequence[QuerySet]) -> tuple[list[QuerySet], list[QuerySet]]:
     """Split each kind into those a plan is chosen with, a third to a half, and fresh ones."""
-    chosen, fresh = {}, {}
-    for name, one in sets.items():
-        if len(one.xq) < FEWEST_QUERIES:
-            raise InvalidInput(f"{name}: expected at least {FEWEST_QUERIES} queries to tune with, found {len(one.xq)}")
-        half = min(TO_CHOOSE, len(one.xq) // 2)
-        chosen[name] = one.part(0, half)
-        fresh[name] = one.part(half, half + TO_VALIDATE)
+    chosen, fresh = [], []
+    for one in sets:
+        if len(one) < FEWEST_QUERIES:
+            raise InvalidInput(f"{one.name}: expected at least {FEWEST_QUERIES} queries to tune with, found {len(one)}")
+        half = min(TO_CHOOSE, len(one) // 2)
+        chosen.append(one.part(0, half))
+        fresh.append(one.part(half, half + TO_VALIDATE))
     return chosen, fresh
 
 
-def _shifted(sets: Mapping[str, Queries]) -> FloatArray | None:
+def _shifted(sets: Sequence[QuerySet]) -> FloatArray | None:
     """Return all queries that are not items, float32 [m, D]; None where there are none."""
-    found = [one.xq for name, one in sets.items() if name != ITEMS]
+    found = [one.xq for one in sets if one.name != ITEMS]
     return np.concatenate(found) if found else None
 
 
@@ -198,18 +207,21 @@ def _shifted(sets: Mapping[str, Queries]) -> FloatArray | None:
 
 
 def _pruned_for(
-    snapshot: Snapshot, space: str, searcher: Searcher, sets: Mapping[str, Queries], listener: Listener
+    snapshot: Snapshot, space: str, searcher: Searcher, sets: Sequence[QuerySet], listener: Listener
 ) -> Covering | None:
     """Write the index for exact search anew where somebody said what is searched for; it serves that faster then.
 
     Its answers are exact whatever it is made for: all queries that are not items shape it, the fresh ones too.
     """
     pruned = snapshot.manifest.space(space).pruned
-    if pruned is None or searcher.pruned is None or OWN not in sets or not has_room(searcher.store, listener):
+    store = searcher.first.store
+    if pruned is None or searcher.first.pruned is None or not any(one.name == OWN for one in sets):
+        return pruned
+    if not has_room(store, listener):
         return pruned
     listener.say("building the index for exact search for these queries")
-    file = save_pruned(snapshot, space, searcher.store, _shifted(sets))
-    return changes.cover(snapshot.manifest, file, searcher.indexed_shards)
+    file = save_pruned(snapshot, space, store, _shifted(sets))
+    return changes.cover(snapshot.manifest, file, pruned.span)
 
 
 def _stored(
@@ -224,23 +236,25 @@ def _stored(
     """Write the winning index and return the change that makes it and its plan the space's own."""
     entry = snapshot.manifest.space(space)
     indexes: tuple[IndexEntry, ...] = ()
+    memory = 0
     if found.tried is not None:
         tried = found.tried
-        file = save_index(snapshot.root, space, tried.coarse.index, tried.spec, len(searcher.store))
-        covering = changes.cover(snapshot.manifest, file, searcher.indexed_shards)
+        memory = family(tried.spec.family).index_bytes(tried.spec, searcher.rows)
+        file = save_index(snapshot.root, space, tried.coarse.index, tried.spec, searcher.rows)
+        covering = changes.cover(snapshot.manifest, file, range(len(snapshot.manifest.items)))
         indexes = (IndexEntry(covering, found.tried.spec),)
     tuning = Tuning(
         target=options.recall,
         k=options.k,
         latency=options.latency,
-        rows=searcher.live,
-        memory=0 if found.tried is None else index_bytes(found.tried.spec, len(searcher.store)),
+        rows=searcher.live.count,
+        memory=memory,
         curve=tuple(_point(point) for point in found.front),
         fresh={
-            name: (round(mean, 4), round(_half_interval(error, len(fresh.sets[name].xq)), 4))
+            name: (round(mean, 4), round(_half_interval(error, len(fresh.sets[name])), 4))
             for name, (mean, error) in found.fresh.items()
         },
-        queries={name: len(one.xq) for name, one in fresh.sets.items()},
+        queries={name: len(one) for name, one in fresh.sets.items()},
     )
     plan = PlanEntry(found.chosen.plan, options.k, _point(found.chosen).recall, TO_CHOOSE)
     return changes.tuned(space, entry, indexes, pruned, plan, tuning), tuning

@@ -101,7 +101,7 @@ def _shares(base: FloatArray, xq: FloatArray, judge: Judge, name: str) -> FloatA
     """Return recall by length of shortlist, for one kind of query."""
     ranks = np.concatenate(list(_ranks(base, xq, judge.truth[name].ids)))
     # A query that is a row comes first itself.
-    room = np.array(SHORTLISTS) + judge.sets[name].own
+    room = np.array(SHORTLISTS) + (judge.sets[name].own is not None)
     shares: FloatArray = (ranks[:, None] < room).mean(axis=0)
     return shares
 

@@ -8,7 +8,7 @@ by the clock.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -16,9 +16,10 @@ import numpy as np
 
 from engine.collection.plans import CurvePoint, PlanEntry, Tuning
 from engine.planning.curve import MARGINS, read_bytes
+from engine.planning.judge import Judge, make_judge
+from engine.planning.queries import ITEMS, QuerySet
+from engine.retrieval.coarse import Search
 from engine.retrieval.searcher import Searcher
-from indexers.base import IndexSpec, Neighbors
-from indexers.exact import recall
 from indexers.families.registry import family
 from indexers.plan import EXACT, SearchPlan, Stage
 from indexers.vectors import FloatArray, normalize
@@ -28,11 +29,8 @@ TARGET = 0.97
 """Recall a plan must show on every query set; above 0.95, since a sample flatters."""
 
 QUERIES = 256
-ITEMS = "items"
 NEARNESS = 0.25
 SHORTLISTS = (50, 100, 200, 400, 800)
-PROBE_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
-EF_SEARCH = (32, 64, 128, 256, 512)
 
 
 @dataclass(frozen=True)
@@ -43,55 +41,62 @@ class Candidate:
     cost: float
 
 
-def query_sets(searcher: Searcher, texts: FloatArray | None, seed: int = 0) -> dict[str, FloatArray]:
-    """Draw the queries a plan is measured with.
+def judge_of(searcher: Searcher, texts: FloatArray | None, seed: int = 0) -> Judge:
+    """Draw the queries a plan is measured with, and find their exact answers.
 
     Args:
-        searcher: over the collection.
+        searcher: over a collection whose rows are all indexed.
         texts: unit float32 [nt, D] text embeddings, where there is a text tower.
         seed: of the draw.
 
     Returns:
-        "items": stored vectors, which stand for similarity lookups. "texts" where given, and
+        a judge of "items", stored vectors, which stand for similarity lookups, and of "texts" where given, and
         otherwise "mixed": an item and much noise, which like a text beside pictures has a cosine of
         only a quarter with what it is nearest to. (Midpoints of two items were tried. They are as
         easy as items: plans that found 0.98 of their neighbours found 0.7 of those of such queries.)
     """
     rng = np.random.default_rng(seed)
-    live = np.setdiff1d(np.arange(len(searcher.store)), searcher.deleted)
-    size = min(QUERIES, len(live))
-    items = normalize(searcher.vectors(np.sort(rng.choice(live, size, replace=False))))
+    rows = searcher.live.numbers
+    own = np.sort(rng.choice(rows, min(QUERIES, len(rows)), replace=False))
+    items = normalize(searcher.vectors(own))
     if texts is not None and len(texts):
-        return {ITEMS: items, "texts": texts[rng.permutation(len(texts))[:QUERIES]]}
-    noise = normalize(rng.normal(size=items.shape).astype(np.float32))
-    return {ITEMS: items, "mixed": normalize(NEARNESS * items + math.sqrt(1 - NEARNESS**2) * noise)}
+        other = QuerySet("texts", texts[rng.permutation(len(texts))[:QUERIES]])
+    else:
+        noise = normalize(rng.normal(size=items.shape).astype(np.float32))
+        other = QuerySet("mixed", normalize(NEARNESS * items + math.sqrt(1 - NEARNESS**2) * noise))
+    return judged_by(searcher, [QuerySet(ITEMS, items, own), other], K)
 
 
-def calibrate(searcher: Searcher, queries: Mapping[str, FloatArray]) -> PlanEntry:
+def judged_by(searcher: Searcher, sets: Iterable[QuerySet], k: int) -> Judge:
+    """Return a judge of a collection's plans: the exact answers are those of its own exact search."""
+    mask = None if searcher.live.bits is None else searcher.live
+    return make_judge(sets, k, lambda xq, wanted: searcher.search(xq, wanted, SearchPlan(EXACT)), mask)
+
+
+def calibrate(searcher: Searcher, judge: Judge) -> PlanEntry:
     """Measure plans from the cheapest up and return the first that keeps the target.
 
     Args:
         searcher: over a collection whose rows are all indexed.
-        queries: unit float32 [nq, D] by name.
+        judge: queries of each kind that is expected.
 
     Returns:
         the default plan with its measured recall; an exact scan if nothing approximate keeps
         the target or is cheaper.
     """
-    truths = {name: searcher.search(xq, K + 1, SearchPlan(EXACT)) for name, xq in queries.items()}
-    sizes = len(next(iter(queries.values())))
+    asked = len(judge.sets[ITEMS])
     hopeless: set[tuple[str, int]] = set()
-    for candidate in sorted(candidates(searcher, queries), key=lambda one: one.cost):
+    for candidate in sorted(candidates(searcher, judge), key=lambda one: one.cost):
         probes = (candidate.plan.index, candidate.plan.probe)
         if probes in hopeless:
             continue
-        measured = {name: _recall(searcher, name, queries[name], truths[name], candidate.plan) for name in queries}
+        measured = _recalls(searcher, judge, candidate.plan)
         if min(measured.values()) >= TARGET:
-            return PlanEntry(candidate.plan, K, measured, sizes)
+            return PlanEntry(candidate.plan, judge.k, measured, asked)
         # Too few cells cannot be made good by more candidates; a short prefix that is scanned can.
         if candidate.plan.probe and min(measured.values()) < TARGET / 2:
             hopeless.add(probes)
-    return PlanEntry(SearchPlan(EXACT), K, dict.fromkeys(queries, 1.0), sizes)
+    return PlanEntry(SearchPlan(EXACT), judge.k, dict.fromkeys(judge.sets, 1.0), asked)
 
 
 def is_for(tuning: Tuning, searcher: Searcher) -> bool:
@@ -99,60 +104,52 @@ def is_for(tuning: Tuning, searcher: Searcher) -> bool:
     return all(point.plan.index == EXACT or point.plan.index in searcher.specs for point in tuning.curve)
 
 
-def measured_again(searcher: Searcher, queries: Mapping[str, FloatArray], tuning: Tuning) -> tuple[PlanEntry, Tuning]:
+def measured_again(searcher: Searcher, judge: Judge, tuning: Tuning) -> tuple[PlanEntry, Tuning]:
     """Measure a tuned curve on rows that were built anew, and choose the fastest plan that keeps the recall now.
 
     Args:
         searcher: over the collection, whose indexes are those of the curve.
-        queries: unit float32 [nq, D] by name.
+        judge: queries of each kind that is expected.
         tuning: of some time before.
 
     Returns:
         the default plan, and the tuning with recalls of today. Its times are those of then, and so are recalls of
         queries that somebody brought: the collection does not keep them.
     """
-    k = tuning.k
-    truths = {name: searcher.search(xq, k + 1, SearchPlan(EXACT)) for name, xq in queries.items()}
-    sizes = len(queries[ITEMS])
+    known = [one for name, one in judge.sets.items() if name in tuning.fresh]
+    again = judged_by(searcher, known, tuning.k)
     wanted = searcher.entry.plans[0].plan if searcher.entry.plans else None
     curve, now = [], None
-    kinds = [name for name in queries if name in tuning.fresh]
     for point in tuning.curve:
-        measured = {name: _recall(searcher, name, queries[name], truths[name], point.plan, k) for name in kinds}
+        measured = _recalls(searcher, again, point.plan)
         curve.append(replace(point, recall={**point.recall, **measured}))
         now = measured if point.plan == wanted else now
     kept = next((one for one in curve if min(one.recall.values()) >= tuning.target), None)
     if kept is None:
         kept = CurvePoint(SearchPlan(EXACT), dict.fromkeys(tuning.fresh, 1.0), 0.0, 0)
-    return PlanEntry(kept.plan, k, kept.recall, sizes), replace(tuning, curve=tuple(curve), now=now or kept.recall)
+    entry = PlanEntry(kept.plan, tuning.k, kept.recall, len(judge.sets[ITEMS]))
+    return entry, replace(tuning, curve=tuple(curve), now=now or kept.recall)
 
 
-def _recall(searcher: Searcher, name: str, xq: FloatArray, truth: Neighbors, plan: SearchPlan, k: int = K) -> float:
-    found = searcher.search(xq, k + 1, plan)
-    # An item finds itself, which says nothing: its first answer is left out on both sides.
-    part = slice(1, k + 1) if name == ITEMS else slice(0, k)
-    wanted = Neighbors(truth.scores[:, part], truth.ids[:, part])
-    return round(recall(found.ids[:, part], wanted, scores=found.scores[:, part]), 4)
+def _recalls(searcher: Searcher, judge: Judge, plan: SearchPlan) -> dict[str, float]:
+    """Return recall@k of a plan on each kind of query."""
+
+    def search(name: str) -> Search:
+        return lambda xq, _: searcher.search(xq, judge.wanted(name), plan)
+
+    return {name: round(judge.recall(name, search(name))[0], 4) for name in judge.sets}
 
 
-def candidates(searcher: Searcher, queries: Mapping[str, FloatArray]) -> Iterator[Candidate]:
+def candidates(searcher: Searcher, judge: Judge) -> Iterator[Candidate]:
     """Yield the plans worth measuring: those that read less than half of what an exact scan reads."""
-    n, row = len(searcher.store), searcher.store.row_bytes
+    n, row = len(searcher.first), searcher.first.store.row_bytes
     for key, spec in searcher.specs.items():
         coarse = searcher.coarse(key)
         margins = MARGINS if coarse.probed else ()
-        efforts = [*((probe, 0) for probe in _probes(spec)), *((0, margin) for margin in margins)]
+        probes = family(spec.family).probes(spec, many=False)
+        efforts = [*((probe, 0) for probe in probes), *((0, margin) for margin in margins)]
         for (probe, margin), shortlist in product(efforts, (one for one in SHORTLISTS if K <= one < n)):
             plan = SearchPlan(key, probe, (Stage(searcher.dim, shortlist),), margin)
-            cost = read_bytes(coarse, plan, queries.values(), K)
+            cost = read_bytes(coarse, plan, judge)
             if cost < n * row / 2:
                 yield Candidate(plan, cost)
-
-
-def _probes(spec: IndexSpec) -> Sequence[int]:
-    """Return probe values of an index."""
-    name = family(spec.family).probe_name
-    if name == "nprobe":
-        nlist = dict(spec.params)["nlist"]
-        return sorted({max(1, round(nlist * share)) for share in PROBE_SHARES})
-    return EF_SEARCH if name == "efSearch" else (0,)

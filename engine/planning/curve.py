@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from engine.planning.cost import coarse_bytes, rerank_bytes
+from engine.planning.cost import rerank_bytes
 from engine.planning.judge import Judge, microseconds
 from engine.retrieval.coarse import Coarse, Search, middle_of, prepared, probing
 from indexers.families.registry import family
 from indexers.plan import EXACT, SearchPlan, Stage
 from indexers.vectors import FloatArray
 
-NPROBES = tuple(round(2 ** (step / 2)) for step in range(4, 21))  # 4, 6, 8, 11, 16, … 1024
-MOST_OF_THE_CELLS = 0.5
 # With a margin, the few queries for which it spans more cells take a quarter less time; what they miss is 0.001.
 CAP = 0.35
 MARGINS = (5, 10, 20, 40, 60, 80, 100, 120, 140, 160, 180, 200, 225, 250, 280, 320)
@@ -25,7 +23,6 @@ WIDE = 200  # margins from here on are tried on all cells as well
 NEAR = 0.1
 # What finds so many finds all, but for a tie.
 ALL = 0.9995
-EF_SEARCH = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 # Queries of each kind that tell how much is read where that depends on the query.
 COUNTED = 50
 
@@ -62,16 +59,11 @@ def efforts(coarse: Coarse) -> Sequence[tuple[int, int]]:
     A margin gives each query what it needs, a number of probes gives all the same; with both, the few hardest
     queries do not take much longer than the others.
     """
-    name = family(coarse.spec.family).probe_name
-    if name == "efSearch":
-        return [(ef, 0) for ef in EF_SEARCH]
-    if name is None:
-        return [(0, 0)]
-    cells = dict(coarse.spec.params)["nlist"]
-    probes = [(nprobe, 0) for nprobe in NPROBES if nprobe <= max(1, round(cells * MOST_OF_THE_CELLS))]
+    indexer = family(coarse.spec.family)
+    probes = [(probe, 0) for probe in indexer.probes(coarse.spec, many=True)]
     if coarse.probed is None:
         return probes
-    cap = max(1, round(cells * CAP))
+    cap = max(1, round(indexer.cells(coarse.spec) * CAP))
     return [*probes, *((cap, margin) for margin in MARGINS), *((0, margin) for margin in MARGINS if margin >= WIDE)]
 
 
@@ -91,7 +83,7 @@ def plans(coarse: Coarse, shortlists: Sequence[int], k: int, last: Sequence[int]
         for stages in ways if last else [(Stage(full_dim, shortlist),)]:
             for probe, margin in efforts(coarse):
                 # A graph keeps as many candidates as it is asked for in any case.
-                if family(coarse.spec.family).probe_name != "efSearch" or probe >= shortlist:
+                if not family(coarse.spec.family).is_graph or probe >= shortlist:
                     yield SearchPlan(coarse.spec.key, probe, stages, margin)
 
 
@@ -100,23 +92,26 @@ def searches(coarse: Coarse, plan: SearchPlan, judge: Judge) -> dict[str, Search
     return {name: prepared(coarse, plan, judge.wanted(name)) for name in judge.sets}
 
 
-def read_bytes(coarse: Coarse, plan: SearchPlan, kinds: Iterable[FloatArray], k: int) -> int:
+def read_bytes(coarse: Coarse, plan: SearchPlan, judge: Judge) -> int:
     """Return bytes a query a plan reads: modelled, but for what a margin makes of the cells, which is counted.
 
     Args:
         coarse: the plan's index.
         plan: with at least one stage.
-        kinds: queries of each kind; the first few tell.
-        k: answers a query.
+        judge: has queries of each kind; a few of them tell.
     """
-    rows = len(coarse.store)
+    rows, indexer = len(coarse.store), family(coarse.spec.family)
     probe = float(plan.probe)
     if plan.margin:
         middle = middle_of(coarse.spec, plan)
         last = plan.stages[-1].shortlist
-        visited = [probing(coarse, plan, _some(xq), k, last, middle).visited.mean() for xq in kinds]
-        probe = dict(coarse.spec.params)["nlist"] * statistics.fmean(visited) / rows
-    return int(coarse_bytes(coarse.spec, probe, rows) + rerank_bytes(coarse.spec, plan, coarse.store.rows.itemsize))
+        visited = [
+            probing(coarse, plan, _some(one.xq), judge.k, last, middle, judge.mask).visited.mean()
+            for one in judge.sets.values()
+        ]
+        probe = indexer.cells(coarse.spec) * statistics.fmean(visited) / rows
+    reranked = rerank_bytes(coarse.spec, plan, coarse.store.rows.itemsize)
+    return int(indexer.bytes_read(coarse.spec, probe, rows) + reranked)
 
 
 def _some(xq: FloatArray) -> FloatArray:
@@ -128,14 +123,13 @@ def measure(coarse: Coarse, plan: SearchPlan, judge: Judge, latency: str) -> Poi
     """Measure recall and time of a plan."""
     made = searches(coarse, plan, judge)
     recall = {name: judge.recall(name, search) for name, search in made.items()}
-    taken = microseconds(made, judge.sets, latency)
-    return Point(plan, recall, taken, read_bytes(coarse, plan, (one.xq for one in judge.sets.values()), judge.k))
+    return Point(plan, recall, microseconds(made, judge, latency), read_bytes(coarse, plan, judge))
 
 
 def measure_exact(made: Mapping[str, Search], judge: Judge, latency: str, read: int) -> Point:
     """Time an exact scan, which finds everything."""
     recall = dict.fromkeys(judge.sets, (1.0, 0.0))
-    return Point(SearchPlan(EXACT), recall, microseconds(made, judge.sets, latency), read)
+    return Point(SearchPlan(EXACT), recall, microseconds(made, judge, latency), read)
 
 
 def recalls_of(coarse: Coarse, every: Sequence[SearchPlan], judge: Judge) -> dict[SearchPlan, float]:

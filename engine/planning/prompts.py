@@ -55,8 +55,7 @@ def _captions(snapshot: Snapshot) -> set[str]:
     found: set[str] = set()
     for shard in reversed(range(len(snapshot.manifest.items))):
         captions = next(snapshot.item_tables(["caption"], first=shard)).column("caption").to_pylist()
-        live = snapshot.live[snapshot.shard_starts[shard] : snapshot.shard_starts[shard + 1]]
-        found.update(caption for caption, lives in zip(captions, live, strict=True) if caption and lives)
+        found.update(captions[row] for row in snapshot.live_in(shard).numbers if captions[row])
         if len(found) > 10 * SAMPLE:
             break
     return found

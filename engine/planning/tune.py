@@ -16,14 +16,14 @@ The choice of a prefix by what it is good for is that of adaptive retrieval (Kus
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.planning.bounds import SHORTLISTS, best_of, coded_shortlist, nearest_centroids, needed_shortlists
-from engine.planning.cost import coarse_bytes, rerank_bytes
+from engine.planning.cost import rerank_bytes
 from engine.planning.curve import (
     Point,
     choose,
@@ -37,8 +37,8 @@ from engine.planning.curve import (
     with_exact,
     worth_timing,
 )
-from engine.planning.judge import Judge, Queries, make_judge
-from engine.retrieval.coarse import Coarse, coarse_over
+from engine.planning.judge import Judge, make_judge
+from engine.retrieval.coarse import Coarse, Search, coarse_over
 from engine.retrieval.searcher import Searcher
 from indexers.axes import moments, principal_axes
 from indexers.base import AXES, FaissIndex, IndexSpec
@@ -46,7 +46,7 @@ from indexers.build import build
 from indexers.exact import exact_search
 from indexers.families.ivf import REFINE, REFINE_BITS, RESIDUAL, default_nlist
 from indexers.families.registry import family, resolve
-from indexers.memory import build_bytes, index_bytes, memory_left, shown_bytes
+from indexers.memory import build_bytes, memory_left, shown_bytes
 from indexers.plan import EXACT, SearchPlan, Stage
 from indexers.prefix import front_along
 from indexers.probing import is_available
@@ -60,7 +60,7 @@ GRID_QUERIES = 200
 ARMS, FINALISTS = 3, 1
 # Prefixes that need more are not worth a code.
 MOST_SHORTLISTED = 150
-# A graph is the one family whose build is slower than everything else together.
+# The build of a graph is slower than everything else together.
 GRAPH_DIMS = 1
 # A stage by bytes spares stored vectors where codes need so many times the shortlist that they do.
 PAYING, LONGER = 2.5, 1
@@ -150,10 +150,10 @@ def tune(searcher: Searcher, wish: Wish, judge: Judge, fresh: Judge, texts: Floa
     """
     tuner = _Tuner(searcher, wish, judge, texts, say)
     exact = measure_exact(
-        {name: partial(searcher.search, k=judge.wanted(name), plan=SearchPlan(EXACT)) for name in judge.sets},
+        {name: _exact(searcher, judge.wanted(name)) for name in judge.sets},
         judge.first(GRID_QUERIES),
         wish.latency,
-        len(searcher.store) * searcher.store.row_bytes,
+        len(searcher.first) * searcher.first.store.row_bytes,
     )
     say(f"an exact scan takes {exact.microseconds:.0f} µs a query")
     arms = tuner.halved(tuner.arms(tuner.bounds()))
@@ -162,6 +162,10 @@ def tune(searcher: Searcher, wish: Wish, judge: Judge, fresh: Judge, texts: Floa
     front = [exact] if best is None else best.front
     chosen, found = _validated(tuner, best, front, fresh)
     return Outcome(best, chosen, front, found)
+
+
+def _exact(searcher: Searcher, k: int) -> Search:
+    return lambda xq, mask: searcher.search(xq, k, SearchPlan(EXACT), mask=mask)
 
 
 def _time_at(front: Sequence[Point], target: float) -> float:
@@ -192,18 +196,19 @@ class _Tuner:
 
     def __init__(self, searcher: Searcher, wish: Wish, judge: Judge, texts: FloatArray | None, say: Say) -> None:
         self.wish, self.say = wish, say
-        self._searcher, self._judge, self._texts = searcher, judge, texts
-        self._n, self._dim = len(searcher.store), searcher.dim
-        self._is_whole = self._n <= SAMPLE_ROWS and not len(searcher.deleted)
-        self._sample = searcher.store if self._is_whole else self._sampled()
+        self._live, self._judge, self._texts = searcher.live, judge, texts
+        self._store, self._dim = searcher.first.store, searcher.dim
+        self._n = len(self._store)
+        self._is_whole = self._n <= SAMPLE_ROWS and judge.mask is None
+        self._sample = self._store if self._is_whole else self._sampled()
 
     def _sampled(self) -> VectorStore:
         """Draw live rows, none of which is a query: there a query is not its own answer."""
-        asked = [one.rows for one in self._judge.sets.values() if one.rows is not None]
-        pool = np.setdiff1d(np.arange(self._n), np.concatenate([self._searcher.deleted, *asked]))
+        asked = [one.own for one in self._judge.sets.values() if one.own is not None]
+        pool = np.setdiff1d(self._live.numbers, np.concatenate([np.empty(0, np.int64), *asked]))
         rng = np.random.default_rng([SEED, 1])
         rows = np.sort(rng.choice(pool, min(SAMPLE_ROWS, len(pool)), replace=False))
-        return VectorStore(np.ascontiguousarray(self._searcher.store.rows[rows]))
+        return VectorStore(np.ascontiguousarray(self._store.rows[rows]))
 
     @cached_property
     def _rows(self) -> FloatArray:
@@ -215,7 +220,7 @@ class _Tuner:
         some = self._judge.first(queries)
         if self._is_whole:
             return some
-        asked = {name: Queries(one.xq) for name, one in some.sets.items()}
+        asked = [replace(one, own=None) for one in some.sets.values()]
         return make_judge(asked, self.wish.k, lambda xq, k: exact_search(self._rows, xq, k))
 
     @cached_property
@@ -246,13 +251,13 @@ class _Tuner:
         specs = [one for d, (shortlist, axes) in needed.items() for one in self._specs(d, axes, shortlist)]
         found = [Arm(spec, stages, self._cost(spec, stages)) for spec, stages in specs if stages[0].shortlist < self._n]
         if self.wish.memory is not None:
-            found = [arm for arm in found if index_bytes(arm.spec, self._n) <= self.wish.memory]
+            found = [arm for arm in found if family(arm.spec.family).index_bytes(arm.spec, self._n) <= self.wish.memory]
             if not found:
                 self.say(f"no index fits into {self.wish.memory:,} bytes")
         found = self._buildable(found)
         found.sort(key=lambda arm: arm.cost)
-        graphs = [arm for arm in found if arm.spec.family == "hnsw"][:GRAPH_DIMS]
-        plain = [arm for arm in found if arm.spec.family != "hnsw" and len(arm.stages) == 1]
+        graphs = [arm for arm in found if family(arm.spec.family).is_graph][:GRAPH_DIMS]
+        plain = [arm for arm in found if not family(arm.spec.family).is_graph and len(arm.stages) == 1]
         # Whether another stage pays depends on the machine: the clock decides.
         longer = [arm for arm in found if len(arm.stages) > 1][:LONGER]
         return [*plain[: ARMS - len(graphs)], *graphs, *longer]
@@ -299,11 +304,9 @@ class _Tuner:
     def _cost(self, spec: IndexSpec, stages: tuple[Stage, ...]) -> float:
         indexer = family(spec.family)
         # A graph must keep as many candidates as are reranked.
-        probe = round(TYPICAL_SHARE * dict(spec.params).get("nlist", 0)) or max(
-            indexer.default_probe(spec), 2 * stages[0].shortlist
-        )
+        probe = round(TYPICAL_SHARE * indexer.cells(spec)) or max(indexer.default_probe(spec), 2 * stages[0].shortlist)
         plan = SearchPlan(spec.key, 0, stages)
-        return coarse_bytes(spec, probe, self._n) + rerank_bytes(spec, plan, self._searcher.store.rows.itemsize)
+        return indexer.bytes_read(spec, probe, self._n) + rerank_bytes(spec, plan, self._store.rows.itemsize)
 
     # -- 3. halving ----------------------------------------------------------------------
 
@@ -314,7 +317,7 @@ class _Tuner:
         judge = self._judge_on_sample(SAMPLE_QUERIES)
         taken = {}
         for arm in arms:
-            spec = resolve(_smaller(arm.spec), len(self._sample), self._dim)
+            spec = resolve(family(arm.spec.family).unsized(arm.spec), len(self._sample), self._dim)
             coarse = coarse_over(spec, self._built(spec, self._sample), self._sample)
             front = self._front(coarse, arm.stages, judge)
             taken[arm] = _time_at(front, self.wish.recall)
@@ -324,8 +327,7 @@ class _Tuner:
     def on_all_rows(self, arm: Arm, exact: Point) -> Tried:
         """Build an arm on all rows and measure its plans."""
         self.say(f"building {arm.spec} on {self._n:,} rows")
-        store = self._searcher.store
-        coarse = coarse_over(arm.spec, self._built(arm.spec, store), store, self._searcher.mask)
+        coarse = coarse_over(arm.spec, self._built(arm.spec, self._store), self._store)
         tried = Tried(coarse, with_exact(self._front(coarse, arm.stages, self._judge), exact))
         # The scan at the end of a front finds everything.
         at = next(point for point in tried.front if point.keeps(self.wish.recall))
@@ -333,8 +335,8 @@ class _Tuner:
         return tried
 
     def _built(self, spec: IndexSpec, store: VectorStore) -> FaissIndex:
-        dead = self._searcher.deleted if store is self._searcher.store else np.empty(0, np.int64)
-        return build(spec, store, dead=dead, queries=self._texts, seed=SEED)
+        mask = self._live if store is self._store else None
+        return build(spec, store, mask=mask, queries=self._texts, seed=SEED)
 
     def _front(self, coarse: Coarse, stages: tuple[Stage, ...], judge: Judge) -> list[Point]:
         """Measure the plans of an index that may be worth it."""
@@ -344,12 +346,6 @@ class _Tuner:
         every = list(plans(coarse, around, judge.k + 1, last))
         some = judge.first(GRID_QUERIES)
         found = recalls_of(coarse, every, some)
-        kinds = [one.xq for one in some.sets.values()]
-        read = {plan: read_bytes(coarse, plan, kinds, judge.k) for plan in found}
+        read = {plan: read_bytes(coarse, plan, some) for plan in found}
         kept = worth_timing(found, read, self.wish.recall, MOST_TIMED)
         return pareto([measure(coarse, plan, judge, self.wish.latency) for plan in kept])
-
-
-def _smaller(spec: IndexSpec) -> IndexSpec:
-    """Return a spec without its number of cells: the family chooses for fewer rows."""
-    return IndexSpec(spec.family, spec.dim, tuple((name, value) for name, value in spec.params if name != "nlist"))

@@ -127,7 +127,7 @@ def answer_all(
         dim: stop at this prefix.
         leave_out: a row for each query that must not answer it, or None; empty for none at all.
     """
-    queries, dim = searcher.check_queries(xq), checks.optional("dim", dim, _signed)
+    queries, dim = searcher.check_queries(xq), checks.optional("dim", dim, checks.signed)
     more = any(position is not None for position in leave_out)
     found = searcher.search(queries, checks.whole("k", k) + 1 if more else k, plan, dim=dim)
     # Stored values that are infinite come first, and unit vectors have no such cosines.
@@ -139,11 +139,6 @@ def answer_all(
     else:
         ids = snapshot.ids[found.ids]
     return AnswerList(found.scores, ids, names, snapshot, found.ids)
-
-
-def _signed(name: str, value: Any) -> int:
-    """Of the right type; which dimensions there are is told by the searcher."""
-    return checks.whole(name, value, -checks.MOST)
 
 
 def find(snapshot: Snapshot, item: str | Path | int) -> int | None:

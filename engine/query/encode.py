@@ -89,7 +89,7 @@ def plan_asked_for(
     if sum((plan is not None, checks.truth("exact", exact), recall is not None)) > 1:
         raise InvalidInput("a plan, exact and recall exclude each other: each of them says how to search")
     if recall is not None:
-        return searcher.plan_for_recall(checks.share("recall", recall), checks.whole("k", k))
+        return searcher.routes.for_recall(checks.share("recall", recall), checks.whole("k", k))
     if exact:
         return SearchPlan(EXACT)
     if isinstance(plan, str):

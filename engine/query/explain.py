@@ -7,17 +7,26 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
+
+import numpy as np
 
 from engine.retrieval.coarse import middle_of
 from engine.retrieval.rerank import rerank
 from engine.retrieval.searcher import Searcher
+from engine.retrieval.segment import Segment
 from indexers import checks
-from indexers.base import Neighbors
+from indexers.base import MISSING, Neighbors
 from indexers.exact import recall
 from indexers.plan import EXACT, SearchPlan
-from indexers.vectors import FloatArray, IdArray
+from indexers.vectors import FloatArray
 
 REPEATS = 5
+
+Handed = list[tuple[Segment, Neighbors]]
+"""What a stage hands on, part by part; row numbers are the part's."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -75,8 +84,8 @@ def explain(searcher: Searcher, xq: FloatArray, k: int, plan: SearchPlan | None)
         InvalidInput: k < 1.
         InvalidSpec: the plan names an index the collection does not have.
     """
-    k = max(1, min(checks.whole("k", k), searcher.live))
-    used = searcher.default_for(k, searcher.dim) if plan is None else searcher.fit(plan, k)
+    k = max(1, min(checks.whole("k", k), searcher.live.count))
+    used = searcher.routes.default(k, searcher.dim) if plan is None else searcher.routes.fit(plan, k)
     truth, exact_seconds = _timed(lambda: searcher.search(xq, k, SearchPlan(EXACT)))
     found, seconds = _timed(lambda: searcher.search(xq, k, used))
     return Explanation(
@@ -85,49 +94,51 @@ def explain(searcher: Searcher, xq: FloatArray, k: int, plan: SearchPlan | None)
         steps=_steps(searcher, xq, k, used, truth),
         seconds=seconds,
         exact_seconds=exact_seconds,
-        exact_bytes=_exact_bytes(searcher, xq, k),
-        scan_bytes=len(searcher.store) * searcher.store.row_bytes,
+        exact_bytes=searcher.exact_bytes(xq, k),
+        scan_bytes=sum(len(one) * one.store.row_bytes for one in searcher.segments[:-1]),
         recall=recall(found.ids, truth, scores=found.scores),
-        rows=searcher.live,
+        rows=searcher.live.count,
         unindexed=len(searcher.tail),
     )
-
-
-def _exact_bytes(searcher: Searcher, xq: FloatArray, k: int) -> int:
-    if searcher.pruned is None:
-        return len(searcher.store) * searcher.store.row_bytes
-    return int(searcher.search_pruned(searcher.pruned, xq, k).bytes_read[0])
 
 
 def _steps(searcher: Searcher, xq: FloatArray, k: int, plan: SearchPlan, truth: Neighbors) -> list[Step]:
     if plan.index == EXACT:
         return []
-    found, seconds = _timed(lambda: searcher.candidates(xq, plan))
+    found, seconds = _timed(partial(_shortlisted, searcher, xq, plan, 0))
     # Rows in the tail are scanned beside the funnel: no stage of it could have found them.
-    indexed = Neighbors(truth.scores, _only_below(truth, len(searcher.store)))
+    indexed = Neighbors(truth.scores, np.where(truth.ids < searcher.tail.first, truth.ids, MISSING))
     spec = searcher.specs[plan.index]
-    steps = [Step(str(spec), spec.dim, found.ids.shape[1], seconds, recall(found.ids, indexed))]
+    steps = [_step(str(spec), spec.dim, found, seconds, indexed)]
     keeps = [*(stage.shortlist for stage in plan.stages[1:]), k]
     by_bytes = middle_of(spec, plan)
     for stage, keep in zip(plan.stages, keeps, strict=True):
         if by_bytes and stage is plan.stages[0]:
             # One call with the search of the cells, whose time is not told twice.
-            found, both = _timed(partial(searcher.candidates, xq, plan, keep))
+            found, both = _timed(partial(_shortlisted, searcher, xq, plan, keep))
             seconds = max(0.0, both - seconds)
         else:
-            found, seconds = _timed(partial(rerank, searcher.store, xq, found.ids, stage.dim, keep))
-        share = recall(found.ids, indexed)
-        steps.append(Step(f"rerank@{stage.dim}", stage.dim, found.ids.shape[1], seconds, share))
+            found, seconds = _timed(partial(_reranked, found, xq, stage.dim, keep))
+        steps.append(_step(f"rerank@{stage.dim}", stage.dim, found, seconds, indexed))
     return steps
 
 
-def _only_below(truth: Neighbors, rows: int) -> IdArray:
-    ids = truth.ids.copy()
-    ids[ids >= rows] = -1
-    return ids
+def _shortlisted(searcher: Searcher, xq: FloatArray, plan: SearchPlan, keep: int) -> Handed:
+    return list(searcher.candidates(xq, plan, keep))
 
 
-def _timed(work: Callable[[], Neighbors]) -> tuple[Neighbors, float]:
+def _reranked(found: Handed, xq: FloatArray, dim: int, keep: int) -> Handed:
+    return [(segment, rerank(segment.store, xq, one.ids, dim, keep)) for segment, one in found]
+
+
+def _step(name: str, dim: int, found: Handed, seconds: float, truth: Neighbors) -> Step:
+    """Say what a stage hands on, of all parts together."""
+    parts = [np.where(one.ids == MISSING, MISSING, one.ids + segment.first) for segment, one in found]
+    ids = np.concatenate(parts, axis=1)
+    return Step(name, dim, ids.shape[1], seconds, recall(ids, truth))
+
+
+def _timed(work: Callable[[], T]) -> tuple[T, float]:
     """Return a result and the median time it took."""
     times = []
     for _ in range(REPEATS):

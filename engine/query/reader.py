@@ -195,8 +195,10 @@ class Opened:
             return None
         try:
             searcher = self._searcher_of(snapshot)
-            if searcher.default_plan.index in searcher.specs:
-                searcher.coarse(searcher.default_plan.index)
+            usual = searcher.routes.usual.index
+            for segment in searcher.segments:
+                if usual in segment.specs:
+                    segment.coarse(usual)
         except NestvecError:
             return None
         return searcher

@@ -13,14 +13,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import faiss
 import numpy as np
 
 from indexers.base import FaissIndex, IndexSpec, Neighbors, cosines
 from indexers.errors import DependencyMissing, InvalidSpec
-from indexers.families.registry import family
-from indexers.gpu import LOCK, MOST_K, ON_DEVICE, gpu_count, is_out_of_memory, to_gpu
+from indexers.families.registry import FAMILIES, family
+from indexers.gpu import LOCK, MOST_K, gpu_count, is_out_of_memory, to_gpu
+from indexers.mask import Mask
 from indexers.plan import SearchPlan
 from indexers.prefix import matrix_of, unwrap
 from indexers.store import VectorStore
@@ -56,15 +58,17 @@ class Accelerator:
 
     Args:
         store: the stored vectors.
-        dead: int64 [m], rows that must not be answered.
         device: "cuda"; "cpu" does the same without one, much slower than FAISS does it there.
         memory: bytes of it that may be used; most of what is free if None.
+        share: of that memory, where others hold the rest.
 
     Raises:
         DependencyMissing: there is no such device, or FAISS or torch cannot use it.
     """
 
-    def __init__(self, store: VectorStore, dead: IdArray, *, device: str = "cuda", memory: int | None = None) -> None:
+    def __init__(
+        self, store: VectorStore, *, device: str = "cuda", memory: int | None = None, share: float = 1.0
+    ) -> None:
         import torch
 
         self._torch = torch
@@ -80,13 +84,11 @@ class Accelerator:
         if device == "cuda":
             torch.cuda.empty_cache()
         free = torch.cuda.mem_get_info(0)[0] if device == "cuda" else len(store) * store.row_bytes
-        self._left = int(SHARE * free) if memory is None else memory
+        self._left = int(share * (SHARE * free if memory is None else memory))
         self._indexes: OrderedDict[str, Held] = OrderedDict()
         self._lock = LOCK
         self._rows = self._resident()
-        alive = np.ones(len(store), dtype=bool)
-        alive[dead[dead < len(store)]] = False
-        self._alive = None if alive.all() else torch.from_numpy(alive).to(self._device)
+        self._masks: WeakKeyDictionary[Mask, torch.Tensor] = WeakKeyDictionary()
 
     @property
     def is_resident(self) -> bool:
@@ -112,8 +114,9 @@ class Accelerator:
     def refusal(self, plan: SearchPlan) -> str | None:
         """Return why a plan cannot be carried out here, or None: then it can."""
         name, dim = plan.index.partition("@")[0], self._store.dim
-        if name not in ON_DEVICE:
-            others = " or ".join(f"{one}@128" for one in ON_DEVICE)
+        able = [name for name, one in FAMILIES.items() if one.on_device]
+        if name not in able:
+            others = " or ".join(f"{one}@128" for one in able)
             return f"{name} is searched on the CPU only; build {others}, or open the collection without search_device"
         if len(plan.stages) != 1 or plan.stages[0].dim != dim:
             return f"on a GPU there is one stage, at all {dim} dimensions"
@@ -169,7 +172,15 @@ class Accelerator:
         with self._lock, self._torch.inference_mode():
             yield
 
-    def search(self, spec: IndexSpec, index: FaissIndex, xq: FloatArray, k: int, plan: SearchPlan) -> Neighbors:
+    def search(
+        self,
+        spec: IndexSpec,
+        index: FaissIndex,
+        xq: FloatArray,
+        k: int,
+        plan: SearchPlan,
+        mask: Mask | None = None,
+    ) -> Neighbors:
         """Carry out a plan.
 
         Args:
@@ -178,6 +189,7 @@ class Accelerator:
             xq: unit float32 [nq, D].
             k: answers a query, at most the plan's shortlist.
             plan: one without a `refusal`.
+            mask: which rows may answer; all if None.
 
         Returns:
             Neighbors [nq, k], id −1 where fewer rows were found.
@@ -191,14 +203,14 @@ class Accelerator:
             if hasattr(held.index, "nprobe"):
                 held.index.nprobe = min(plan.probe or family(spec.family).default_probe(spec), MOST_K)
             ids = self._shortlist(held, queries, min(plan.stages[0].shortlist, len(self._store)), spec.dim)
-            scores, ids = self._rescored(queries, ids, k)
+            scores, ids = self._rescored(queries, ids, k, mask)
             return cosines(scores.cpu().numpy(), ids.cpu().numpy())
 
-    def rescore(self, xq: FloatArray, ids: IdArray, k: int) -> Neighbors:
+    def rescore(self, xq: FloatArray, ids: IdArray, k: int, mask: Mask | None = None) -> Neighbors:
         """Score shortlists that something else found, int64 [nq, s], −1 where there is nothing, and keep the k best."""
         with self._computing():
             queries, rows = (self._torch.from_numpy(np.ascontiguousarray(x)).to(self._device) for x in (xq, ids))
-            scores, found = self._rescored(queries, rows, k)
+            scores, found = self._rescored(queries, rows, k, mask)
             return cosines(scores.cpu().numpy(), found.cpu().numpy())
 
     def _shortlist(self, held: Held, queries: torch.Tensor, wanted: int, dim: int) -> torch.Tensor:
@@ -220,15 +232,25 @@ class Accelerator:
         )
         return ids
 
-    def _rescored(self, queries: torch.Tensor, ids: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def _allowed(self, mask: Mask | None) -> torch.Tensor | None:
+        """Return which rows may answer on the device, bool [n]; None where all may. It is kept as long as the mask."""
+        if mask is None or mask.bits is None:
+            return None
+        if mask not in self._masks:
+            self._masks[mask] = self._torch.from_numpy(mask.allowed).to(self._device)
+        return self._masks[mask]
+
+    def _rescored(
+        self, queries: torch.Tensor, ids: torch.Tensor, k: int, mask: Mask | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Score shortlists [nq, s] by the stored vectors and return the k best: scores and ids [nq, k]."""
         torch = self._torch
         step = max(1, GATHERED_BYTES // (4 * self._store.dim * ids.shape[1]))
         parts = [self._scores(queries[at : at + step], ids[at : at + step]) for at in range(0, len(queries), step)]
         scores = torch.cat(parts) if parts else torch.empty(ids.shape, device=self._device)
         missing = ids < 0
-        if self._alive is not None:
-            missing |= ~self._alive[ids.clamp(min=0)]
+        if (allowed := self._allowed(mask)) is not None:
+            missing |= ~allowed[ids.clamp(min=0)]
         best = scores.masked_fill(missing, -torch.inf).topk(k, dim=1)
         found = ids.gather(1, best.indices).masked_fill(torch.isneginf(best.values), -1)
         return best.values, found
@@ -246,19 +268,20 @@ class Accelerator:
             rows = rows.pin_memory()
         return rows.to(self._device, non_blocking=True)
 
-    def scan(self, xq: FloatArray, k: int) -> Neighbors:
-        """Score every live row in float32: the exact answer over the stored values, [nq, k]."""
+    def scan(self, xq: FloatArray, k: int, mask: Mask | None = None) -> Neighbors:
+        """Score every row that may answer in float32: the exact answer over the stored values, [nq, k]."""
         torch = self._torch
         with self._computing():
             queries = torch.from_numpy(np.ascontiguousarray(xq)).to(self._device)
             best: Any = torch.full((len(xq), k), -torch.inf, device=self._device)
             ids = torch.full((len(xq), k), -1, dtype=torch.int64, device=self._device)
             step = max(1, GATHERED_BYTES // (4 * max(self._store.dim, len(xq))))
+            allowed = self._allowed(mask)
             for start in range(0, len(self._store), step):
                 part = slice(start, min(start + step, len(self._store)))
                 scores = queries @ self._block(part).T
-                if self._alive is not None:
-                    scores.masked_fill_(~self._alive[part], -torch.inf)
+                if allowed is not None:
+                    scores.masked_fill_(~allowed[part], -torch.inf)
                 block = scores.topk(min(k, scores.shape[1]), dim=1)
                 merged = torch.cat([best, block.values], dim=1).topk(k, dim=1)
                 ids = torch.cat([ids, block.indices + part.start], dim=1).gather(1, merged.indices)

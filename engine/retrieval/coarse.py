@@ -8,21 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import faiss
-import numpy as np
-from numpy.typing import NDArray
 
 from engine.retrieval.rerank import rerank
 from indexers.base import FaissIndex, IndexSpec, Neighbors, cosines
 from indexers.families.ivf import refine_bytes
 from indexers.families.registry import family
+from indexers.mask import Mask
 from indexers.plan import SearchPlan, Stage
 from indexers.probing import NO_MARGIN, Probed, ProbedIndex, is_available, suits
 from indexers.store import VectorStore
 from indexers.vectors import FloatArray
 
-Search = Callable[[FloatArray], Neighbors]
+Search = Callable[[FloatArray, Mask | None], Neighbors]
+"""A search for a number of answers made ready: of unit queries [nq, D], among the rows a mask lets answer, or all."""
 
 
 class Coarse(NamedTuple):
@@ -32,8 +33,6 @@ class Coarse(NamedTuple):
         spec: resolved.
         index: takes full vectors [n, D].
         store: the rows.
-        mask: bitmap of rows that may be answered (`positions_mask`); all if None.
-        selector: the same for FAISS.
         refined: the index with a rerank by the stored vectors behind it.
         probed: the same as one compiled call, for the families that have it.
     """
@@ -41,8 +40,6 @@ class Coarse(NamedTuple):
     spec: IndexSpec
     index: FaissIndex
     store: VectorStore
-    mask: NDArray[np.uint8] | None
-    selector: Any | None
     refined: FaissIndex
     probed: ProbedIndex | None
 
@@ -54,13 +51,10 @@ class Coarse(NamedTuple):
         return plan.probe or indexer.default_probe(self.spec)
 
 
-def coarse_over(
-    spec: IndexSpec, index: FaissIndex, store: VectorStore, mask: NDArray[np.uint8] | None = None
-) -> Coarse:
+def coarse_over(spec: IndexSpec, index: FaissIndex, store: VectorStore) -> Coarse:
     """Put the rerank behind an index; `store` holds the rows it was built of."""
-    selector = None if mask is None else faiss.IDSelectorBitmap(mask)
     probed = ProbedIndex(index, store) if suits(index) and is_available() else None
-    return Coarse(spec, index, store, mask, selector, faiss.IndexRefine(index, store.index), probed)
+    return Coarse(spec, index, store, faiss.IndexRefine(index, store.index), probed)
 
 
 def shortlisting(coarse: Coarse, plan: SearchPlan, keep: int = 0) -> Search:
@@ -75,9 +69,9 @@ def shortlisting(coarse: Coarse, plan: SearchPlan, keep: int = 0) -> Search:
     shortlist = min(plan.stages[0].shortlist, len(coarse.store))
     wanted, first = (keep, shortlist) if keep else (shortlist, 0)
     if coarse.probed is not None:
-        return lambda xq: probing(coarse, plan, xq, wanted, 0, first).neighbors
-    parameters = _faiss_parameters(coarse, plan, _factor(first, wanted))
-    return lambda xq: Neighbors(*coarse.index.search(xq, wanted, params=parameters))
+        return lambda xq, mask: probing(coarse, plan, xq, wanted, 0, first, mask).neighbors
+    parameters = _once_a_mask(lambda mask: _faiss_parameters(coarse, plan, _factor(first, wanted), mask))
+    return lambda xq, mask: Neighbors(*coarse.index.search(xq, wanted, params=parameters(mask)))
 
 
 def prepared(coarse: Coarse, plan: SearchPlan, k: int) -> Search:
@@ -93,13 +87,31 @@ def prepared(coarse: Coarse, plan: SearchPlan, k: int) -> Search:
     shortlist = rest[0].shortlist
     if len(rest) > 1 or rest[0].dim < coarse.store.dim:
         found = shortlisting(coarse, plan, shortlist if first else 0)
-        return lambda xq: through_stages(coarse.store, xq, found(xq), rest, k)
+        return lambda xq, mask: through_stages(coarse.store, xq, found(xq, mask), rest, k)
     if coarse.probed is not None:
-        return lambda xq: probing(coarse, plan, xq, k, shortlist, first).neighbors
-    parameters = faiss.IndexRefineSearchParameters(
-        k_factor=_factor(shortlist, k), base_index_params=_faiss_parameters(coarse, plan, _factor(first, shortlist))
+        return lambda xq, mask: probing(coarse, plan, xq, k, shortlist, first, mask).neighbors
+    parameters = _once_a_mask(
+        lambda mask: faiss.IndexRefineSearchParameters(
+            k_factor=_factor(shortlist, k),
+            base_index_params=_faiss_parameters(coarse, plan, _factor(first, shortlist), mask),
+        )
     )
-    return lambda xq: cosines(*coarse.refined.search(xq, k, params=parameters))
+    return lambda xq, mask: cosines(*coarse.refined.search(xq, k, params=parameters(mask)))
+
+
+def _once_a_mask(make: Callable[[Mask | None], Any]) -> Callable[[Mask | None], Any]:
+    """Return a function that makes what FAISS is told when it first hears of a mask, and keeps it as long as that."""
+    without, known = make(None), WeakKeyDictionary[Mask, Any]()
+
+    def parameters(mask: Mask | None) -> Any:
+        if mask is None:
+            return without
+        found = known.get(mask)
+        if found is None:
+            found = known[mask] = make(mask)
+        return found
+
+    return parameters
 
 
 def _factor(shortlist: int, k: int) -> float:
@@ -107,18 +119,25 @@ def _factor(shortlist: int, k: int) -> float:
     return max(1.0, (shortlist + 0.5) / k)
 
 
-def probing(coarse: Coarse, plan: SearchPlan, xq: FloatArray, k: int, shortlist: int, middle: int = 0) -> Probed:
+def probing(
+    coarse: Coarse,
+    plan: SearchPlan,
+    xq: FloatArray,
+    k: int,
+    shortlist: int,
+    middle: int = 0,
+    mask: Mask | None = None,
+) -> Probed:
     """Search by the compiled call; a shortlist of 0 answers with the scores of codes, or of bytes."""
     assert coarse.probed is not None
     margin = plan.margin / 1000 if plan.margin else NO_MARGIN
-    return coarse.probed.search(
-        xq, k, coarse.visits(plan), shortlist, middle=middle, margin=margin, allowed=coarse.mask
-    )
+    return coarse.probed.search(xq, k, coarse.visits(plan), shortlist, middle=middle, margin=margin, mask=mask)
 
 
-def _faiss_parameters(coarse: Coarse, plan: SearchPlan, factor: float = 1) -> Any:
+def _faiss_parameters(coarse: Coarse, plan: SearchPlan, factor: float, mask: Mask | None) -> Any:
     """Return what FAISS is told; `factor`: how many times as many candidates are scored by bytes as are wanted."""
-    base = family(coarse.spec.family).search_parameters(coarse.visits(plan), coarse.selector)
+    selector = None if mask is None else mask.selector
+    base = family(coarse.spec.family).search_parameters(coarse.visits(plan), selector)
     if refine_bytes(coarse.spec):
         base = faiss.IndexRefineSearchParameters(k_factor=factor, base_index_params=base)
     if isinstance(coarse.index, faiss.IndexPreTransform):

@@ -109,6 +109,10 @@ def is_space_name(name: str) -> bool:
 class FileRef:
     """One immutable file.
 
+    Example:
+        >>> engine.Collection.open("photos.nest").snapshot.manifest.items
+        (FileRef(path='items/....parquet', size=..., blake3='...', rows=33),)
+
     Attributes:
         path: relative to the collection, POSIX.
         size: bytes.

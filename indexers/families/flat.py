@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import faiss
-
-from indexers.base import FaissIndex, IndexSpec, check_params
+from indexers.base import FaissIndex, IndexSpec
+from indexers.families.base import Indexer, check_params
 
 
-class Flat:
+class Flat(Indexer):
     """IndexFlatIP: 4·d bytes a row, no training."""
 
     family = "flat"
-    probe_name = None
+    needs_training = False
+    on_device = True
 
     def resolve(self, spec: IndexSpec, n: int) -> IndexSpec:
         """See `Indexer.resolve`; there are no parameters of its own."""
@@ -21,20 +19,13 @@ class Flat:
 
     def create(self, spec: IndexSpec) -> FaissIndex:
         """See `Indexer.create`."""
+        import faiss
+
         return faiss.IndexFlatIP(spec.dim)
-
-    def default_probe(self, spec: IndexSpec) -> int:
-        """See `Indexer.default_probe`."""
-        return 0
-
-    def most_probes(self, spec: IndexSpec, n: int) -> int:
-        """See `Indexer.most_probes`."""
-        return 0
-
-    def search_parameters(self, probe: int, selector: Any | None) -> Any:
-        """See `Indexer.search_parameters`."""
-        return faiss.SearchParameters(sel=selector)
 
     def bytes_per_item(self, spec: IndexSpec) -> float:
         """See `Indexer.bytes_per_item`."""
         return 4.0 * spec.dim
+
+    def check(self, inner: FaissIndex, spec: IndexSpec, rows: int) -> None:
+        """See `Indexer.check`: there is nothing but the rows."""

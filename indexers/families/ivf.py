@@ -7,17 +7,27 @@ four bits each and scanned in SIMD registers (FastScan, after André et al. 2015
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from dataclasses import replace
 
-import faiss
+import numpy as np
 
-from indexers.base import FaissIndex, IndexSpec, check_params
+from indexers.base import FaissIndex, IndexSpec
 from indexers.errors import InvalidSpec
+from indexers.families.base import Indexer, check_numbers, check_params
+from indexers.families.scalar import Scalar
+from indexers.vectors import FloatArray
 
+NPROBE = "nprobe"
 ID_BYTES = 8
+ROTATE = "rotate"
 RESIDUAL = "residual"
 REFINE = "refine"
 REFINE_BITS = 8
+SCALAR = Scalar()
+FEW_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
+MANY = tuple(round(2 ** (step / 2)) for step in range(4, 21))  # 4, 6, 8, 11, 16, … 1024
+MOST_OF_THE_CELLS = 0.5
 
 
 def default_nlist(n: int) -> int:
@@ -30,43 +40,73 @@ def refine_bytes(spec: IndexSpec) -> int:
     return spec.dim if dict(spec.params).get(REFINE) else 0
 
 
-class Parts(NamedTuple):
-    """What an index of cells is made of.
-
-    Attributes:
-        cells: the IndexIVF.
-        refine: IndexScalarQuantizer of the same rows; None where there is none.
-    """
-
-    cells: FaissIndex
-    refine: FaissIndex | None
-
-
-def parts_of(inner: FaissIndex) -> Parts:
-    """Take apart an index as `create` made it, without transforms."""
-    if not isinstance(inner, faiss.IndexRefine):
-        return Parts(inner, None)
-    return Parts(faiss.downcast_index(inner.base_index), faiss.downcast_index(inner.refine_index))
-
-
-class _Inverted:
+class _Inverted(Indexer):
     """What the two families share: the cells, and how many of them are visited."""
 
-    family = ""
-    probe_name = "nprobe"
+    probe_name = NPROBE
+    parameters = "SearchParametersIVF"
+    # A cell is a list that grows by doubling: what it was and what it becomes exist at once, some of it stays empty.
+    growing: float
+
+    def unsized(self, spec: IndexSpec) -> IndexSpec:
+        """See `Indexer.unsized`."""
+        return replace(spec, params=tuple(one for one in spec.params if one[0] != "nlist"))
+
+    def cells(self, spec: IndexSpec) -> int:
+        """See `Indexer.cells`."""
+        return dict(spec.params).get("nlist", 0)
+
+    def train(self, inner: FaissIndex, x: FloatArray) -> None:
+        """See `Indexer.train`."""
+        # FAISS would warn on stderr about small collections: `default_nlist` already saw to it.
+        self.parts(inner)[0].cp.min_points_per_centroid = 1
+        inner.train(x)
 
     def default_probe(self, spec: IndexSpec) -> int:
         """See `Indexer.default_probe`: a tenth of the cells, at least 8."""
-        nlist = dict(spec.params)["nlist"]
-        return min(nlist, max(8, nlist // 10))
+        return min(self.cells(spec), max(8, self.cells(spec) // 10))
 
-    def most_probes(self, spec: IndexSpec, n: int) -> int:
-        """See `Indexer.most_probes`: every cell."""
-        return dict(spec.params)["nlist"]
+    def probes(self, spec: IndexSpec, *, many: bool) -> Sequence[int]:
+        """See `Indexer.probes`."""
+        nlist = self.cells(spec)
+        if many:
+            return [probe for probe in MANY if probe <= max(1, round(nlist * MOST_OF_THE_CELLS))]
+        return sorted({max(1, round(nlist * share)) for share in FEW_SHARES})
 
-    def search_parameters(self, probe: int, selector: Any | None) -> Any:
-        """See `Indexer.search_parameters`."""
-        return faiss.SearchParametersIVF(nprobe=probe, sel=selector)
+    def growing_bytes(self, spec: IndexSpec, n: int) -> int:
+        """See `Indexer.growing_bytes`."""
+        # Bytes beside the codes lie in one array, for which there is room from the start.
+        fixed = n * refine_bytes(spec)
+        return int((self.index_bytes(spec, n) - fixed) * self.growing) + fixed
+
+    def bytes_read(self, spec: IndexSpec, probe: float, n: int) -> float:
+        """See `Indexer.bytes_read`."""
+        nlist, scanned = self.cells(spec), self.bytes_per_item(spec) - refine_bytes(spec)
+        return nlist * spec.dim * 4 + n * min(probe / nlist, 1.0) * scanned
+
+    def check(self, inner: FaissIndex, spec: IndexSpec, rows: int) -> None:
+        """See `Indexer.check`: the cells hold each row once, for the rerank reads memory at these numbers."""
+        import faiss
+
+        ivf = self.parts(inner)[0]
+        quantizer, lists = faiss.downcast_index(ivf.quantizer), faiss.downcast_InvertedLists(ivf.invlists)
+        if not quantizer.is_trained or quantizer.codes.size() != ivf.nlist * quantizer.code_size:
+            raise ValueError(f"it has not the centroids of {ivf.nlist} cells")
+        books = [faiss.vector_to_array(ivf.pq.centroids)] if hasattr(ivf, "pq") else []
+        check_numbers([quantizer.reconstruct_n(0, ivf.nlist), *books])
+        if not isinstance(lists, faiss.ArrayInvertedLists | faiss.BlockInvertedLists) or lists.nlist != ivf.nlist:
+            raise ValueError("its cells are not in it")
+        seen, count = np.zeros(rows, dtype=bool), 0
+        for cell in range(ivf.nlist):
+            size = lists.list_size(cell)
+            if size:
+                ids = faiss.rev_swig_ptr(lists.get_ids(cell), size)
+                if ids.min() < 0 or ids.max() >= rows:
+                    raise ValueError(f"cell {cell} holds rows that do not exist")
+                seen[ids] = True
+                count += size
+        if count != rows or not seen.all():
+            raise ValueError("its cells hold a row twice, or not at all")
 
     def _check_cells(self, spec: IndexSpec, n: int, nlist: int) -> None:
         if n and nlist > n:
@@ -77,6 +117,8 @@ class IvfFlat(_Inverted):
     """IndexIVFFlat: 4·d bytes and an id a row."""
 
     family = "ivf-flat"
+    on_device = True
+    growing = 2.0
 
     def resolve(self, spec: IndexSpec, n: int) -> IndexSpec:
         """See `Indexer.resolve`."""
@@ -86,8 +128,9 @@ class IvfFlat(_Inverted):
 
     def create(self, spec: IndexSpec) -> FaissIndex:
         """See `Indexer.create`."""
-        nlist = dict(spec.params)["nlist"]
-        return faiss.index_factory(spec.dim, f"IVF{nlist},Flat", faiss.METRIC_INNER_PRODUCT)
+        import faiss
+
+        return faiss.index_factory(spec.dim, f"IVF{self.cells(spec)},Flat", faiss.METRIC_INNER_PRODUCT)
 
     def bytes_per_item(self, spec: IndexSpec) -> float:
         """See `Indexer.bytes_per_item`."""
@@ -110,15 +153,18 @@ class IvfPq(_Inverted):
     """
 
     family = "ivf-pq"
+    has_margin = True
+    inside = ("base_index", "refine_index")
+    growing = 2.5
 
     def resolve(self, spec: IndexSpec, n: int) -> IndexSpec:
         """See `Indexer.resolve`; by default a code for every two dimensions."""
         per_code = next(width for width in (2, 1, spec.dim) if spec.dim % width == 0)
-        defaults = {"m": spec.dim // per_code, "nlist": default_nlist(n), "rotate": 1, RESIDUAL: 0, REFINE: 0}
-        params = check_params(spec, defaults, least={"rotate": 0, RESIDUAL: 0, REFINE: 0})
+        defaults = {"m": spec.dim // per_code, "nlist": default_nlist(n), ROTATE: 1, RESIDUAL: 0, REFINE: 0}
+        params = check_params(spec, defaults, least={ROTATE: 0, RESIDUAL: 0, REFINE: 0})
         if spec.dim % params["m"]:
             raise InvalidSpec(f"{spec}: m must divide the dimension {spec.dim}")
-        for name in ("rotate", RESIDUAL):
+        for name in (ROTATE, RESIDUAL):
             if params[name] > 1:
                 raise InvalidSpec(f"{spec}: {name} is 0 or 1")
         if params[REFINE] not in (0, REFINE_BITS):
@@ -130,15 +176,34 @@ class IvfPq(_Inverted):
 
     def create(self, spec: IndexSpec) -> FaissIndex:
         """See `Indexer.create`."""
+        import faiss
+
         params = dict(spec.params)
         name = f"IVF{params['nlist']},PQ{params['m']}x4fs"
         index = faiss.index_factory(spec.dim, name, faiss.METRIC_INNER_PRODUCT)
         index.by_residual = bool(params.get(RESIDUAL))
         if not params.get(REFINE):
             return index
-        codes = faiss.IndexScalarQuantizer(spec.dim, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT)
-        return faiss.IndexRefine(index, codes)
+        return faiss.IndexRefine(index, SCALAR.create(IndexSpec(SCALAR.family, spec.dim, (("bits", REFINE_BITS),))))
+
+    def train(self, inner: FaissIndex, x: FloatArray) -> None:
+        """See `Indexer.train`."""
+        import faiss
+
+        from indexers import codebooks
+
+        cells = self.parts(inner)[0]
+        cells.cp.min_points_per_centroid = cells.pq.cp.min_points_per_centroid = 1
+        cells.train_q1(len(x), faiss.swig_ptr(x), False, cells.metric_type)
+        codebooks.begin(cells, x)
+        inner.train(x)
 
     def bytes_per_item(self, spec: IndexSpec) -> float:
         """See `Indexer.bytes_per_item`; FAISS packs codes two to a byte, padded to whole bytes."""
         return math.ceil(dict(spec.params)["m"] / 2) + ID_BYTES + refine_bytes(spec)
+
+    def check(self, inner: FaissIndex, spec: IndexSpec, rows: int) -> None:
+        """See `Indexer.check`."""
+        for refine in self.parts(inner)[1:]:
+            SCALAR.check(refine, spec, rows)
+        super().check(inner, spec, rows)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from indexers.base import Indexer, IndexSpec
+from indexers.base import IndexSpec
 from indexers.errors import InvalidSpec
+from indexers.families.base import Indexer
 from indexers.families.flat import Flat
 from indexers.families.hnsw import Hnsw
 from indexers.families.ivf import IvfFlat, IvfPq

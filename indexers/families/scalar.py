@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import faiss
-
-from indexers.base import FaissIndex, IndexSpec, check_params
+from indexers.base import FaissIndex, IndexSpec
 from indexers.errors import InvalidSpec
+from indexers.families.base import Indexer, check_numbers, check_params
 
-QUANTIZERS = {
-    4: faiss.ScalarQuantizer.QT_4bit,
-    6: faiss.ScalarQuantizer.QT_6bit,
-    8: faiss.ScalarQuantizer.QT_8bit,
-    16: faiss.ScalarQuantizer.QT_fp16,
-}
+QUANTIZERS = {4: "QT_4bit", 6: "QT_6bit", 8: "QT_8bit", 16: "QT_fp16"}
 
 
-class Scalar:
+class Scalar(Indexer):
     """IndexScalarQuantizer: d·bits/8 bytes a row; the range of each dimension is trained."""
 
     family = "sq"
-    probe_name = None
 
     def resolve(self, spec: IndexSpec, n: int) -> IndexSpec:
         """See `Indexer.resolve`; `bits` is 8 unless given."""
@@ -32,21 +23,20 @@ class Scalar:
 
     def create(self, spec: IndexSpec) -> FaissIndex:
         """See `Indexer.create`."""
-        bits = dict(spec.params)["bits"]
-        return faiss.IndexScalarQuantizer(spec.dim, QUANTIZERS[bits], faiss.METRIC_INNER_PRODUCT)
+        import faiss
 
-    def default_probe(self, spec: IndexSpec) -> int:
-        """See `Indexer.default_probe`."""
-        return 0
-
-    def most_probes(self, spec: IndexSpec, n: int) -> int:
-        """See `Indexer.most_probes`."""
-        return 0
-
-    def search_parameters(self, probe: int, selector: Any | None) -> Any:
-        """See `Indexer.search_parameters`."""
-        return faiss.SearchParameters(sel=selector)
+        kind = getattr(faiss.ScalarQuantizer, QUANTIZERS[dict(spec.params)["bits"]])
+        return faiss.IndexScalarQuantizer(spec.dim, kind, faiss.METRIC_INNER_PRODUCT)
 
     def bytes_per_item(self, spec: IndexSpec) -> float:
         """See `Indexer.bytes_per_item`."""
         return spec.dim * dict(spec.params)["bits"] / 8
+
+    def check(self, inner: FaissIndex, spec: IndexSpec, rows: int) -> None:
+        """See `Indexer.check`: there is a range for each dimension, where the codes are in need of one."""
+        import faiss
+
+        sq = inner.sq
+        if sq.trained.size() != (0 if sq.qtype == faiss.ScalarQuantizer.QT_fp16 else 2 * sq.d):
+            raise ValueError(f"the ranges of its {sq.d} dimensions are not there")
+        check_numbers([faiss.vector_to_array(sq.trained)])

@@ -100,7 +100,7 @@ def measure(name: str, opened: Collection, xb: FloatArray, kind: str, xq: FloatA
     flat = faiss.IndexFlatIP(xb.shape[1])
     flat.add(np.ascontiguousarray(xb))
     searcher = opened.searcher
-    if searcher.pruned is None:
+    if searcher.first.pruned is None:
         raise click.ClickException("nestvec was installed without its compiled scan; see `nestvec doctor`")
     taken = np.empty((ROUNDS, len(xq), 2))
     alike, read = 0, []
@@ -114,7 +114,7 @@ def measure(name: str, opened: Collection, xb: FloatArray, kind: str, xq: FloatA
                     answers[one], taken[turn, i, one] = clocked(asked[one])
                 if turn == 0:
                     alike += same(answers[0], answers[1])  # type: ignore[arg-type]
-                    read.append(int(searcher.search_pruned(searcher.pruned, query, K).bytes_read[0]))
+                    read.append(searcher.exact_bytes(query, K))
     each = np.median(taken, axis=0) * 1e3
     ratio = each[:, 0] / each[:, 1]
     spread = [(float(np.median(one)), float(np.percentile(one, 99))) for one in each.T]

@@ -234,7 +234,7 @@ def main(folder: Path, rows: int, target: Path) -> None:
     del exact
     root = indexed(data, [IndexSpec.parse(text) for text in SPECS])
     with Collection.open(root, search_device="cuda") as opened:
-        accelerator = opened.searcher.accelerator
+        accelerator = opened.searcher.first.accelerator
         assert accelerator is not None
         systems = (
             ours(opened),

@@ -127,7 +127,7 @@ def main(rows: int, dim: int, queries: int, seed: int, page: Path) -> None:
 def measure(collection: Collection, data: Data) -> list[str]:
     """Return the lines of the two tables: recall by kind and k, and microseconds a query."""
     searcher = collection.searcher
-    stored = np.asarray(searcher.store.rows, dtype=np.float32)
+    stored = np.asarray(searcher.first.store.rows, dtype=np.float32)
     rows = []
     for name, xq in (("like the base", data.items), ("like texts", data.texts)):
         shares = []
@@ -137,7 +137,7 @@ def measure(collection: Collection, data: Data) -> list[str]:
             shares.append(recall(found.ids, truth, scores=found.scores))
         rows.append((name, *(f"{share:.3f}" for share in shares)))
     recalls = table(("queries", "recall@10", "recall@100"), rows)
-    return [f"Default plan: `{searcher.default_plan}`.", "", *recalls, *latencies(collection, data.items)]
+    return [f"Default plan: `{searcher.routes.usual}`.", "", *recalls, *latencies(collection, data.items)]
 
 
 def latencies(collection: Collection, xq: FloatArray) -> list[str]:
@@ -149,7 +149,7 @@ def latencies(collection: Collection, xq: FloatArray) -> list[str]:
         "Collection.search, ids and scores": lambda q: collection.search(q, 10),
         "Collection.search and every item's metadata": lambda q: [a.items for a in collection.search(q, 10)],
     }
-    if way.run is not None:
+    if not searcher.first.is_scanned(way.plan):
         searches = {"the one call into compiled code": compiled(searcher, way), **searches}
     for search in searches.values():
         search(xq[:1])
@@ -164,17 +164,16 @@ def latencies(collection: Collection, xq: FloatArray) -> list[str]:
 
 def compiled(searcher: Searcher, way: Way) -> Search:
     """Return the one call that a search comes down to, a single query on one thread as there."""
-    coarse = searcher.coarse(way.plan.index)
+    coarse, run = searcher.coarse(way.plan.index), way.runs[0]
     if coarse.probed is None:
-        assert way.run is not None
-        return way.run
+        return lambda xq: run(xq, None)
     # What it is told is taken from a search, not worked out again here: it goes with whatever the engine tells it.
     probed, cells, told = coarse.probed, coarse.probed._cells, []
     probed._cells = SimpleNamespace(search=lambda *arguments: told.append(arguments))
-    way.run(np.zeros((1, searcher.dim), np.float32))
+    run(np.zeros((1, searcher.dim), np.float32), None)
     probed._cells = cells
     [(_, *rest)] = told
-    return lambda xq: cells.search(xq, *rest) if len(xq) == 1 else way.run(xq)
+    return lambda xq: cells.search(xq, *rest) if len(xq) == 1 else run(xq, None)
 
 
 def sizes(root: Path) -> list[str]:

@@ -42,7 +42,7 @@ def tuned(folder: Path, name: str, latency: str) -> list[str]:
         assert tuning is not None
         plan = opened.space.plans[0].plan
         point = next(one for one in tuning.curve if one.plan == plan)
-        xb = np.asarray(searcher.store.rows)
+        xb = np.asarray(searcher.first.store.rows)
         shares = {}
         for kind, xq in kept.items():
             queries = searcher.check_queries(xq)

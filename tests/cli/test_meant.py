@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.cli.meant import Query, is_picture, understood
+from engine.cli.meant import Meaning, is_picture, understood
 from tests.conftest import Carried
 from tests.helpers import draw, needs_bundled
 
@@ -69,13 +69,13 @@ def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_words_are_one_query(
     beside: Path, capfd: pytest.CaptureFixture[str], words: list[str], sentence: str, said: str
 ) -> None:
-    assert understood(words) == Query(sentence, ())
+    assert understood(words) == Meaning(sentence, ())
     out, err = capfd.readouterr()
     assert (out, err.startswith(said), bool(err)) == ("", True, bool(said))
 
 
 def test_a_picture_is_a_picture(beside: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert understood(["a.png", "picture"]) == Query("", ("a.png", "picture"))
+    assert understood(["a.png", "picture"]) == Meaning("", ("a.png", "picture"))
     assert capfd.readouterr().err.startswith("a.png, picture: pictures, so this looks for what is like it")
     assert not any(map(is_picture, ["", "\0", "notes", "none.png", ".", "x" * 9000, "/dev/null"]))
 

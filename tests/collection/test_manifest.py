@@ -46,9 +46,9 @@ def example() -> Manifest:
         deletes=ref("deletes", ".parquet", "c", 1),
         failures=ref("failures", ".parquet", "d", 1),
     )
-    lookup = Covering(ref("lookup", ".arrow", "e", 5), 2, bare.shards_digest(2))
-    vectors = Covering(ref("spaces/main/vectors", ".npy", "f", 5), 2, bare.shards_digest(2))
-    index = Covering(ref("spaces/main/indexes", ".faiss", "g", 3), 1, bare.shards_digest(1))
+    lookup = Covering(ref("lookup", ".arrow", "e", 5), 2, bare.shards_digest(range(2)))
+    vectors = Covering(ref("spaces/main/vectors", ".npy", "f", 5), 2, bare.shards_digest(range(2)))
+    index = Covering(ref("spaces/main/indexes", ".faiss", "g", 3), 1, bare.shards_digest(range(1)))
     space = Space(
         encoder=ENCODER.name,
         fingerprint=ENCODER.fingerprint,

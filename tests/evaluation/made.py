@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.evaluation.representations import QuerySet, Representation
+from engine.evaluation.representations import Representation
+from engine.planning.queries import QuerySet
 from indexers.vectors import FloatArray, IdArray
 from tests.helpers import clustered
 
@@ -29,8 +30,8 @@ def order_of(base: FloatArray, query: FloatArray, dim: int, own: int | None) -> 
 def orders(one: Representation, dim: int) -> list[list[int]]:
     """Return those orders for every query of the first set."""
     (asked,) = one.queries
-    own: IdArray | list[None] = [None] * len(asked.vectors) if asked.own is None else asked.own
-    return [order_of(one.base, query, dim, row) for query, row in zip(asked.vectors, own, strict=True)]
+    own: IdArray | list[None] = [None] * len(asked.xq) if asked.own is None else asked.own
+    return [order_of(one.base, query, dim, row) for query, row in zip(asked.xq, own, strict=True)]
 
 
 def standard_error(values: list[float]) -> float:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from engine.evaluation.captions import caption_table, draw
-from engine.evaluation.representations import QuerySet, Representation
+from engine.evaluation.representations import Representation
+from engine.planning.queries import QuerySet
 from indexers.errors import InvalidInput
 from tests.evaluation.made import DIM, order_of
 from tests.helpers import clustered
@@ -25,7 +26,7 @@ def data() -> tuple[Representation, np.ndarray]:
 @pytest.mark.parametrize("dim", [3, DIM])
 def test_both_directions_are_what_they_say(dim: int) -> None:
     one, caption_of = data()
-    texts = one.queries[0].vectors
+    texts = one.queries[0].xq
     rows = caption_table([one], caption_of, [dim])
     ranks = {
         "texts": [

@@ -13,9 +13,10 @@ from engine.evaluation.evaluate import evaluate
 from engine.evaluation.labelled import label_table
 from engine.evaluation.neighbours import neighbour_table
 from engine.evaluation.options import EvaluateOptions
-from engine.evaluation.representations import QuerySet, Representation
+from engine.evaluation.representations import Representation
 from engine.evaluation.rows import Row
 from engine.evaluation.trec import read_run
+from engine.planning.queries import QuerySet
 from engine.progress import Silent
 from indexers.errors import EncoderMismatch, HeadError, InvalidInput, ModalityError, SourceError
 from tests.helpers import clustered, draw, index, needs_bundled

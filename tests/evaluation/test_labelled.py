@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from engine.evaluation.labelled import adaptive_grid, label_table
-from engine.evaluation.representations import QuerySet, Representation
+from engine.evaluation.representations import Representation
 from engine.evaluation.rows import Row
+from engine.planning.queries import QuerySet
 from indexers.errors import InvalidInput
 from tests.evaluation.made import DIM, items, order_of, orders, standard_error
 from tests.helpers import clustered
@@ -79,7 +80,7 @@ def test_adaptive_retrieval_is_a_shortlist_and_a_rerank() -> None:
     assert {(row.dim, row.rerank) for row in rows} == {(2, 2), (2, 4), (2, 16), (4, 4), (4, 16), (16, 16)}
     for dim, finer in ((2, 4), (2, 16), (4, 16), (16, 16), (2, 2)):
         pairs = []
-        for query, row in zip(one.queries[0].vectors, own, strict=True):
+        for query, row in zip(one.queries[0].xq, own, strict=True):
             first = order_of(one.base, query, dim, row)[:shortlist]
             second = [r for r in order_of(one.base, query, finer, row) if r in first]
             pairs.append(written_out(second, labels[row], labels, k))

@@ -9,7 +9,8 @@ import pytest
 
 from engine.evaluation.nearest import nearest, scores_of, without_own
 from engine.evaluation.neighbours import neighbour_table
-from engine.evaluation.representations import QuerySet, Representation, represent
+from engine.evaluation.representations import Representation, represent
+from engine.planning.queries import QuerySet
 from indexers.base import MISSING, Neighbors
 from indexers.errors import InvalidInput, InvalidVectors
 from tests.evaluation.made import DIM, items, orders, standard_error

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from engine.evaluation.representations import (
-    QuerySet,
     check_dims,
     default_dims,
     principal_axes,
@@ -15,6 +14,7 @@ from engine.evaluation.representations import (
     sample_items,
 )
 from engine.heads.model import Head, Tower
+from engine.planning.queries import QuerySet
 from indexers.errors import InvalidInput, InvalidVectors
 from tests.evaluation.made import DIM, items
 from tests.helpers import clustered
@@ -44,7 +44,7 @@ def test_prefixes_that_are_not_there() -> None:
 def test_rotations_keep_the_scores_at_full_dimension(n: int) -> None:
     base, xq = clustered(n, DIM), clustered(7, DIM, 1)
     for one in represent(base, [QuerySet("items", xq)], names=["pca", "random"], seed=4):
-        np.testing.assert_allclose(one.queries[0].vectors @ one.base.T, xq @ base.T, atol=2e-6)
+        np.testing.assert_allclose(one.queries[0].xq @ one.base.T, xq @ base.T, atol=2e-6)
 
 
 def test_the_principal_axes_hold_the_most_that_a_prefix_can() -> None:
@@ -69,8 +69,8 @@ def test_items_and_texts_go_through_their_own_tower() -> None:
     (made,) = represent(base, sets, names=[], heads={"mine": one})
     assert made.name == "nested:mine"
     assert np.array_equal(made.base, one(base, "items"))
-    assert np.array_equal(made.queries[0].vectors, one(xq, "items"))
-    assert np.array_equal(made.queries[1].vectors, one(xq, "queries"))
+    assert np.array_equal(made.queries[0].xq, one(xq, "items"))
+    assert np.array_equal(made.queries[1].xq, one(xq, "queries"))
     assert made.measured([2, 4, 8, 16]) == [2, 4]
     assert made.measured([16]) == [4]
 
@@ -95,8 +95,8 @@ def test_the_sample_is_of_different_rows_and_follows_its_seed() -> None:
     assert len(set(one.own.tolist())) == 20
     assert np.array_equal(one.own, same.own)
     assert not np.array_equal(one.own, other.own)
-    assert np.array_equal(one.vectors, base[one.own])
-    assert len(sample_items(base, 999, 0).vectors) == 50
+    assert np.array_equal(one.xq, base[one.own])
+    assert len(sample_items(base, 999, 0).xq) == 50
     among = sample_items(base, 3, 0, np.array([4, 5, 6])).own
     assert among is not None
     assert among.tolist() == [4, 5, 6]

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from engine.evaluation.judged import run_rows, trec_table
-from engine.evaluation.representations import QuerySet, Representation
+from engine.evaluation.representations import Representation
 from engine.evaluation.trec import common, read_qrels, read_run, read_texts, read_topics, run_file, write_run
+from engine.planning.queries import QuerySet
 from indexers.errors import InvalidInput, SourceError
 from tests.evaluation.made import DIM, order_of
 from tests.helpers import clustered

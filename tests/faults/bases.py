@@ -168,7 +168,7 @@ class Base:
             yield ref.blake3, f"<hash of {slot}>"
             yield ref.blake3[: layout.HASH_DIGITS], f"<name of {slot}>"
         for shards in range(len(self.manifest.items) + 1):
-            yield self.manifest.shards_digest(shards), f"<digest of {shards}>"
+            yield self.manifest.shards_digest(range(shards)), f"<digest of {shards}>"
 
     def portable(self, slot: str, data: bytes) -> bytes:
         """Return a hostile file as it can be kept: names of files differ each time a collection is made."""

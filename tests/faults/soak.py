@@ -91,8 +91,7 @@ class Oracle:
                         ids, stored = next(snapshot.stored_vectors("main", first=at, stop=at + 1))
                         self._shards[ref.path] = ids.copy(), stored.astype(np.float32)
                 parts = [self._shards[ref.path] for ref in refs]
-                live = np.ones(snapshot.rows, dtype=bool)
-                live[snapshot.deleted] = False
+                live = snapshot.live.allowed
                 ids, vectors = (np.concatenate(column)[live] for column in zip(*parts, strict=True))
                 for old in sorted(self._versions)[:-2]:
                     del self._versions[old]
@@ -343,8 +342,7 @@ def left_behind(root: Path, wanted: dict[str, list[int]], sizes: dict[str, int],
         snapshot = collection.snapshot
         paths = [path for table in snapshot.item_tables(["path"]) for path in table.column("path").to_pylist()]
         stored = np.concatenate([one for _, one in snapshot.stored_vectors("main")]).astype(np.float32)
-        dead = set(snapshot.deleted.tolist())
-    found = {path: row for row, path in enumerate(paths) if row not in dead}
+        found = {paths[row]: row for row in snapshot.live.numbers}
     for what, some in (("lost", names.keys() - found.keys()), ("too many", found.keys() - names.keys())):
         if some:
             wrong.append(f"{len(some)} items {what}, among them {sorted(some)[:3]}")

@@ -23,7 +23,7 @@ from engine.collection.verify import verify
 from engine.encoders.pictures import decode_sized, looks_like_picture
 from engine.jobs.canaries import check_canaries
 from engine.storage import layout
-from indexers.plan import PROBE_NAMES
+from indexers.families.registry import family
 from tests.faults.bases import CANARY, MOST_PIXELS, SOME, TABLE_MEMORY, VECTOR_SHARDS, Base, D, Letters, Seed, pictures
 from tests.faults.makers import (
     change_bytes,
@@ -82,7 +82,7 @@ def searcher_plan(text: str) -> Any:
 
 
 def plans_of(key: str, dim: int) -> list[str]:
-    probe = PROBE_NAMES[key.partition("@")[0]]
+    probe = family(key.partition("@")[0]).probe_name
     first = int(key.partition("@")[2])
     more = [f"{key}:{probe}=1000 | 30@{dim}"] if probe else []
     more += [f"{key}:margin=100 | 12@{dim}"] if key.startswith("ivf-pq") else []

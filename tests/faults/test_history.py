@@ -15,7 +15,7 @@ from engine.collection import commit
 from engine.collection.garbage import collect
 from engine.collection.history import diff, numbers, rollback, versions
 from engine.collection.verify import verify
-from engine.jobs import remove as maintain
+from engine.jobs import compact
 from engine.jobs.index import RunOptions
 from engine.jobs.repair import Repaired, repair
 from engine.progress import Silent
@@ -328,7 +328,7 @@ def test_a_rollback_beside_a_purge_is_noticed(root: Path) -> None:
         rollback(root, old)
         opened.refresh()
     with pytest.raises(CommitConflict, match="rolled the collection back"):
-        maintain.expire_all(root, compacted)
+        compact.expire_all(root, compacted)
 
 
 def test_what_is_still_open_is_told_in_json(root: Path) -> None:

@@ -21,8 +21,7 @@ from engine.storage.layout import FileRef
 from indexers.base import FaissIndex, IndexSpec
 from indexers.build import build
 from indexers.errors import CorruptCollection
-from indexers.families.ivf import parts_of
-from indexers.families.registry import resolve
+from indexers.families.registry import family, resolve
 from indexers.files import FOOTER, MAGIC, read_index, write_index
 from indexers.prefix import unwrap
 from indexers.store import VectorStore
@@ -137,14 +136,14 @@ def test_specs_that_would_fill_the_memory_are_refused(tmp_path: Path, text: str)
 
 
 def cells_of(index: FaissIndex) -> Any:
-    return parts_of(unwrap(index)[1]).cells
+    return family("ivf-pq").parts(unwrap(index)[1])[0]
 
 
 ODD_PARTS: dict[str, Callable[[FaissIndex], Any]] = {
     "a code book": lambda index: cells_of(index).pq.centroids,
     "centroids": lambda index: faiss.downcast_index(cells_of(index).quantizer).codes,
     "a rotation": lambda index: faiss.downcast_VectorTransform(index.chain.at(index.chain.size() - 1)).A,
-    "ranges": lambda index: parts_of(unwrap(index)[1]).refine.sq.trained,
+    "ranges": lambda index: family("ivf-pq").parts(unwrap(index)[1])[1].sq.trained,
 }
 
 

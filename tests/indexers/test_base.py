@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import faiss
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexers.base import IndexSpec, check_params, parse_params, positions_mask
+from indexers.base import IndexSpec, parse_params
 from indexers.errors import InvalidSpec
+from indexers.families.base import check_params
 
 NUMBERS = st.integers(0, 999_999_999)
 PARAMS = st.dictionaries(st.from_regex(r"[a-zA-Z_]{1,8}", fullmatch=True), NUMBERS, max_size=4)
@@ -75,11 +74,3 @@ def test_check_params_names_what_is_wrong() -> None:
         check_params(spec, {}, least={})
     with pytest.raises(InvalidSpec, match="m must be at least 5, found 4"):
         check_params(spec, {"m": 1}, least={"m": 5})
-
-
-@given(st.integers(0, 70), st.data())
-def test_the_bitmap_says_to_faiss_what_numpy_said(n: int, data: st.DataObject) -> None:
-    excluded = sorted(data.draw(st.sets(st.integers(0, n - 1)))) if n else []
-    mask = positions_mask(n, np.array(excluded, dtype=np.int64))
-    selector = faiss.IDSelectorBitmap(mask)
-    assert [row for row in range(n) if not selector.is_member(row)] == excluded

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from indexers.base import FaissIndex, IndexSpec
-from indexers.build import MAX_TRAINING_BYTES, NOBODY, build, training_rows
+from indexers.build import MAX_TRAINING_BYTES, build, training_rows
 from indexers.errors import InvalidSpec, InvalidVectors
 from indexers.families.registry import FAMILIES, resolve
 from indexers.gpu import gpu_count
+from indexers.mask import Mask
 from indexers.store import BLOCK_ROWS, VectorStore
 from indexers.vectors import FloatArray
 from tests.conftest import structured
@@ -67,8 +68,8 @@ def test_each_row_is_where_it_belongs(text: str, axes: int, dtype: type) -> None
     store, asked = VectorStore(xb.astype(dtype)), np.r_[0, 6:8, BLOCK_ROWS - 1 : BLOCK_ROWS + 1, n - 1]
     spec = IndexSpec.parse(text)
     spec = resolve(replace(spec, params=(("axes", axes), *spec.params)), n, 8)
-    for some, more in ((NOBODY, None), (dead, None), (NOBODY, queries), (dead, queries)):
-        index = build(spec, store, dead=some, queries=more, device="cpu")
+    for some, more in ((np.empty(0, np.int64), None), (dead, None), (np.empty(0, np.int64), queries), (dead, queries)):
+        index = build(spec, store, mask=Mask.without(len(store), some), queries=more, device="cpu")
         assert index.ntotal == n
         scores, ids = index.search(store.gather(asked), 1)
         found = (xb[ids[:, 0]] * xb[asked]).sum(axis=1)

@@ -9,8 +9,8 @@ import pytest
 from indexers import codebooks
 from indexers.base import FaissIndex, IndexSpec
 from indexers.build import build
-from indexers.families.ivf import parts_of
-from indexers.families.registry import resolve
+from indexers.families.registry import family, resolve
+from indexers.mask import Mask
 from indexers.prefix import trained_front
 from indexers.store import VectorStore
 from indexers.vectors import FloatArray
@@ -64,9 +64,9 @@ def test_an_index_codes_as_finely_as_after_long_training(text: str) -> None:
     """FAISS' 25 rounds from random centroids, on the same cells, are at most 5 % better on rows of so few clusters."""
     xb = structured(12_000, 64, seed=3).xb
     spec = resolve(IndexSpec.parse(text), *xb.shape)
-    index = build(spec, VectorStore(xb), dead=np.arange(6000, 12_000), device="cpu")
+    index = build(spec, VectorStore(xb), mask=Mask.without(12_000, np.arange(6000, 12_000)), device="cpu")
     inner = faiss.downcast_index(index.index) if isinstance(index, faiss.IndexPreTransform) else index
-    cells = parts_of(inner).cells
+    cells = family("ivf-pq").parts(inner)[0]
     front = trained_front(spec, xb[:6000])
     sample, others = (of_cells(cells, front(part)) for part in (xb[:6000], xb[6000:]))
     trained = faiss.ProductQuantizer(spec.dim, cells.pq.M, 4)

@@ -10,13 +10,16 @@ import faiss
 import numpy as np
 import pytest
 
-from indexers.base import FaissIndex, IndexSpec, Neighbors, positions_mask
-from indexers.build import build
+from indexers.base import FaissIndex, IndexSpec, Neighbors
+from indexers.build import build, training_rows
 from indexers.errors import InvalidSpec
 from indexers.exact import exact_search
+from indexers.families.ivf import refine_bytes
 from indexers.families.registry import FAMILIES, family, resolve
 from indexers.files import read_index, write_index
-from indexers.prefix import Front, wrap
+from indexers.mask import Mask
+from indexers.plan import SearchPlan, Stage
+from indexers.prefix import Front, unwrap, wrap
 from indexers.store import VectorStore
 from indexers.vectors import FloatArray, truncate
 from tests.conftest import Data, assert_answers, prefix_scores, recall_of, structured
@@ -41,9 +44,9 @@ def data(D: int) -> Data:
     return structured(N, D, seed=D)
 
 
-def spec_of(text: str, d: int, D: int) -> IndexSpec:
+def spec_of(text: str, d: int, D: int, n: int = N) -> IndexSpec:
     name, _, params = text.partition(":")
-    return resolve(IndexSpec.parse(f"{name}@{d}" + (f":{params}" if params else "")), N, D)
+    return resolve(IndexSpec.parse(f"{name}@{d}" + (f":{params}" if params else "")), n, D)
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +125,7 @@ def test_a_selector_leaves_out_exactly_what_it_excludes(built: Built, text: str)
     xq = data(48).xq
     truth = prefix_scores(data(48).xb, xq, 16)
     excluded = np.unique(np.argsort(-truth, axis=1)[:, :15])
-    selector = faiss.IDSelectorBitmap(positions_mask(N, excluded))
+    selector = Mask.without(N, excluded).selector
     found = search(spec, index, xq, 100, selector)
     assert not np.isin(found.ids, excluded).any()
     truth[:, excluded] = -np.inf
@@ -170,6 +173,86 @@ def test_a_rotation_inside_the_prefix_changes_no_score(built: Built) -> None:
     assert_answers(Neighbors(scores, ids), prefix_scores(data(48).xb, data(48).xq, 16), 10)
 
 
+# -- what a family says of itself --------------------------------------------------------------
+
+SIZES = (1, 50, 1000, 20_000, 10**6)
+FACTS = (*SPECS, "ivf-pq:refine=8", "ivf-pq:residual=1")
+# Beside its rows a file has names, a rotation and code books; cells of product codes are padded to whole blocks, and
+# a graph has a level and an offset a row.
+BESIDE, BLOCK, NODE = 2560, 32, 12
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("n", SIZES)
+def test_probes_are_such_as_a_plan_may_set(name: str, n: int) -> None:
+    one, spec = family(name), resolve(IndexSpec(name, 8), n, 8)
+    most = one.most_probes(spec, n)
+    for many in (False, True):
+        probes = one.probes(spec, many=many)
+        assert list(probes) == sorted(set(probes))
+        assert many or len(probes) >= 1
+        if one.probe_name is None:
+            assert (list(probes), most) == ([0], 0)
+            continue
+        assert all(probe >= 1 and (one.is_graph or probe <= most) for probe in probes)
+        plans = [SearchPlan(spec.key, probe, (Stage(8, 10),)) for probe in probes]
+        assert all(f":{one.probe_name}={plan.probe} " in str(plan) for plan in plans)
+        assert [getattr(one.search_parameters(probe, None), one.probe_name) for probe in probes] == list(probes)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_cells_are_chosen_anew_for_another_number_of_rows(name: str) -> None:
+    one = family(name)
+    assert not one.has_margin or one.probe_name is not None
+    for n in SIZES:
+        spec = resolve(IndexSpec(name, 8), n, 8)
+        assert one.cells(spec) <= n
+        assert one.cells(one.unsized(spec)) == 0
+        assert (one.unsized(spec) == spec) == (one.cells(spec) == 0)
+        assert {resolve(one.unsized(spec), rows, 8) == resolve(IndexSpec(name, 8), rows, 8) for rows in SIZES} == {True}
+
+
+@pytest.mark.parametrize("text", FACTS)
+def test_a_query_reads_more_with_more_probes_and_at_most_the_index(text: str) -> None:
+    for n in SIZES:
+        spec = spec_of(text, 16, 48, n)
+        one = family(spec.family)
+        read = [one.bytes_read(spec, probe, n) for probe in (1, 2, 64, max(64, one.most_probes(spec, n)))]
+        assert read == sorted(read)
+        if not one.is_graph:
+            assert read[-1] == one.index_bytes(spec, n) - n * refine_bytes(spec)
+        assert one.index_bytes(spec, n) <= one.growing_bytes(spec, n)
+
+
+@pytest.mark.parametrize("text", FACTS)
+def test_memory_is_what_the_file_holds(built: Built, text: str) -> None:
+    spec, index = built(text, 48, 16)
+    one, m = family(spec.family), dict(spec.params).get("m", 0)
+    held = one.index_bytes(spec, N)
+    more = NODE * N if one.is_graph else one.cells(spec) * (BLOCK - 1) * -(-m // 2)
+    assert held <= faiss.serialize_index(index).size <= held + more + BESIDE
+
+
+@pytest.mark.parametrize("text", FACTS)
+def test_the_parts_of_an_index_are_what_its_family_says(built: Built, text: str) -> None:
+    spec, index = built(text, 48, 16)
+    one, inner = family(spec.family), unwrap(index)[1]
+    parts = one.parts(inner)
+    assert {part.ntotal for part in parts} == {N}
+    assert getattr(parts[0], "nlist", 0) == one.cells(spec)
+    arrays = one.arrays(inner, spec, N)
+    assert all(0.9 * size <= array.size() <= size for array, size in arrays)
+    assert len(arrays) == (one.cells(spec) == 0 or len(parts) > 1) + one.is_graph
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_what_learns_nothing_is_not_trained(name: str) -> None:
+    one, spec = family(name), spec_of(name, 16, 48)
+    assert one.create(spec).is_trained is not one.needs_training
+    assert (training_rows(spec, N, 48) == 0) is not one.needs_training
+    assert training_rows(spec_of(f"{name}:axes=1", 16, 48), N, 48) == N
+
+
 # -- principal axes ----------------------------------------------------------------------------
 
 TURNED = ("flat:axes=1", "sq:axes=1", "ivf-flat:axes=1", "ivf-pq:axes=1", "ivf-pq:axes=1,rotate=0", "hnsw:axes=1")
@@ -212,7 +295,7 @@ def test_a_row_with_nothing_along_the_axes_is_kept() -> None:
     xb = np.zeros((40, 8), np.float32)
     xb[:39, 0], xb[39, 7] = 1, 1
     spec = spec_of("flat:axes=1", 2, 8)
-    _, ids = search(spec, build(spec, VectorStore(xb), dead=np.array([39]), device="cpu"), xb[:1], 40)
+    _, ids = search(spec, build(spec, VectorStore(xb), mask=Mask.without(40, np.array([39])), device="cpu"), xb[:1], 40)
     assert set(ids[0].tolist()) == set(range(40))
 
 

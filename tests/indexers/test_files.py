@@ -15,7 +15,7 @@ from indexers.base import FaissIndex, IndexSpec
 from indexers.build import build
 from indexers.errors import CorruptCollection
 from indexers.families.registry import FAMILIES, family, resolve
-from indexers.files import FOOTER, MAGIC, read_index, write_index
+from indexers.files import FOOTER, MAGIC, _is_known, read_index, write_index
 from indexers.prefix import Front, wrap
 from indexers.store import VectorStore
 from tests.conftest import structured
@@ -66,6 +66,12 @@ def test_what_was_written_is_read(files: dict[str, Path], text: str) -> None:
     made, found = built(text).search(xq, 10), read(files[text], text).search(xq, 10)
     np.testing.assert_array_equal(made[1], found[1])
     np.testing.assert_array_equal(made[0], found[0])
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_files_of_every_family_can_be_outlined(text: str) -> None:
+    """Where this is not so, nothing looks at a file before FAISS does."""
+    assert _is_known(spec_of(text), D)
 
 
 def test_the_footer_is_ours_and_plain_faiss_does_not_mind(files: dict[str, Path]) -> None:

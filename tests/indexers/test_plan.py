@@ -11,19 +11,19 @@ from hypothesis import strategies as st
 
 from indexers.errors import InvalidSpec
 from indexers.families.registry import FAMILIES
-from indexers.plan import EXACT, PROBE_NAMES, WITH_MARGIN, SearchPlan, Stage
+from indexers.plan import EXACT, SearchPlan, Stage
 
 
 @st.composite
 def plans(draw: st.DrawFn) -> SearchPlan:
     if draw(st.integers(0, 9)) == 0:
         return SearchPlan(EXACT)
-    name = draw(st.sampled_from(sorted(PROBE_NAMES)))
-    probe = draw(st.integers(0, 9999)) if PROBE_NAMES[name] else 0
+    name = draw(st.sampled_from(sorted(FAMILIES)))
+    probe = draw(st.integers(0, 9999)) if FAMILIES[name].probe_name else 0
     dims = sorted(draw(st.sets(st.integers(1, 4096), min_size=1, max_size=4)))
     shortlists = sorted(draw(st.lists(st.integers(1, 10**6), min_size=len(dims), max_size=len(dims))), reverse=True)
     stages = tuple(Stage(dim, shortlist) for dim, shortlist in zip(dims, shortlists, strict=True))
-    margin = draw(st.integers(0, 2000)) if name in WITH_MARGIN else 0
+    margin = draw(st.integers(0, 2000)) if FAMILIES[name].has_margin else 0
     return SearchPlan(f"{name}@{draw(st.integers(1, 4096))}", probe, stages, margin)
 
 
@@ -40,8 +40,10 @@ def test_widening_is_a_plan_with_longer_lists(plan: SearchPlan, k: int, factor: 
         assert after == Stage(before.dim, max(before.shortlist * factor, k))
 
 
-def test_probes_are_called_what_the_families_call_them() -> None:
-    assert {name: indexer.probe_name for name, indexer in FAMILIES.items()} == PROBE_NAMES
+def test_what_a_plan_may_set() -> None:
+    names = {name: one.probe_name for name, one in FAMILIES.items()}
+    assert names == {"flat": None, "sq": None, "ivf-flat": "nprobe", "ivf-pq": "nprobe", "hnsw": "efSearch"}
+    assert [name for name, one in FAMILIES.items() if one.has_margin] == ["ivf-pq"]
 
 
 def test_the_example_of_the_docstring() -> None:

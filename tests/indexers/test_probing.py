@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from indexers.base import MISSING, FaissIndex, IndexSpec, Neighbors, positions_mask
+from indexers.base import MISSING, FaissIndex, IndexSpec, Neighbors
 from indexers.build import build
 from indexers.exact import exact_search, recall
-from indexers.families.ivf import parts_of
-from indexers.families.registry import resolve
+from indexers.families.registry import family, resolve
+from indexers.mask import Mask
 from indexers.prefix import unwrap
 from indexers.probing import ProbedIndex, is_available, suits
 from indexers.store import VectorStore
@@ -122,7 +122,7 @@ def test_bytes_score_what_they_stand_for(text: str, level: int) -> None:
     data = structured(N, 48, seed=5)
     index, probed = made(f"{text},refine=8,nlist=20", data.xb, level)
     chain, inner = unwrap(index)
-    codes = parts_of(inner).refine
+    codes = family("ivf-pq").parts(inner)[1]
     decoded = codes.sa_decode(faiss.vector_to_array(codes.codes).reshape(N, -1))
     turned = data.xq
     for step in chain:
@@ -154,9 +154,9 @@ def test_rows_that_may_not_be_answered_are_not() -> None:
     _, probed = made("ivf-pq@32:nlist=10", data.xb)
     dead = np.random.default_rng(0).choice(N, N - 40, replace=False)
     alive = np.setdiff1d(np.arange(N), dead)
-    found = probed.search(data.xq, 10, 10, 30, allowed=positions_mask(N, dead)).neighbors
+    found = probed.search(data.xq, 10, 10, 30, mask=Mask.without(N, dead)).neighbors
     assert np.isin(found.ids, alive).all()
-    few = probed.search(data.xq, 50, 10, 60, allowed=positions_mask(N, dead)).neighbors
+    few = probed.search(data.xq, 50, 10, 60, mask=Mask.without(N, dead)).neighbors
     assert ((few.ids != MISSING).sum(axis=1) == 40).all()
     assert np.isneginf(few.scores[few.ids == MISSING]).all()
 
@@ -205,9 +205,9 @@ def test_any_search_gives_true_scores_in_order(
     data = structured(300, 24, seed=9)
     _, probed = made("ivf-pq@24:nlist=8,refine=8", data.xb, dtype=np.float32)
     first = 0 if middle is None else k + more + middle
-    mask = positions_mask(300, np.arange(dead))
+    mask = Mask.without(300, np.arange(dead))
     xq = data.xq[:nq]
-    found = probed.search(xq, k, nprobe, k + more, middle=first, margin=margin, allowed=mask).neighbors
+    found = probed.search(xq, k, nprobe, k + more, middle=first, margin=margin, mask=mask).neighbors
     for q, scores, ids in zip(xq, found.scores, found.ids, strict=True):
         kept = ids[ids != MISSING]
         assert len(set(kept.tolist())) == len(kept)

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from indexers.base import MISSING, Neighbors, positions_mask
+from indexers.base import MISSING, Neighbors
 from indexers.exact import exact_search
+from indexers.mask import Mask
 from indexers.pruned import Found, is_available
 from indexers.pruned_file import WIDTH
 from indexers.vectors import FloatArray
@@ -55,10 +56,10 @@ def test_all_instructions_find_the_answers(tmp_path: Path, n: int, level: int) -
     index, store = opened(tmp_path, xb, level=level)
     xq = np.concatenate([data.xq, data.xt, data.xb[:20]])
     for gone in (np.arange(0), dead):
-        allowed = positions_mask(n, gone) if len(gone) else None
-        assert_exact(index.search(store, xq, min(10, n), allowed=allowed), xb, xq, min(10, n), gone)
-        floors = index.search(store, xq, 1, allowed=allowed).neighbors.scores[:, 0]
-        known = index.search(store, xq, 1, floors=floors - np.float32(1e-5), allowed=allowed)
+        mask = Mask.without(n, gone)
+        assert_exact(index.search(store, xq, min(10, n), mask=mask), xb, xq, min(10, n), gone)
+        floors = index.search(store, xq, 1, mask=mask).neighbors.scores[:, 0]
+        known = index.search(store, xq, 1, floors=floors - np.float32(1e-5), mask=mask)
         assert_exact(known, xb, xq, 1, gone)
 
 
@@ -114,7 +115,7 @@ def test_rows_that_may_not_be_answered(tmp_path: Path) -> None:
     data = structured(5000, 96, seed=8)
     dead = np.unique(np.argsort(-(data.xq @ data.xb.T), axis=1)[:, :40])
     index, store = opened(tmp_path, data.xb)
-    found = index.search(store, data.xq, 10, allowed=positions_mask(5000, dead))
+    found = index.search(store, data.xq, 10, mask=Mask.without(5000, dead))
     assert_exact(found, data.xb, data.xq, 10, dead)
 
 
@@ -122,7 +123,7 @@ def test_fewer_rows_than_asked_for(tmp_path: Path) -> None:
     data = structured(100, 96, seed=8)
     dead = np.arange(5, 100)
     index, store = opened(tmp_path, data.xb)
-    found = index.search(store, data.xq, 10, allowed=positions_mask(100, dead))
+    found = index.search(store, data.xq, 10, mask=Mask.without(100, dead))
     assert_exact(found, data.xb, data.xq, 10, dead)
     assert (found.neighbors.ids[:, 5:] == MISSING).all()
 

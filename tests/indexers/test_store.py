@@ -5,12 +5,12 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
-import faiss
 import numpy as np
 import pytest
 
-from indexers.base import Neighbors, positions_mask
+from indexers.base import Neighbors
 from indexers.errors import CorruptCollection, InvalidSpec
+from indexers.mask import Mask
 from indexers.store import BLOCK_ROWS, Blocks, VectorStore, check_dtype
 from tests.conftest import assert_answers, prefix_scores, structured
 
@@ -37,7 +37,7 @@ def test_a_scan_of_the_mapping_is_brute_force(tmp_path: Path, dtype: str, n: int
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_selector_and_too_large_a_k(tmp_path: Path, dtype: str) -> None:
     store = VectorStore.open(saved(tmp_path / "v.npy", 50, 16, dtype))
-    selector = faiss.IDSelectorBitmap(positions_mask(50, np.arange(0, 50, 2)))
+    selector = Mask.without(50, np.arange(0, 50, 2))
     found = store.search(store.gather(np.arange(3)), 60, selector)
     assert (found.ids[:, 25:] == -1).all()
     assert (np.sort(found.ids[:, :25]) == np.arange(1, 50, 2)).all()

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from indexers import probing
-from indexers.base import MISSING, positions_mask
+from indexers.base import MISSING
+from indexers.mask import Mask
 from indexers.probing import is_available
 from indexers.vectors import normalize
 from tests.indexers.test_probing import LEVELS, made
@@ -94,7 +95,8 @@ def test_what_is_kept_is_what_a_sort_would_keep(level: int, line: Line, nq: int,
     allowed = np.ones(n, dtype=bool)
     if data.draw(st.booleans()):
         allowed[:: data.draw(st.integers(2, 3))] = False
-    mask = b"" if allowed.all() else positions_mask(n, np.flatnonzero(~allowed))
+    mask = Mask.of(allowed).bits
+    mask = b"" if mask is None else mask
     scores, rows = scores[allowed[rows]], rows[allowed[rows]]
     k = data.draw(st.sampled_from([1, 2, 10, n]))
     k = min(k, n)

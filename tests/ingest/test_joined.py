@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -27,7 +26,7 @@ Labels = tuple[str | None, dict[str, Any]]
 def labels(root: Path) -> dict[str, Labels]:
     with Collection.open(root) as opened:
         snapshot = opened.snapshot
-        items = [snapshot.item(int(row)) for row in np.flatnonzero(snapshot.live)]
+        items = [snapshot.item(int(row)) for row in snapshot.live.numbers]
     return {item.path: (item.caption, item.meta) for item in items}
 
 

@@ -56,7 +56,7 @@ def vectors_of(manifest: Manifest) -> list[str]:
 def captions(root: Path) -> dict[str, str | None]:
     with Collection.open(root) as opened:
         snapshot = opened.snapshot
-        return {(item := snapshot.item(int(row))).path: item.caption for row in np.flatnonzero(snapshot.live)}
+        return {(item := snapshot.item(int(row))).path: item.caption for row in snapshot.live.numbers}
 
 
 def test_a_new_caption_is_no_new_row(root: Path) -> None:
@@ -229,7 +229,7 @@ def test_indexes_that_were_built_meanwhile_stand(root: Path, lookup: bool, tmp_p
     commit(root, relabelling(root, 3, newest(root)), operation="index")
     done = commit(root, late, operation="build")
     assert done.lookup is not None
-    assert done.rows_in(done.lookup.shards) == done.rows
+    assert done.rows_in(done.lookup.span) == done.rows
     assert captions(root)["3"] == "by the other"
     assert list(verify(root)) == []
 

@@ -19,12 +19,14 @@ from engine.collection.commit import commit
 from engine.collection.describe import advice, describe
 from engine.jobs.tune import TuneOptions
 from engine.planning.curve import searches
-from engine.planning.judge import Queries, make_judge
+from engine.planning.judge import make_judge
+from engine.planning.queries import QuerySet
 from engine.planning.tune import Wish, tune
 from indexers.errors import CommitConflict, CorruptCollection, InvalidInput, InvalidVectors
 from indexers.plan import EXACT, SearchPlan
 from indexers.vectors import FloatArray
 from tests.conftest import Data, live_scores, recall_of, structured, unit
+from tests.parts import add_part
 
 N, D = 6000, 64
 TARGET = 0.9
@@ -72,7 +74,7 @@ def test_what_is_stored(tuned: Path) -> None:
         for mean, half in tuning.fresh.values():
             assert mean >= TARGET - 0.01
             assert 0 < half < 0.1
-        assert opened.searcher.default_plan == space.plans[0].plan
+        assert opened.searcher.routes.usual == space.plans[0].plan
         assert space.plans[0].plan in [point.plan for point in tuning.curve]
         assert from_json(opened.snapshot.manifest.to_json(), name="again") == opened.snapshot.manifest
 
@@ -95,12 +97,12 @@ def test_another_point_of_the_curve(tuned: Path) -> None:
         searcher = opened.searcher
         for recall in (0.3, 0.8, 0.99):
             first = next(p for p in tuning.curve if min(p.recall.values()) >= recall)
-            assert searcher.plan_for_recall(recall, 10) == first.plan
+            assert searcher.routes.for_recall(recall, 10) == first.plan
             (answers,) = opened.search(data().xq[:1], 10, recall=recall)
             assert len(answers) == 10
-        assert str(searcher.plan_for_recall(1.0, 10)) == EXACT
-        grown = searcher.plan_for_recall(0.8, 40)
-        assert grown.stages[0].shortlist == 4 * searcher.plan_for_recall(0.8, 10).stages[0].shortlist
+        assert str(searcher.routes.for_recall(1.0, 10)) == EXACT
+        grown = searcher.routes.for_recall(0.8, 40)
+        assert grown.stages[0].shortlist == 4 * searcher.routes.for_recall(0.8, 10).stages[0].shortlist
         for wrong in (0.0, 1.5, float("nan")):
             with pytest.raises(InvalidInput, match="recall: expected a number above 0"):
                 opened.search(data().xq[:1], recall=wrong)
@@ -126,7 +128,7 @@ def test_a_plan_that_fails_on_fresh_queries_is_not_stored(tmp_path: Path) -> Non
         opened.add_vectors(x.xb)
         opened.build(["sq@128"])
         searcher = opened.searcher
-        chosen, fresh = {"queries": Queries(unit(easy))}, {"queries": Queries(unit(hard))}
+        chosen, fresh = [QuerySet("queries", unit(easy))], [QuerySet("queries", unit(hard))]
         by_scan = partial(searcher.search, plan=SearchPlan(EXACT))
         judge, fresh_judge = (make_judge(part, 10, by_scan) for part in (chosen, fresh))
         found = tune(searcher, Wish(0.95, 10, "batch"), judge, fresh_judge, None, lambda _: None)
@@ -196,6 +198,16 @@ def test_rows_added_before_are_indexed_first(own: Path) -> None:
         assert len(opened.searcher.tail) == 0
         assert tuning.rows == N - 50 + 500
         assert set(tuning.fresh) == {"items"}
+
+
+def test_an_index_is_chosen_for_all_parts(own: Path) -> None:
+    with Collection.open(own) as opened:
+        more_rows(opened, 500, seed=3)
+        add_part(own, ["flat@16"])
+        opened.refresh()
+        assert len(opened.space.parts) == 2
+        tuning = opened.tune(TuneOptions(0.8))
+        assert (len(opened.space.parts), tuning.rows) == (1, N - 50 + 500)
 
 
 def test_a_build_meanwhile_is_a_conflict(own: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine.api import Collection
-from engine.planning.choose import TARGET, K, calibrate, candidates, query_sets
+from engine.planning.choose import TARGET, K, calibrate, candidates, judge_of, judged_by
 from indexers.plan import EXACT, SearchPlan, Stage
 from indexers.vectors import FloatArray
 from tests.conftest import Data, MakeCollection, live_scores, recall_of, structured, unit
@@ -49,14 +49,14 @@ def test_more_answers_keep_it_too(collection: Collection) -> None:
 
 def test_the_default_plan_grows_with_k(collection: Collection) -> None:
     searcher = collection.searcher
-    measured = searcher.default_plan
-    assert searcher.default_for(1, D) == searcher.default_for(10, D) == measured
-    grown = searcher.default_for(90, D)
+    measured = searcher.routes.usual
+    assert searcher.routes.default(1, D) == searcher.routes.default(10, D) == measured
+    grown = searcher.routes.default(90, D)
     assert grown.index == measured.index
     assert grown.stages == (Stage(D, 9 * measured.stages[0].shortlist),)
     most = dict(searcher.specs[measured.index].params).get("nlist", 0)
     assert grown.probe == min(3 * measured.probe, most)
-    prefix = searcher.default_for(50, 40)
+    prefix = searcher.routes.default(50, 40)
     assert searcher.specs[prefix.index].dim == 32
     assert prefix.stages == (Stage(40, 5 * measured.stages[0].shortlist),)
 
@@ -64,16 +64,17 @@ def test_the_default_plan_grows_with_k(collection: Collection) -> None:
 def test_what_was_measured_is_measured_again(collection: Collection) -> None:
     """Same seed, same plan, same recall."""
     searcher = collection.searcher
-    again = calibrate(searcher, query_sets(searcher, None, seed=0))
+    again = calibrate(searcher, judge_of(searcher, None, seed=0))
     assert (again,) == collection.space.plans
 
 
 def test_the_cheapest_that_keeps_the_target(collection: Collection) -> None:
     searcher = collection.searcher
-    sets = query_sets(searcher, None)
-    entry = calibrate(searcher, sets)
-    ordered = sorted(candidates(searcher, sets), key=lambda one: one.cost)
+    judge = judge_of(searcher, None)
+    entry = calibrate(searcher, judge)
+    ordered = sorted(candidates(searcher, judge), key=lambda one: one.cost)
     chosen = next(one for one in ordered if one.plan == entry.plan)
+    sets = {name: one.xq for name, one in judge.sets.items()}
     truths = {name: live_scores(collection, xq) for name, xq in sets.items()}
     for cheaper in ordered[: ordered.index(chosen)]:
         worst = min(recall_of(searcher.search(xq, 10, cheaper.plan).ids, truths[name], 10) for name, xq in sets.items())
@@ -84,8 +85,9 @@ def test_the_cheapest_that_keeps_the_target(collection: Collection) -> None:
 def test_an_item_is_no_answer_to_itself(make_collection: MakeCollection) -> None:
     """Counted, every plan would seem a tenth better than it is."""
     searcher = make_collection(data().xb, ["ivf-flat@8:nlist=70"]).searcher
-    items = query_sets(searcher, None)["items"]
-    entry = calibrate(searcher, {"items": items})
+    asked = judge_of(searcher, None).sets["items"]
+    items = asked.xq
+    entry = calibrate(searcher, judged_by(searcher, [asked], K))
     truth = items.astype(np.float64) @ searcher.vectors(np.arange(N)).T.astype(np.float64)
     itself = truth.argmax(axis=1)
     found = searcher.search(items, K + 1, entry.plan).ids
@@ -99,10 +101,11 @@ def test_an_item_is_no_answer_to_itself(make_collection: MakeCollection) -> None
 
 def test_texts_take_the_place_of_mixtures(collection: Collection) -> None:
     texts = data().xt
-    sets = query_sets(collection.searcher, texts)
+    sets = {name: one.xq for name, one in judge_of(collection.searcher, texts).sets.items()}
     assert set(sets) == {"items", "texts"}
     assert {row.tobytes() for row in sets["texts"]} == {row.tobytes() for row in texts}
-    empty = query_sets(collection.searcher, np.empty((0, D), np.float32))
+    none = judge_of(collection.searcher, np.empty((0, D), np.float32))
+    empty = {name: one.xq for name, one in none.sets.items()}
     assert set(empty) == {"items", "mixed"}
     for xq in (*sets.values(), *empty.values()):
         np.testing.assert_allclose(np.linalg.norm(xq, axis=1), 1, atol=1e-5)
@@ -110,13 +113,13 @@ def test_texts_take_the_place_of_mixtures(collection: Collection) -> None:
 
 def test_candidates_are_cheaper_than_a_scan(collection: Collection) -> None:
     searcher = collection.searcher
-    found = list(candidates(searcher, query_sets(searcher, None)))
+    found = list(candidates(searcher, judge_of(searcher, None)))
     assert found
     scan = N * D * 4
     for one in found:
         assert 0 < one.cost < scan / 2
         assert SearchPlan.parse(str(one.plan)) == one.plan
-        assert searcher.fit(one.plan, K) == one.plan
+        assert searcher.routes.fit(one.plan, K) == one.plan
 
 
 @pytest.mark.parametrize("n", [1, 2, 12, 60])
@@ -130,7 +133,7 @@ def test_few_rows_are_scanned(make_collection: MakeCollection, n: int) -> None:
 def test_deleted_rows_are_no_queries(make_collection: MakeCollection) -> None:
     xb = structured(60, 8, seed=0).xb
     collection = make_collection(xb, deleted=range(50))
-    items = query_sets(collection.searcher, None)["items"]
+    items = judge_of(collection.searcher, None).sets["items"].xq
     assert len(items) == 10
     np.testing.assert_allclose(items @ xb[:50].T < 0.9999, True)
 

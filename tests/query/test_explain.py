@@ -39,7 +39,7 @@ def test_a_funnel_stage_by_stage(collection: Collection) -> None:
     assert all(step.seconds > 0 for step in told.steps)
     assert told.seconds > 0
     assert told.exact_seconds > 0
-    assert told.exact_bytes == told.scan_bytes == N * D * collection.searcher.store.rows.itemsize
+    assert told.exact_bytes == told.scan_bytes == N * D * collection.searcher.first.store.rows.itemsize
     # Who is lost at one stage cannot come back at the next.
     shares = [step.recall for step in told.steps]
     assert shares == sorted(shares, reverse=True)

@@ -16,6 +16,7 @@ from indexers.base import MISSING
 from indexers.errors import DependencyMissing, InvalidInput, InvalidSpec
 from indexers.exact import exact_search, recall
 from indexers.gpu import MOST_K, gpu_count
+from indexers.mask import Mask
 from indexers.plan import EXACT, SearchPlan
 from indexers.vectors import FloatArray
 from tests.conftest import needs_gpu, structured
@@ -44,14 +45,14 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def searching(collection: Path) -> Open:
     def searcher(device: str, memory: int = 1 << 30) -> Searcher:
         found = Searcher(Collection.open(collection).snapshot)
-        found.accelerator = Accelerator(found.store, found.deleted, device=device, memory=memory)
+        found.first.accelerator = Accelerator(found.first.store, device=device, memory=memory)
         return found
 
     return searcher
 
 
 def stored(searcher: Searcher) -> FloatArray:
-    return searcher.store.rows.astype(np.float32)
+    return searcher.first.store.rows.astype(np.float32)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -63,8 +64,8 @@ def test_it_finds_what_the_cpu_finds(searching: Open, collection: Path, plan: st
         xq = opened.searcher.check_queries(np.concatenate([data.xq, data.xt]))
         here = opened.searcher.search(xq, 10, SearchPlan.parse(plan))
     there = searching(device, memory)
-    assert there.accelerator is not None
-    assert there.accelerator.is_resident == (memory > STREAMED)
+    assert there.first.accelerator is not None
+    assert there.first.accelerator.is_resident == (memory > STREAMED)
     found = there.search(xq, 10, SearchPlan.parse(plan))
     assert recall(found.ids, here, scores=found.scores) > (0.99 if device == "cuda" else 0.999)
     own = np.einsum("qd,qkd->qk", xq, stored(there)[found.ids])
@@ -90,11 +91,7 @@ def test_rows_that_are_gone_are_not_found(searching: Open, plan: str, device: st
     xq = there.check_queries(structured(N, D, seed=11).xq)
     before = there.search(xq, 10, SearchPlan.parse(plan))
     dead = np.unique(np.concatenate([before.ids.ravel(), np.arange(N - 100)]))
-    there.deleted = dead
-    there.live = there.rows - len(dead)
-    there.accelerator = Accelerator(there.store, dead, device=device, memory=1 << 30)
-    there._ways.clear()
-    found = there.search(xq, 10, SearchPlan.parse(plan))
+    found = there.search(xq, 10, SearchPlan.parse(plan), mask=Mask.without(N, dead))
     assert (found.ids != MISSING).all()
     assert not np.isin(found.ids, dead).any()
 
@@ -103,7 +100,7 @@ def test_rows_that_are_gone_are_not_found(searching: Open, plan: str, device: st
 def test_indexes_share_what_memory_there_is(searching: Open, device: str) -> None:
     """Vectors take half; beside them there is room for two of the indexes."""
     there = searching(device, 2 * ROWS_BYTES)
-    on = there.accelerator
+    on = there.first.accelerator
     assert on is not None
     assert on.is_resident
     xq = there.check_queries(structured(N, D, seed=11).xq)

@@ -125,7 +125,7 @@ def test_more_probes_than_there_are_cost_nothing(plain: Collection, plan: str) -
     """FAISS would make room for every one of them."""
     found = plain.searcher.search(queries(), 10, SearchPlan.parse(plan))
     assert recall_of(found.ids, live_scores(plain, queries()), 10) > 0.5
-    assert plain.searcher.fit(SearchPlan.parse(plan), 10).probe <= N
+    assert plain.searcher.routes.fit(SearchPlan.parse(plan), 10).probe <= N
 
 
 def test_more_probes_find_more(plain: Collection) -> None:
@@ -144,7 +144,7 @@ def test_more_probes_find_more(plain: Collection) -> None:
 
 def test_a_plan_given_by_hand_is_only_lengthened_to_k(plain: Collection) -> None:
     searcher = plain.searcher
-    by_hand = searcher.fit(SearchPlan.parse("ivf-pq@32:nprobe=2 | 20@48"), 100)
+    by_hand = searcher.routes.fit(SearchPlan.parse("ivf-pq@32:nprobe=2 | 20@48"), 100)
     assert str(by_hand) == "ivf-pq@32:nprobe=2 | 100@48"
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from engine.api import Collection
 from engine.planning.curve import plans, read_bytes
+from engine.planning.judge import Judge
+from engine.planning.queries import QuerySet
 from engine.query.explain import explain
 from engine.retrieval import coarse
 from engine.retrieval.searcher import Searcher
@@ -40,7 +42,7 @@ def by_faiss(collection: Collection) -> Searcher:
     searcher = Searcher(collection.snapshot)
     for key in (KEY, REFINED):
         assert collection.searcher.coarse(key).probed is not None
-        searcher._coarse[key] = searcher.coarse(key)._replace(probed=None)
+        searcher.first._coarse[key] = searcher.coarse(key)._replace(probed=None)
     return searcher
 
 
@@ -61,7 +63,7 @@ def test_plans_find_what_they_find_in_faiss(collection: Collection, by_faiss: Se
     xq, plan = ours.check_queries(queries()), SearchPlan.parse(text)
     here, there = ours.search(xq, 10, plan), by_faiss.search(xq, 10, plan)
     assert recall(here.ids, there, scores=here.scores) > 0.97
-    assert not np.isin(here.ids, ours.deleted).any()
+    assert not np.isin(here.ids, collection.snapshot.deleted).any()
     rows = ours.vectors(here.ids.ravel()).reshape(*here.ids.shape, D)
     np.testing.assert_allclose(here.scores, np.einsum("qd,qkd->qk", xq, rows), atol=2e-6)
 
@@ -70,7 +72,7 @@ def test_where_nothing_was_compiled_a_margin_ends_nothing(collection: Collection
     """FAISS visits every cell it may: slower, and no worse."""
     ours = collection.searcher
     xq = ours.check_queries(queries())
-    live = np.setdiff1d(np.arange(N), ours.deleted)
+    live = ours.live.numbers
     truth = exact_search(ours.vectors(live), xq, 10, ids=live)
     for margin in (40, 150, 400):
         plan = SearchPlan.parse(f"{KEY}:margin={margin} | 200@48")
@@ -95,7 +97,7 @@ def test_the_shortlist_is_what_is_scored_again(collection: Collection) -> None:
     searcher = collection.searcher
     xq = searcher.check_queries(queries())
     plan = SearchPlan.parse(f"{KEY}:nprobe=60 | 80@48")
-    found = searcher.candidates(xq, plan)
+    ((_, found),) = searcher.candidates(xq, plan)
     assert found.ids.shape == (len(xq), 80)
     assert (np.diff(found.scores, axis=1) <= 0).all()
     if not len(searcher.tail):
@@ -107,7 +109,7 @@ def test_a_stage_by_bytes_finds_what_a_long_shortlist_does(collection: Collectio
     """Short shortlists by codes alone lose what long ones keep; bytes tell which of those are worth a stored vector."""
     searcher = collection.searcher
     xq = searcher.check_queries(queries())
-    live = np.setdiff1d(np.arange(N), searcher.deleted)
+    live = searcher.live.numbers
     truth = exact_search(searcher.vectors(live), xq, 10, ids=live)
     short, middle, long = (
         recall(found.ids, truth, scores=found.scores)
@@ -130,9 +132,10 @@ def test_the_stage_by_bytes_is_explained(collection: Collection) -> None:
     ]
     shares = [step.recall for step in told.steps]
     assert shares == sorted(shares, reverse=True)
-    kept = searcher.candidates(xq, plan, 50)
+    ((_, kept),) = searcher.candidates(xq, plan, 50)
+    ((_, whole),) = searcher.candidates(xq, plan)
     assert kept.ids.shape == (1, 50)
-    assert np.isin(kept.ids, searcher.candidates(xq, plan).ids).all()
+    assert np.isin(kept.ids, whole.ids).all()
 
 
 def test_plans_worth_measuring_end_in_stored_vectors(collection: Collection) -> None:
@@ -143,10 +146,10 @@ def test_plans_worth_measuring_end_in_stored_vectors(collection: Collection) -> 
         ((first, 40), (last, 48)) for first, last in [(50, 20), (50, 40), (100, 20), (100, 40), (100, 80)]
     }
     assert {plan.stages for plan in plans(ready, [50], 11)} == {(Stage(48, 50),)}
-    kinds = [collection.searcher.check_queries(queries())]
+    judge = Judge(10, {"all": QuerySet("all", collection.searcher.check_queries(queries()))}, {})
     for margin in ("nprobe=20", "margin=100"):
         short, long = (
-            read_bytes(ready, SearchPlan.parse(f"{REFINED}:{margin} | {stages}"), kinds, 10)
+            read_bytes(ready, SearchPlan.parse(f"{REFINED}:{margin} | {stages}"), judge)
             for stages in ("100@40 | 30@48", "100@48")
         )
         assert short < long
@@ -154,9 +157,7 @@ def test_plans_worth_measuring_end_in_stored_vectors(collection: Collection) -> 
 
 def test_a_plan_that_reads_less_costs_less(collection: Collection) -> None:
     ready = collection.searcher.coarse(KEY)
-    xq = collection.searcher.check_queries(queries())
-    read = [
-        read_bytes(ready, SearchPlan.parse(f"{KEY}:margin={margin} | 50@48"), [xq], 10) for margin in (20, 100, 300)
-    ]
+    judge = Judge(10, {"all": QuerySet("all", collection.searcher.check_queries(queries()))}, {})
+    read = [read_bytes(ready, SearchPlan.parse(f"{KEY}:margin={margin} | 50@48"), judge) for margin in (20, 100, 300)]
     assert read == sorted(read)
     assert read[0] < read[-1]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from engine.evaluation.nearest import nearest, scores_of
-from engine.evaluation.representations import QuerySet, Representation
+from engine.evaluation.representations import Representation
+from engine.planning.queries import QuerySet
 from engine.retrieval.accelerator import Accelerator
 from indexers.base import Neighbors, cosines
 from indexers.exact import exact_search
@@ -72,7 +73,7 @@ def test_nor_does_a_prefix_or_a_scan(make_collection: MakeCollection, rows: Floa
 
 def test_nor_a_device(rows: FloatArray, xq: FloatArray) -> None:
     stored = rows.astype(np.float16)
-    accelerator = Accelerator(VectorStore(stored), np.empty(0, np.int64), device="cpu")
+    accelerator = Accelerator(VectorStore(stored), device="cpu")
     everything = np.broadcast_to(np.arange(N), (len(xq), N)).copy()
     everything[:, -1] = -1
     for found in (accelerator.scan(xq, N), accelerator.rescore(xq, everything, N)):

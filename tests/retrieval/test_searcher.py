@@ -58,7 +58,7 @@ def queries() -> np.ndarray:
 
 
 def test_the_state_is_what_it_says(collection: Collection, request: pytest.FixtureRequest) -> None:
-    assert (collection.searcher.pruned is None) == ("not pruned" in request.node.callspec.id)
+    assert (collection.searcher.first.pruned is None) == ("not pruned" in request.node.callspec.id)
 
 
 # -- exactness -------------------------------------------------------------------------------
@@ -138,13 +138,13 @@ def test_k_answers_whenever_there_are_k_rows(collection: Collection, plan: str |
     """More than the shortlist holds, more than there are."""
     searcher = collection.searcher
     found = searcher.search(queries(), k, None if plan is None else SearchPlan.parse(plan))
-    wanted = min(k, searcher.live)
+    wanted = min(k, searcher.live.count)
     assert found.ids.shape == (16, wanted)
     assert found.ids.min() >= 0
     assert all(len(set(row)) == wanted for row in found.ids.tolist())
     assert (np.diff(found.scores, axis=1) <= 0).all()
     assert not np.isin(found.ids, collection.snapshot.deleted).any()
-    if wanted == searcher.live:
+    if wanted == searcher.live.count:
         assert_answers(found, live_scores(collection, queries()), wanted)
 
 

@@ -62,11 +62,6 @@ class Examples:
         )
 
 
-def _signed(name: str, value: Any) -> int:
-    """Of the right type; whether it is of the right size is told with the others, by `check_numbers`."""
-    return checks.whole(name, value, -checks.MOST)
-
-
 def _reals(name: str, value: Any) -> tuple[float, ...]:
     return tuple(checks.several(name, value, checks.real))
 
@@ -74,6 +69,11 @@ def _reals(name: str, value: Any) -> tuple[float, ...]:
 @dataclass(frozen=True)
 class TrainOptions:
     """How a head is trained.
+
+    Example:
+        >>> options = engine.TrainOptions("rotation", dims=(4, 16), steps=20, seed=7)
+        >>> engine.train_head("vectors.nest", options).dims
+        (4, 16)
 
     Attributes:
         objective: "rotation", "supervised", "paired" or "adaptor".
@@ -111,15 +111,15 @@ class TrainOptions:
         numbers = ("steps", "batch", "width", "hidden")
         checks.settle(
             self,
-            **{name: checks.optional(name, getattr(self, name), _signed) for name in numbers},
+            **{name: checks.optional(name, getattr(self, name), checks.signed) for name in numbers},
             **{name: checks.truth(name, getattr(self, name)) for name in ("shared_classifier", "shared_tower")},
             objective=checks.text("objective", self.objective),
-            dims=tuple(checks.several("dims", self.dims, _signed)),
+            dims=tuple(checks.several("dims", self.dims, checks.signed)),
             seed=checks.whole("seed", self.seed, -ANY_SEED, ANY_SEED),
             rate=checks.optional("rate", self.rate, checks.real),
             weights=checks.optional("weights", self.weights, _reals),
             fixed=checks.optional("fixed", self.fixed, partial(checks.one_of, known=("items", "queries"))),
-            patience=_signed("patience", self.patience),
+            patience=checks.signed("patience", self.patience),
             device=checks.one_of("device", self.device, checks.DEVICES),
         )
 

@@ -15,7 +15,6 @@ import numpy as np
 from engine.api import Collection
 from engine.heads.training.options import Examples, TrainOptions
 from engine.heads.training.train import train
-from engine.planning.cost import coarse_bytes
 from engine.retrieval.coarse import Coarse, middle_of, probing
 from indexers.base import AXES, IndexSpec
 from indexers.families.ivf import refine_bytes
@@ -51,7 +50,7 @@ def read_bytes(coarse: Coarse, plan: SearchPlan, xq: np.ndarray, k: int) -> floa
     shortlist = plan.stages[-1].shortlist
     stored = shortlist * coarse.store.row_bytes + middle * coarse.spec.dim
     if coarse.probed is None:
-        return stored + coarse_bytes(coarse.spec, coarse.visits(plan), len(coarse.store))
+        return stored + family(coarse.spec.family).bytes_read(coarse.spec, coarse.visits(plan), len(coarse.store))
     matrix = matrix_of(coarse.index)
     front = 0 if matrix is None else matrix.size * HALF
     cells = dict(coarse.spec.params)["nlist"] * coarse.spec.dim * HALF
@@ -100,7 +99,7 @@ def floors(
         with Collection.open(root) as opened:
             searcher = opened.searcher
             text = str(trial.search["plan"])
-            plan = searcher.default_plan if text == DEFAULT else SearchPlan.parse(text)
+            plan = searcher.routes.usual if text == DEFAULT else SearchPlan.parse(text)
             if plan.index == EXACT:
                 continue
             spec = searcher.specs[plan.index]

@@ -1,0 +1,150 @@
+"""A part of a space's rows, searched by itself: an exact scan of it, or a plan over its indexes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import numpy as np
+
+from engine.retrieval.accelerator import Accelerator
+from engine.retrieval.coarse import Coarse, Search, coarse_over, prepared
+from engine.retrieval.rerank import scan_prefix
+from indexers.base import FaissIndex, IndexSpec, Neighbors
+from indexers.errors import InvalidSpec
+from indexers.mask import Mask
+from indexers.plan import SearchPlan
+from indexers.pruned import Found, PrunedIndex
+from indexers.store import VectorStore
+from indexers.threads import new_lock
+from indexers.vectors import FloatArray
+
+FLOOR_MARGIN = 1e-4
+"""By how much FAISS' sum of D products may lie above ours."""
+
+FEW = 64
+"""Where a mask leaves one row of so many they are fetched one by one: a scan would look at the bits of all."""
+
+
+class Segment:
+    """The rows [first, first + len(store)) of a version; immutable once open, and safe to use from many threads.
+
+    Row numbers it is asked with and answers with are its own: 0 is its first row.
+
+    Args:
+        first: number of its first row in the version.
+        store: its stored vectors.
+        specs: its indexes, resolved, by their key in a plan; none where its rows are always scanned.
+        load: opens one of them.
+        pruned: its index for exact search, if it has one.
+        accelerator: a device that holds its vectors, if it is searched there.
+    """
+
+    def __init__(
+        self,
+        first: int,
+        store: VectorStore,
+        *,
+        specs: Mapping[str, IndexSpec] | None = None,
+        load: Callable[[str], FaissIndex] | None = None,
+        pruned: PrunedIndex | None = None,
+        accelerator: Accelerator | None = None,
+    ) -> None:
+        self.first = first
+        self.store = store
+        self.specs = dict(specs or {})
+        self.pruned = pruned
+        self.accelerator = accelerator
+        self._load = load
+        self._coarse: dict[str, Coarse] = {}
+        self._loading = new_lock()
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    @property
+    def stop(self) -> int:
+        """Number in the version of the first row behind it."""
+        return self.first + len(self.store)
+
+    def coarse(self, key: str) -> Coarse:
+        """Return a prefix index by a key of `specs`, loading it the first time."""
+        if key not in self._coarse:
+            with self._loading:
+                if key not in self._coarse:
+                    if self._load is None:
+                        raise InvalidSpec(f"no index {key!r} over rows {self.first} to {self.stop}")
+                    self._coarse[key] = coarse_over(self.specs[key], self._load(key), self.store)
+        return self._coarse[key]
+
+    def is_scanned(self, plan: SearchPlan) -> bool:
+        """Whether a plan comes to scoring every row here: it says so, has no index here, or shortlists all."""
+        return plan.index not in self.specs or plan.stages[0].shortlist >= len(self.store)
+
+    def is_compiled(self, plan: SearchPlan) -> bool:
+        """Whether a plan that is not scanned is carried out here without FAISS."""
+        return self.accelerator is None and self.coarse(plan.index).probed is not None
+
+    def searching(self, plan: SearchPlan, k: int, dim: int, usual: SearchPlan | None = None) -> Search:
+        """Return the search of a plan that fits (`Routes.fit`), with all found out that can be beforehand.
+
+        Args:
+            plan: how.
+            k: answers a query.
+            dim: dimensions the answers are scored by.
+            usual: a plan for k that tells an exact search what score there is to reach; None where there is none.
+
+        Raises:
+            InvalidSpec: a plan that cannot be carried out on the device.
+        """
+        if self.is_scanned(plan):
+            helps = self.pruned is not None and self.accelerator is None and dim == self.store.dim
+            hint = self.searching(usual, k, dim) if helps and usual is not None and not self.is_scanned(usual) else None
+            return partial(self.scan, k, dim, hint)
+        coarse = self.coarse(plan.index)
+        if (on_device := self.accelerator) is not None:
+            if (reason := on_device.refusal(plan)) is not None:
+                raise InvalidSpec(f"plan {plan}: {reason}")
+            return lambda xq, mask: on_device.search(coarse.spec, coarse.index, xq, k, plan, mask)
+        run, shortlist = prepared(coarse, plan, k), plan.stages[0].shortlist
+
+        def search(xq: FloatArray, mask: Mask | None) -> Neighbors:
+            # What may answer is no more than would be scored by stored vectors in any case.
+            if mask is not None and mask.count <= shortlist:
+                return scan_prefix(self.store, xq, k, dim, mask.numbers)
+            return run(xq, mask)
+
+        return search
+
+    def scan(self, k: int, dim: int, hint: Search | None, xq: FloatArray, mask: Mask | None) -> Neighbors:
+        """Score every row that may answer by the first `dim` numbers; the arguments are those of `searching`."""
+        if dim < self.store.dim:
+            rows = np.arange(len(self.store)) if mask is None else mask.numbers
+            return scan_prefix(self.store, xq, k, dim, rows)
+        if self.accelerator is not None:
+            return self.accelerator.scan(xq, k, mask)
+        if mask is not None and FEW * mask.count <= len(self.store):
+            return scan_prefix(self.store, xq, k, dim, mask.numbers)
+        if self.pruned is not None:
+            return self.search_pruned(self.pruned, xq, k, mask, hint).neighbors
+        return self.store.search(xq, k, mask)
+
+    def exact_bytes(self, xq: FloatArray, k: int, mask: Mask | None, usual: SearchPlan | None) -> int:
+        """Return how many bytes of it an exact search reads for one query: of codes, lengths and stored vectors."""
+        if self.pruned is None:
+            return len(self) * self.store.row_bytes
+        hint = None if usual is None or self.is_scanned(usual) else self.searching(usual, k, self.store.dim)
+        return int(self.search_pruned(self.pruned, xq, k, mask, hint).bytes_read[0])
+
+    def search_pruned(
+        self, pruned: PrunedIndex, xq: FloatArray, k: int, mask: Mask | None = None, hint: Search | None = None
+    ) -> Found:
+        """Search exactly by the pruned index; `hint`, an approximate search, tells what score there is to reach."""
+        floors = None
+        if hint is not None:
+            found = hint(xq, mask)
+            ordered = np.sort(found.ids, axis=1)
+            known = (ordered[:, 0] >= 0) & (np.diff(ordered, axis=1) > 0).all(axis=1)
+            known &= found.scores[:, -1] > -1  # what scores −1 may have been less, before it was made a cosine
+            floors = np.where(known, found.scores[:, -1] - FLOOR_MARGIN, -np.inf).astype(np.float32)
+        return pruned.search(self.store, xq, k, floors=floors, mask=mask)

@@ -1,0 +1,144 @@
+"""Which rows may answer a query: an argument of every search, and never a part of an index."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexers import checks
+from indexers.base import MISSING, Neighbors
+from indexers.errors import InvalidInput
+from indexers.vectors import IdArray
+
+Allowed = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """The rows of a range that may answer: those without a tombstone, or of them those that a filter lets through.
+
+    Where a query is a row itself and must not answer, one more answer is asked for and the row is taken out of them
+    (`without_own`): a batch of queries has one mask, and each query a row of its own.
+
+    Example:
+        >>> import numpy as np
+        >>> live = Mask.without(8, np.array([2, 5]))
+        >>> red = Mask.of(np.array([True, False, True, False, True, False, True, False]))
+        >>> (live & red).numbers.tolist()
+        [0, 4, 6]
+        >>> (live & red).count
+        3
+
+    Attributes:
+        rows: how many rows there are.
+        count: how many of them may answer.
+        bits: uint8 [ceil(rows / 8)], a bit a row, the least significant first, as FAISS' selectors and both compiled
+            searches read it; None where every row may answer.
+    """
+
+    rows: int
+    count: int
+    bits: NDArray[np.uint8] | None = None
+    _parts: dict[tuple[int, int], Mask] = field(default_factory=dict, init=False, repr=False)
+
+    @classmethod
+    def every(cls, rows: int) -> Mask:
+        """Return the mask that lets all rows answer."""
+        return cls(rows, rows)
+
+    @classmethod
+    def of(cls, allowed: Allowed) -> Mask:
+        """Return the mask of bool [rows]: true where a row may answer.
+
+        Raises:
+            InvalidInput: it is something else.
+        """
+        if not isinstance(allowed, np.ndarray) or allowed.dtype != bool or allowed.ndim != 1:
+            raise InvalidInput(f"a mask is made of bool [rows], found {checks.brief(allowed)}")
+        count = int(np.count_nonzero(allowed))
+        return cls(len(allowed), count, None if count == len(allowed) else np.packbits(allowed, bitorder="little"))
+
+    @classmethod
+    def without(cls, rows: int, excluded: IdArray) -> Mask:
+        """Return the mask of all rows but those in int64 [m]; what names no row of these is passed over."""
+        inside = excluded[(excluded >= 0) & (excluded < rows)]
+        if not len(inside):
+            return cls.every(rows)
+        allowed = np.ones(rows, dtype=bool)
+        allowed[inside] = False
+        return cls.of(allowed)
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __and__(self, other: Mask) -> Mask:
+        """Return the mask of the rows that both let answer.
+
+        Raises:
+            InvalidInput: they are of different numbers of rows.
+        """
+        if other.rows != self.rows:
+            raise InvalidInput(f"a mask of {other.rows} rows was given for {self.rows} rows")
+        if self.bits is None or other.bits is None:
+            return other if self.bits is None else self
+        return Mask.of(np.unpackbits(self.bits & other.bits, count=self.rows, bitorder="little").view(bool))
+
+    def part(self, first: int, stop: int) -> Mask:
+        """Return the mask of the rows from `first` to before `stop`, which are its rows 0, 1, …; kept for next time."""
+        if self.bits is None:
+            return Mask.every(stop - first)
+        if (first, stop) == (0, self.rows):
+            return self
+        found = self._parts.get((first, stop))
+        if found is None:
+            found = self._parts[(first, stop)] = Mask.of(self.allowed[first:stop])
+        return found
+
+    @property
+    def allowed(self) -> Allowed:
+        """Which rows may answer, bool [rows]."""
+        if self.bits is None:
+            return np.ones(self.rows, dtype=bool)
+        return np.unpackbits(self.bits, count=self.rows, bitorder="little").view(bool)
+
+    @property
+    def numbers(self) -> IdArray:
+        """The rows that may answer, int64 [count], ascending."""
+        return np.flatnonzero(self.allowed)
+
+    @cached_property
+    def selector(self) -> Any | None:
+        """The same for FAISS; None where every row may answer."""
+        import faiss
+
+        return None if self.bits is None else faiss.IDSelectorBitmap(self.bits)
+
+
+def without_own(found: Neighbors, own: IdArray | None, k: int) -> Neighbors:
+    """Take each query's own row out of its answers and keep the best k of the rest.
+
+    Args:
+        found: Neighbors [nq, ≥ k + 1], or of all rows.
+        own: int64 [nq], −1 for a query that is no row; None to take nothing out.
+        k: columns to return.
+
+    Returns:
+        Neighbors [nq, k]; id −1 and score −inf where there is nothing more.
+    """
+    scores, ids = found
+    if own is not None:
+        # Stable: what is not the query's own keeps its order, and its own goes last.
+        mine = (ids == own[:, None]) & (ids != MISSING)
+        order = np.argsort(mine, axis=1, kind="stable")
+        mine = np.take_along_axis(mine, order, axis=1)
+        ids = np.where(mine, MISSING, np.take_along_axis(ids, order, axis=1))
+        scores = np.where(mine, -np.inf, np.take_along_axis(scores, order, axis=1)).astype(np.float32)
+    short = k - ids.shape[1]
+    if short > 0:
+        ids = np.pad(ids, ((0, 0), (0, short)), constant_values=MISSING)
+        scores = np.pad(scores, ((0, 0), (0, short)), constant_values=-np.inf)
+    return Neighbors(np.ascontiguousarray(scores[:, :k]), np.ascontiguousarray(ids[:, :k], dtype=np.int64))
