@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     from engine.jobs.tune import TuneOptions
     from engine.progress import Listener, Summary, Unjoined
     from engine.query.answers import AnswerList, Answers
+    from engine.query.ask import Query, Term
     from engine.query.explain import Explanation, Step
+    from engine.query.reader import Reader
     from engine.retrieval.accelerator import Accelerator
     from engine.retrieval.coarse import Coarse
     from engine.retrieval.route import Routes
@@ -125,6 +127,8 @@ _HOME = {
     "Probed": "indexers.probing",
     "ProbedIndex": "indexers.probing",
     "PrunedIndex": "indexers.pruned",
+    "Query": "engine.query.ask",
+    "Reader": "engine.query.reader",
     "Routes": "engine.retrieval.route",
     "Row": "engine.evaluation.rows",
     "RunOptions": "engine.jobs.index",
@@ -140,6 +144,7 @@ _HOME = {
     "Step": "engine.query.explain",
     "Summary": "engine.progress",
     "TableOptions": "engine.ingest.joined",
+    "Term": "engine.query.ask",
     "Tower": "engine.heads.model",
     "TrainOptions": "engine.heads.training.options",
     "TuneOptions": "engine.jobs.tune",
@@ -204,6 +209,8 @@ __all__ = [
     "Probed",
     "ProbedIndex",
     "PrunedIndex",
+    "Query",
+    "Reader",
     "Routes",
     "Row",
     "RunOptions",
@@ -219,6 +226,7 @@ __all__ = [
     "Step",
     "Summary",
     "TableOptions",
+    "Term",
     "Tower",
     "TrainOptions",
     "TuneOptions",

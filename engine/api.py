@@ -7,75 +7,37 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from engine.collection import history
 from engine.collection.changes import require_space
 from engine.collection.history import Version
 from engine.collection.plans import Tuning
+from engine.encoders.base import Encoder
 from engine.ingest import arrays
 from engine.jobs import compact, index, remove, spaces
 from engine.jobs.encoder import DEFAULT_ENCODER
 from engine.jobs.index import RunOptions, Verb
 from engine.jobs.tune import TuneOptions, tune_space
 from engine.progress import Listener, Summary, as_listener
-from engine.query.answers import answer_all, as_item, as_items, is_item
-from engine.query.encode import as_asked, plan_asked_for, text_queries
-from engine.query.explain import Explanation, explain
-from engine.query.reader import Opened
+from engine.query.reader import Reader
 from engine.storage import layout
-from engine.storage.names import shown
 from indexers import checks
 from indexers.base import IndexSpec, read_specs
 from indexers.errors import InvalidInput
-from indexers.plan import SearchPlan
 
 Paths = str | Path | Sequence[str | Path]
 Specs = Sequence[str | IndexSpec]
 
 
-class Collection(Opened):
+class Collection(Reader):
     """A searchable collection on disk.
 
     One open collection answers one version, from many threads at once; `refresh` moves on to the newest.
 
     Example:
-        >>> import engine
-        >>> photos = engine.Collection.open("photos.nest")
-        >>> photos.search("a red bicycle", k=5).uris
-        >>> photos.similar("photo.jpg", k=5).scores
+        >>> with engine.Collection.open("photos.nest") as photos:
+        ...     print(photos.search("a red bicycle", k=1).captions, photos.similar("drawings/cat.png", k=2).captions)
+        ['bicycle'] [...]
     """
-
-    @classmethod
-    def open(
-        cls,
-        path: str | Path,
-        *,
-        device: str = "auto",
-        space: str | None = None,
-        search_device: str = "cpu",
-        gpu_memory: int | None = None,
-        encoder: str | None = None,
-    ) -> Collection:
-        """Open the newest version of a collection.
-
-        Args:
-            path: its directory.
-            device: where queries are encoded: "auto", "cpu", "cuda" or "mps".
-            space: the space to search; the collection's default if None. See `apply_head`.
-            search_device: where to search: "cpu", or "cuda" for many queries at once with `flat` and `ivf-flat`
-                indexes. Vectors and indexes are copied there with the first search.
-            gpu_memory: bytes of it that may be used; most of what is free if None.
-            encoder: spec of the collection's encoder, where its files are now. One with files of yours has to be
-                named once on a machine; what a collection says about them is not enough.
-
-        Raises:
-            NotACollection: there is none there.
-            CorruptCollection: its newest version is damaged.
-            InvalidInput: it has no such space, or there is no such device.
-        """
-        how: dict[str, Any] = {"search_device": search_device, "gpu_memory": gpu_memory, "encoder": encoder}
-        return cls(path, device=device, space=space, **how)
 
     @classmethod
     def create(
@@ -228,9 +190,9 @@ class Collection(Opened):
         """Find the fastest plan that keeps a recall, on this data and for its queries, and search by it from now on.
 
         Example:
-            >>> tuning = collection.tune(TuneOptions(recall=0.95))
-            >>> tuning.fresh  # recall on queries no choice was made with, and half of its 95 % interval
-            {'items': (0.962, 0.006)}
+            >>> vectors = engine.Collection.open("vectors.nest")
+            >>> vectors.tune(engine.TuneOptions(recall=0.9)).fresh  # recall, and half of its 95 % interval
+            {'items': (..., ...)}
 
         Args:
             options: recall, k, what is to be fast, queries of your own.
@@ -262,6 +224,10 @@ class Collection(Opened):
         paths, how = checks.paths("sources", sources), self._options(options)
         return self._changed(verb(self.root, paths, how, as_listener(listener)))
 
+    def _main(self) -> Encoder:
+        """Return what encodes pictures that are added, loaded the first time."""
+        return self._encoders.main(self.snapshot)
+
     def _options(self, options: RunOptions | None) -> RunOptions:
         if options is None:
             return RunOptions(device=self._device)
@@ -270,106 +236,3 @@ class Collection(Opened):
     def _changed(self, summary: Summary) -> Summary:
         self.refresh()
         return summary
-
-    # -- searching -----------------------------------------------------------------------
-
-    def search(
-        self,
-        query: str | Sequence[str] | Any,
-        k: int = 10,
-        *,
-        plan: str | SearchPlan | None = None,
-        dim: int | None = None,
-        exact: bool = False,
-        recall: float | None = None,
-    ) -> Any:
-        """Find the items that match texts or vectors best.
-
-        Args:
-            query: a text, a sequence of texts, or vectors [nq, D] (or one, [D]) of the space that is searched:
-                a head is not applied to them.
-            k: answers a query.
-            plan: how; the collection's default if None.
-            dim: stop at this prefix.
-            exact: find precisely the best, whatever it takes.
-            recall: search by the fastest plan of the tuned curve that keeps this recall.
-
-        Returns:
-            Answers for one text or a 1-D vector; for several an AnswerList, whose `ids` and `scores` are [nq, k].
-
-        Raises:
-            ModalityError: a text, and the encoder has no text tower.
-            InvalidVectors: vectors of another dimension, or with NaN.
-        """
-        if isinstance(query, str):
-            return self.search([query], k, plan=plan, dim=dim, exact=exact, recall=recall)[0]
-        pair = self._pair()
-        names: list[str | int | None]
-        texts = isinstance(query, list | tuple) and all(isinstance(one, str) for one in query)
-        if texts and not query:
-            xq, names = np.empty((0, pair[1].dim), np.float32), []
-        elif texts:
-            xq, names = text_queries(self._encoder_for(pair[0], pair[1].space), query), list(query)
-        else:
-            xq = as_asked(query)
-            names = [None] * (1 if xq.ndim == 1 else len(xq))
-        answers = answer_all(*pair, xq, names, k, plan_asked_for(pair[1], k, plan, exact, recall), dim)
-        return answers[0] if not texts and xq.ndim == 1 else answers
-
-    def similar(
-        self,
-        item: str | Path | int | Sequence[str | Path | int],
-        k: int = 10,
-        *,
-        plan: str | SearchPlan | None = None,
-        dim: int | None = None,
-        exact: bool = False,
-        recall: float | None = None,
-        include_self: bool = False,
-    ) -> Any:
-        """Find the items most like a picture.
-
-        Args:
-            item: an id, the path of an indexed item, or any picture file; or several.
-            k: answers a query.
-            plan: how; the collection's default if None.
-            dim: stop at this prefix.
-            exact: find precisely the best, whatever it takes.
-            recall: search by the fastest plan of the tuned curve that keeps this recall.
-            include_self: whether an indexed item is among its own answers.
-
-        Returns:
-            Answers for one item, an AnswerList for several.
-
-        Raises:
-            ItemNotFound: no item has that id, or the path is neither indexed nor a file.
-            PictureError: a file that is not a picture.
-        """
-        wanted = as_items(item)
-        pair = snapshot, searcher = self._pair()
-        found = [self._resolve(one, snapshot, searcher) for one in wanted]
-        xq = np.stack([vector for _, vector in found]) if found else np.empty((0, searcher.dim), np.float32)
-        names = [one if isinstance(one, int) else shown(str(one)) for one in wanted]
-        include_self = checks.truth("include_self", include_self)
-        leave_out = [None if include_self else position for position, _ in found]
-        answers = answer_all(*pair, xq, names, k, plan_asked_for(searcher, k, plan, exact, recall), dim, leave_out)
-        return answers[0] if is_item(item) else answers
-
-    def explain(self, query: Any, k: int = 10, *, plan: str | SearchPlan | None = None) -> Explanation:
-        """Carry out a plan stage by stage, and compare each stage with the exact answer.
-
-        Args:
-            query: a text, or a vector [D].
-            k: answers.
-            plan: the plan; the collection's default if None.
-        """
-        snapshot, searcher = self._pair()
-        if isinstance(query, str):
-            query = text_queries(self._encoder_for(snapshot, searcher.space), [query])
-        return explain(searcher, searcher.check_queries(query), k, plan_asked_for(searcher, k, plan))
-
-    def explain_item(self, item: str | Path | int, k: int = 10, *, plan: str | SearchPlan | None = None) -> Explanation:
-        """Do as `explain` for the likeness of an item or picture file."""
-        snapshot, searcher = self._pair()
-        _, vector = self._resolve(as_item("item", item), snapshot, searcher)
-        return explain(searcher, searcher.check_queries(vector), k, plan_asked_for(searcher, k, plan))

@@ -25,9 +25,8 @@ class Mask:
     (`without_own`): a batch of queries has one mask, and each query a row of its own.
 
     Example:
-        >>> import numpy as np
-        >>> live = Mask.without(8, np.array([2, 5]))
-        >>> red = Mask.of(np.array([True, False, True, False, True, False, True, False]))
+        >>> live = engine.Mask.without(8, np.array([2, 5]))
+        >>> red = engine.Mask.of(np.array([True, False, True, False, True, False, True, False]))
         >>> (live & red).numbers.tolist()
         [0, 4, 6]
         >>> (live & red).count

@@ -19,8 +19,6 @@ from indexers import probing, pruned
 from tests.examples import furnish
 from tests.helpers import needs_bundled
 
-# Names that have none yet.
-WAITING = {"Collection", "AnswerList", "Answers", "Explanation", "Step", "Coarse", "Searcher"}
 # Those that show what is compiled, and not on every machine.
 COMPILED: dict[str, Callable[[], bool]] = {
     **dict.fromkeys(("Probed", "ProbedIndex"), probing.is_available),
@@ -57,18 +55,13 @@ def _inside(folder: Path) -> Iterator[None]:
                 del sys.modules[hidden]
 
 
-@pytest.mark.parametrize("name", [name for name in engine.__all__ if name not in WAITING])
+@pytest.mark.parametrize("name", engine.__all__)
 def test_it_has_an_example(name: str) -> None:
     assert ">>> " in (getattr(engine, name).__doc__ or "")
 
 
-def test_none_waits_that_has_one() -> None:
-    assert set(engine.__all__) >= WAITING
-    assert [name for name in WAITING - {"Collection"} if ">>> " in getattr(engine, name).__doc__] == []
-
-
 @needs_bundled
-@pytest.mark.parametrize("name", [name for name in engine.__all__ if name not in WAITING])
+@pytest.mark.parametrize("name", engine.__all__)
 def test_what_it_shows_happens(name: str, made: tuple[Path, Path]) -> None:
     if name in COMPILED and not COMPILED[name]():
         pytest.skip("the compiled searches are not here")

@@ -40,7 +40,7 @@ ODD: list[Any] = [
 ANSWERS = set(
     """
     Accelerator AnswerList Answers Coarse Covering CurvePoint Evaluation Explanation FileRef Fingerprint Found
-    Head IndexEntry Item LabelTable Manifest Mask Neighbors Part PlanEntry Probed ProbedIndex PrunedIndex Routes
+    Head IndexEntry Item LabelTable Manifest Mask Neighbors Part PlanEntry Probed ProbedIndex Reader PrunedIndex Routes
     Row Searcher Segment Snapshot Source SourceTable Space Step Summary Tower Tuning Unjoined VectorStore
     Version
     """.split()
@@ -61,7 +61,7 @@ def doors(root: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
             lambda **given: Collection.open(**given).close(),
             {
                 **{"path": root, "device": "cpu", "space": None, "search_device": "cpu", "gpu_memory": None},
-                "encoder": None,
+                **{"encoder": None, "version": None},
             },
         ),
         "create": (
@@ -88,6 +88,16 @@ def doors(root: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         "use": (here.use, {"name": "main"}),
         "tune": (here.tune, {"options": None, "listener": None}),
         "rollback": (here.rollback, {"version": 2}),
+        "ask": (here.ask, {"query": asking()}),
+        "ask_all": (here.ask_all, {"queries": [asking()]}),
+        "Query": (
+            lambda **given: here.ask(engine.Query(**given)),
+            {**search, "terms": asking().terms, "include_self": False},
+        ),
+        "Term": (
+            lambda **given: here.ask(engine.Query((engine.Term(**given),), k=3)),
+            {"kind": "item", "value": 0, "weight": 1.0},
+        ),
         "search": (here.search, {"query": clustered(1, 8)[0], **search}),
         "similar": (here.similar, {"item": 0, **search, "include_self": False}),
         "encode_texts": (here.encode_texts, {"texts": ["a"]}),
@@ -105,6 +115,10 @@ def doors(root: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         ),
     }
     return doing | options(root, here)
+
+
+def asking() -> engine.Query:
+    return engine.Query((engine.Term.of_vector(clustered(1, 8)[0]),), k=3)
 
 
 def training() -> Any:

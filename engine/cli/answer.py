@@ -10,10 +10,10 @@ from engine.cli.output import print_answers, say
 
 if TYPE_CHECKING:
     from engine.query.answers import Answers
-    from engine.query.reader import Opened
+    from engine.query.reader import Reader
 
 
-def present(answers: Sequence[Answers], how: Answering, opened: Opened) -> None:
+def present(answers: Sequence[Answers], how: Answering, opened: Reader) -> None:
     """Print answers on stdout and write the contact sheet."""
     print_answers(answers, as_json=how.as_json)
     if how.html is not None:

@@ -82,6 +82,10 @@ def _pin(path: Path) -> int | None:
     return None
 
 
+def _opened_again(root: str, version: int) -> Snapshot:
+    return Snapshot.open(root, version)
+
+
 class Snapshot:
     """A pinned version. Immutable, and safe to read from many threads.
 
@@ -143,6 +147,16 @@ class Snapshot:
 
     def __del__(self) -> None:
         self.close()
+
+    def __reduce__(self) -> Any:
+        """Open the same version again, where it was copied or pickled to.
+
+        Raises:
+            TypeError: it is a draft, which is in no file.
+        """
+        if self._pin < 0:
+            raise TypeError("a version that is not published, or was closed, cannot be copied or pickled")
+        return _opened_again, (os.path.abspath(self.root), self.manifest.version)
 
     def ensure(self, refs: list[FileRef]) -> None:
         """Check files before they are trusted; see `verified.Verified`."""
@@ -249,10 +263,30 @@ class Snapshot:
         Raises:
             ItemNotFound: no live item has that id.
         """
-        rows = np.setdiff1d(np.flatnonzero(self.ids == wanted), self.deleted)
-        if not len(rows):
-            raise ItemNotFound(f"no item with id {wanted} in {self.root}")
-        return int(rows[0])
+        ids, order = self.ids, self._order
+        first, last = (0, -1) if order is None else (order[0], order[-1])
+        # Beyond these there is none, and perhaps no 64-bit number either.
+        if len(ids) and ids[first] <= wanted <= ids[last]:
+            start, stop = ids.searchsorted(wanted, "left", order), ids.searchsorted(wanted, "right", order)
+            rows = self._living(np.arange(start, stop) if order is None else order[start:stop])
+            if len(rows):
+                return int(rows[0])
+        raise ItemNotFound(f"no item with id {wanted} in {self.root}")
+
+    @cached_property
+    def _order(self) -> IdArray | None:
+        """Row numbers by ascending id, and rows of the same id by their number; None where ids ascend with the rows."""
+        if (self.ids[:-1] <= self.ids[1:]).all():
+            return None
+        return np.argsort(self.ids, kind="stable")
+
+    def _living(self, rows: IdArray) -> IdArray:
+        """Return those of some rows that have no tombstone, in the same order."""
+        if not len(self.deleted):
+            return rows
+        nearest = np.minimum(self.deleted.searchsorted(rows), len(self.deleted) - 1)
+        living: IdArray = rows[self.deleted[nearest] != rows]
+        return living
 
     def find_path(self, path: str) -> int:
         """Return the row number of a live item by its path.
@@ -293,7 +327,7 @@ class Snapshot:
 
     def _find(self, source: str, name: str) -> int | None:
         rows = np.flatnonzero(self.lookup.column("key") == np.uint64(path_key(source, name)))
-        for row in np.setdiff1d(rows, self.deleted):
+        for row in self._living(rows):
             found = self.lookup.row(int(row))
             if found["source"] == source and found["path"] == name:
                 return int(row)

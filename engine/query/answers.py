@@ -1,35 +1,37 @@
-"""What a search gives back, and how items are found by name."""
+"""What a search gives back."""
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from numbers import Integral
-from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 
-from engine.collection.absent import near_path
 from engine.collection.snapshot import Item, Snapshot
+from engine.query.ask import Query
+from engine.query.encode import Asked
 from engine.retrieval.searcher import Searcher
-from indexers import checks
+from engine.storage.names import printable, shown
 from indexers.base import MISSING, Neighbors
-from indexers.errors import CorruptCollection, InvalidInput, ItemNotFound
-from indexers.plan import SearchPlan
+from indexers.errors import CorruptCollection, NestvecError
+from indexers.mask import Mask, without_own
 from indexers.vectors import FloatArray, IdArray
 
-# Python refuses to read longer numbers.
-MOST_DIGITS = 4000
+SHOWN, WIDEST = 10, 60
+"""Lines and letters of a line that are written of answers by `repr`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Answers:
     """The answers to one query, best first.
+
+    Example:
+        >>> answers = engine.Collection.open("photos.nest").search("a red bicycle", k=3)
+        >>> answers.captions[0], round(float(answers.scores[0]), 2), len(answers)
+        ('bicycle', 0.4, 3)
 
     Attributes:
         query: what was asked: the text, the path or id, or None for a vector.
@@ -45,6 +47,23 @@ class Answers:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def __repr__(self) -> str:
+        asked = "a vector" if self.query is None else printable(repr(self.query))
+        lines = [f"<{len(self)} answers to {_cut(asked)}>"]
+        for row in range(min(len(self), SHOWN)):
+            lines.append(f"  {self.scores[row]:.4f}  {self.ids[row]:>8}  {self._line(row)}".rstrip())
+        if len(self) > SHOWN:
+            lines.append(f"  … and {len(self) - SHOWN} more")
+        return "\n".join(lines)
+
+    def _line(self, row: int) -> str:
+        """Say where an answer is; nothing where that cannot be read: whoever looks at it wants no error."""
+        try:
+            item = self._snapshot.item(int(self._positions[row]))
+        except NestvecError:
+            return ""
+        return "  ".join(_cut(printable(text)) for text in (shown(item.path), item.caption) if text)
 
     @cached_property
     def items(self) -> list[Item]:
@@ -62,9 +81,18 @@ class Answers:
         return [item.caption for item in self.items]
 
 
-@dataclass(frozen=True, eq=False)
+def _cut(text: str) -> str:
+    return text if len(text) <= WIDEST else f"{text[: WIDEST - 1]}…"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class AnswerList(Sequence[Answers]):
     """The answers to several queries, in their order; each is made when it is looked at.
+
+    Example:
+        >>> found = engine.Collection.open("photos.nest").search(["a red bicycle", "a bus"], k=2)
+        >>> found.ids.shape, [answers.captions[0] for answers in found]
+        ((2, 2), ['bicycle', 'bus'])
 
     Attributes:
         scores: float32 [nq, k], cosine similarities, best first.
@@ -79,6 +107,11 @@ class AnswerList(Sequence[Answers]):
 
     def __len__(self) -> int:
         return len(self._names)
+
+    def __repr__(self) -> str:
+        asked = ", ".join(_cut(printable(repr(name))) for name in self._names[:3] if name is not None)
+        asked = f" ({asked}{', …' if len(self) > 3 else ''})" if asked else ""
+        return f"<answers to {len(self)} queries{asked}, {self.ids.shape[1]} each>"
 
     @overload
     def __getitem__(self, at: int) -> Answers: ...
@@ -96,99 +129,38 @@ class AnswerList(Sequence[Answers]):
         return Answers(self._names[at], scores, ids, self._snapshot, positions)
 
 
-def _without(rows: Sequence[int | None], found: Neighbors, k: int) -> Neighbors:
-    """Return k answers a query, without the row that is named for it, if any."""
-    others = found.ids != np.array([[MISSING if row is None else row] for row in rows])
-    kept = np.argsort(~others, axis=1, kind="stable")[:, :k]
-    there = np.take_along_axis(others, kept, axis=1)
-    scores, ids = np.take_along_axis(found.scores, kept, axis=1), np.take_along_axis(found.ids, kept, axis=1)
-    return Neighbors(np.where(there, scores, np.float32(-np.inf)), np.where(there, ids, MISSING))
-
-
-def answer_all(
-    snapshot: Snapshot,
-    searcher: Searcher,
-    xq: Any,
-    names: Sequence[str | int | None],
-    k: int,
-    plan: SearchPlan | None,
-    dim: int | None,
-    leave_out: Sequence[int | None] = (),
-) -> AnswerList:
-    """Search, and name what was found.
+def answer_all(snapshot: Snapshot, searcher: Searcher, asked: Asked, how: Query) -> AnswerList:
+    """Search a version, and name what was found.
 
     Args:
-        snapshot: the version that is searched.
+        snapshot: the version.
         searcher: over a space of it.
-        xq: real [nq, D], queries of that space.
-        names: of each query.
-        k: answers a query.
-        plan: how; the collection's default if None.
-        dim: stop at this prefix.
-        leave_out: a row for each query that must not answer it, or None; empty for none at all.
+        asked: what is searched with.
+        how: k, plan and all else but its terms.
     """
-    queries, dim = searcher.check_queries(xq), checks.optional("dim", dim, checks.signed)
-    more = any(position is not None for position in leave_out)
-    found = searcher.search(queries, checks.whole("k", k) + 1 if more else k, plan, dim=dim)
+    xq = searcher.check_queries(asked.xq)
+    found = _found(searcher, asked, xq, how)
     # Stored values that are infinite come first, and unit vectors have no such cosines.
-    if found.scores.size and not math.isfinite(found.scores[:, 0].max() if len(queries) > 1 else found.scores.item(0)):
+    if found.scores.size and not math.isfinite(found.scores[:, 0].max() if len(xq) > 1 else found.scores.item(0)):
         raise CorruptCollection(f"{snapshot.root} holds vectors that are not finite; see `nestvec verify`")
-    if more:
-        found = _without(leave_out, found, k)
-        ids = np.where(found.ids == MISSING, MISSING, snapshot.ids[found.ids])
-    else:
-        ids = snapshot.ids[found.ids]
-    return AnswerList(found.scores, ids, names, snapshot, found.ids)
+    ids = snapshot.ids[found.ids]
+    if asked.own:
+        ids = np.where(found.ids == MISSING, MISSING, ids)
+    return AnswerList(found.scores, ids, asked.names, snapshot, found.ids)
 
 
-def find(snapshot: Snapshot, item: str | Path | int) -> int | None:
-    """Return the row number of a stored item by id or path, or None if it is a file to be encoded.
-
-    Raises:
-        ItemNotFound: neither an item nor a file.
-    """
-    if isinstance(item, int):
-        return snapshot.find_id(item)
-    text = str(item)
-    try:
-        return snapshot.find_path(text)
-    except ItemNotFound as error:
-        with contextlib.suppress(OSError, ValueError):  # too long for a file name, or with a null in it
-            if Path(text).is_file():
-                return None
-        if text.isdecimal() and len(text) < MOST_DIGITS:
-            return snapshot.find_id(int(text))
-        near = near_path(Path(text))
-        meant = "a text is looked for by search" if near is None else f"did you mean {near}?"
-        raise ItemNotFound(f"{error}, and no such file is there; {meant}") from error
-
-
-def is_item(value: Any) -> bool:
-    """Whether something is what one item is named by."""
-    return isinstance(value, str | os.PathLike | Integral) and not isinstance(value, bool)
-
-
-def as_items(items: Any) -> list[str | int]:
-    """Return one item or several as a list, ids as Python's own int: answers hold NumPy's.
-
-    Raises:
-        InvalidInput: one of them is something that names no item.
-    """
-    return checks.one_or_several("item", items, as_item)
-
-
-def as_item(name: str, given: Any) -> str | int:
-    """Return what names an item: an id as Python's own int, or the text of a path.
-
-    Raises:
-        InvalidInput: it is something else.
-    """
-    if isinstance(given, Integral):
-        return checks.whole(name, given, -checks.MOST_ID, checks.MOST_ID)
-    if isinstance(given, str | os.PathLike):
-        return checks.text(name, checks.as_text(given))
-    vectors = isinstance(given, np.ndarray | np.floating | float)
-    raise InvalidInput(
-        f"{name}: expected an id, or the path of a picture, found {checks.brief(given)}"
-        f"{': vectors are searched with by search' if vectors else ''}"
-    )
+def _found(searcher: Searcher, asked: Asked, xq: FloatArray, how: Query) -> Neighbors:
+    """Search, and leave items out of their own answers."""
+    plan, most = how.plan_on(searcher.routes), max(map(len, asked.own), default=0)
+    if how.include_self or not most:
+        return searcher.search(xq, how.k, plan, dim=how.dim)
+    if most == 1:
+        own = np.array([rows[0] if rows else MISSING for rows in asked.own])
+        return searcher.search(xq, how.k, plan, dim=how.dim, own=own)
+    parts = []
+    for row, rows in enumerate(asked.own):
+        others = Mask.without(searcher.rows, np.array(rows, np.int64))
+        parts.append(searcher.search(xq[row : row + 1], how.k, plan, dim=how.dim, mask=others))
+    k = max(part.ids.shape[1] for part in parts)
+    scores, ids = zip(*(without_own(part, None, k) for part in parts), strict=True)
+    return Neighbors(np.concatenate(scores), np.concatenate(ids))

@@ -1,39 +1,155 @@
-"""What can be asked: texts, picture files and vectors, made ready for a search."""
+"""From what is asked with to vectors: texts, pictures and stored rows, made ready for a search."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from engine.collection.absent import near_path
 from engine.collection.originals import MOST_FILE_BYTES
+from engine.collection.snapshot import Snapshot
+from engine.collection.spaces import encoder_for, encoder_of
 from engine.encoders.base import Encoder, require_modality
-from engine.encoders.pictures import decode_picture
+from engine.encoders.pictures import DEFAULT_MAX_PIXELS, decode_picture
+from engine.query.ask import Query, Term
 from engine.retrieval.searcher import Searcher
+from engine.storage.layout import FileRef
 from engine.storage.regular import read_regular
 from indexers import checks
-from indexers.errors import InvalidInput, InvalidVectors, PictureError
-from indexers.plan import EXACT, SearchPlan
-from indexers.vectors import FloatArray
+from indexers.errors import InvalidInput, ItemNotFound, PictureError
+from indexers.threads import new_lock
+from indexers.vectors import FloatArray, as_matrix, normalize
+
+# Python refuses to read longer numbers.
+MOST_DIGITS = 4000
 
 
-def as_asked(query: Any) -> Any:
-    """Return vectors that somebody asks with as an array, [D] or [nq, D] as far as is known yet.
+class Encoders:
+    """The encoder of a collection and the heads behind it, each loaded when something has to be encoded.
+
+    Args:
+        root: the collection.
+        spec: of its encoder, where the user named it.
+        device: where queries are encoded.
+        loaded: the encoder, if it is loaded already.
+    """
+
+    def __init__(self, root: Path, *, spec: str | None, device: str, loaded: Encoder | None) -> None:
+        self.spec = spec
+        self._root, self._device, self._loaded = root, device, loaded
+        self._headed: tuple[FileRef, Encoder] | None = None
+        self._lock = new_lock()
+
+    def of(self, snapshot: Snapshot, space: str) -> Encoder:
+        """Return the collection's encoder, behind it the heads that lead to a space of a version."""
+        head = snapshot.manifest.space(space).head
+        if head is None:
+            return self.main(snapshot)
+        kept = self._headed
+        if kept is None or kept[0] != head:
+            kept = self._headed = head, encoder_for(self._root, snapshot.manifest, space, self.main(snapshot))
+        return kept[1]
+
+    def main(self, snapshot: Snapshot) -> Encoder:
+        """Return what encodes pictures that are added."""
+        if self._loaded is None:
+            with self._lock:
+                if self._loaded is None:
+                    space = snapshot.manifest.space()
+                    self._loaded = encoder_of(space, wanted=self.spec, pool=None, device=self._device)
+        return self._loaded
+
+
+class Asked(NamedTuple):
+    """Queries as a search takes them.
+
+    Attributes:
+        xq: real [nq, D], of the space that is searched.
+        names: what answers call each.
+        own: the rows that each is made of, and that must not answer it; none where it is of no item.
+    """
+
+    xq: FloatArray
+    names: Sequence[str | int | None]
+    own: Sequence[tuple[int, ...]]
+
+
+def encoded(queries: Sequence[Query], snapshot: Snapshot, searcher: Searcher, encoder: Callable[[], Encoder]) -> Asked:
+    """Turn the terms of queries into a vector each: all texts go through the encoder at once.
+
+    Args:
+        queries: with at least one term each.
+        snapshot: the version that is searched.
+        searcher: over a space of it.
+        encoder: returns what encodes into that space; called only if something has to be encoded.
 
     Raises:
-        InvalidVectors: it is nothing of the kind.
+        ItemNotFound: a term is neither an item nor a file.
+        PictureError: a file that is not a picture.
+        ModalityError: a text or a picture, and the encoder has no tower for it.
+        InvalidInput: a query has no terms, or a text is empty.
+        InvalidVectors: a vector of another dimension, or terms that cancel each other out.
     """
-    if isinstance(query, os.PathLike):
-        raise InvalidInput(f"a query is a text, several texts, or vectors; pictures like {query} are found by similar")
+    if bare := [number for number, query in enumerate(queries) if not query.terms]:
+        raise InvalidInput(f"query {bare[0]} has no terms: there is nothing to look for")
+    terms = [term for query in queries for term in query.terms]
+    vectors, rows = _of_terms(terms, snapshot, searcher, encoder)
+    names, ends = [query.name for query in queries], np.cumsum([len(query.terms) for query in queries])
+    own = [
+        tuple(row for row in rows[end - len(q.terms) : end] if row >= 0) for q, end in zip(queries, ends, strict=True)
+    ]
+    if all(term.weight == 1 for term in terms) and len(terms) == len(queries):
+        return Asked(vectors, names, own)
+    weighted = normalize(vectors, name="terms") * np.array([[term.weight] for term in terms], np.float32)
+    return Asked(np.add.reduceat(weighted, ends - [len(query.terms) for query in queries]), names, own)
+
+
+def _of_terms(
+    terms: Sequence[Term], snapshot: Snapshot, searcher: Searcher, encoder: Callable[[], Encoder]
+) -> tuple[FloatArray, list[int]]:
+    """Return the vector of each term, float32 [n, D], and the row it is of, or −1."""
+    vectors, rows = np.empty((len(terms), searcher.dim), np.float32), [-1] * len(terms)
+    texts = [at for at, term in enumerate(terms) if term.kind == "text"]
+    if texts:
+        vectors[texts] = text_queries(encoder(), [str(terms[at].value) for at in texts])
+    for at, term in enumerate(terms):
+        if term.kind == "vector":
+            vectors[at] = as_matrix(term.value, name="queries", dim=searcher.dim)
+        elif term.kind == "item":
+            found = find(snapshot, term.value)  # type: ignore[arg-type]  # it was checked when the term was made
+            if found is None:
+                vectors[at] = picture_query(encoder(), str(term.value), max_pixels=DEFAULT_MAX_PIXELS)
+            else:
+                rows[at] = found
+    stored = [at for at, row in enumerate(rows) if row >= 0]
+    vectors[stored] = searcher.vectors([rows[at] for at in stored])
+    return vectors, rows
+
+
+def find(snapshot: Snapshot, item: str | int) -> int | None:
+    """Return the row number of a stored item by id or path, or None if it is a file to be encoded.
+
+    Raises:
+        ItemNotFound: neither an item nor a file.
+    """
+    if isinstance(item, int):
+        return snapshot.find_id(item)
     try:
-        xq = np.asarray(query)
-    except (TypeError, ValueError) as error:
-        raise InvalidVectors(f"a query is a text, several texts, or vectors of one length; {error}") from error
-    if not xq.ndim or xq.dtype.kind not in "fiu":
-        raise InvalidVectors(f"a query is a text, several texts, or vectors; found {type(query).__name__}")
-    return xq
+        return snapshot.find_path(item)
+    except ItemNotFound as error:
+        with contextlib.suppress(OSError, ValueError):  # too long for a file name, or with a null in it
+            if Path(item).is_file():
+                return None
+        if item.isdecimal() and len(item) < MOST_DIGITS:
+            return snapshot.find_id(int(item))
+        near = near_path(Path(item))
+        meant = "a text is looked for by search" if near is None else f"did you mean {near}?"
+        raise ItemNotFound(f"{error}, and no such file is there; {meant}") from error
 
 
 def text_queries(encoder: Encoder, texts: str | Sequence[str]) -> FloatArray:
@@ -71,27 +187,3 @@ def picture_query(encoder: Encoder, path: str | os.PathLike[str], *, max_pixels:
     picture = decode_picture(data, max_pixels=max_pixels, min_side=encoder.image_size)
     vector: FloatArray = encoder.encode_images(encoder.prepare(picture)[None])[0]
     return vector
-
-
-def plan_asked_for(
-    searcher: Searcher,
-    k: int,
-    plan: str | SearchPlan | None,
-    exact: bool = False,
-    recall: float | None = None,
-) -> SearchPlan | None:
-    """Return the plan somebody wants: written out, exact, or by the recall it keeps; None for the collection's own.
-
-    Raises:
-        InvalidInput: more than one of them at once, or a recall of a collection that was not tuned.
-        InvalidSpec: it does not parse.
-    """
-    if sum((plan is not None, checks.truth("exact", exact), recall is not None)) > 1:
-        raise InvalidInput("a plan, exact and recall exclude each other: each of them says how to search")
-    if recall is not None:
-        return searcher.routes.for_recall(checks.share("recall", recall), checks.whole("k", k))
-    if exact:
-        return SearchPlan(EXACT)
-    if isinstance(plan, str):
-        return SearchPlan.parse(plan)
-    return checks.optional("plan", plan, lambda name, given: checks.instance(name, given, SearchPlan))

@@ -33,6 +33,12 @@ T = TypeVar("T")
 class Step:
     """One stage of a plan.
 
+    Example:
+        >>> vectors = engine.Collection.open("vectors.nest")
+        >>> found = vectors.explain(np.load("vectors.npy")[0], k=5, plan="flat@8 | 100@32")
+        >>> [(step.name, step.dim, step.candidates) for step in found.steps]
+        [('flat@8', 8, 100), ('rerank@32', 32, 5)]
+
     Attributes:
         name: what it is, e.g. "ivf-pq@64" or "rerank@512".
         dim: the dimensions it looks at.
@@ -51,6 +57,12 @@ class Step:
 @dataclass(frozen=True)
 class Explanation:
     """A plan carried out for one query.
+
+    Example:
+        >>> vectors = engine.Collection.open("vectors.nest")
+        >>> found = vectors.explain(np.load("vectors.npy")[0], k=5, plan="flat@8 | 100@32")
+        >>> print(found.plan, [step.name for step in found.steps])
+        flat@8 | 100@32 ['flat@8', 'rerank@32']
 
     Attributes:
         plan: as it was carried out, with shortlists widened to k.

@@ -2,41 +2,54 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Self
-
-import numpy as np
+from typing import Any, Self, Unpack, overload
 
 from engine.collection.changes import require_space
 from engine.collection.commit import current_version
 from engine.collection.manifest import Space
 from engine.collection.snapshot import Snapshot
-from engine.collection.spaces import encoder_for, encoder_of
 from engine.encoders.base import Encoder
 from engine.encoders.pictures import DEFAULT_MAX_PIXELS
-from engine.query.answers import find
-from engine.query.encode import picture_query, text_queries
+from engine.query.answers import AnswerList, Answers, answer_all
+from engine.query.ask import How, Like, Query, Term, as_asked, as_item, as_items, is_item, is_texts
+from engine.query.encode import Asked, Encoders, encoded, picture_query, text_queries
+from engine.query.explain import Explanation, explain
 from engine.retrieval.searcher import Searcher
-from engine.storage.layout import FileRef
+from engine.storage.names import printable
 from indexers import checks
-from indexers.errors import NestvecError
+from indexers.errors import InvalidInput, NestvecError
+from indexers.plan import SearchPlan
 from indexers.threads import new_lock
-from indexers.vectors import FloatArray
+from indexers.vectors import FloatArray, IdArray
 
 SEARCH_DEVICES = ("cpu", "cuda")
 
 
-class Opened:
-    """The newest version of a collection and the space of it that is searched; `api.Collection` does things with it.
+class Reader:
+    """A version of a collection held open: searched and looked at, and never changed.
+
+    It answers from many threads at once; `refresh` moves it on to the newest version. A reader that is copied, or
+    pickled for another process, opens the same version again there.
+
+    Example:
+        >>> with engine.Reader.open("photos.nest") as photos:
+        ...     print(photos.search("a red bicycle", k=1).captions, len(photos))
+        ['bicycle'] 33
 
     Args:
         root: the collection.
-        device: where queries are encoded.
+        device: where queries are encoded: "auto", "cpu", "cuda" or "mps".
         space: the space to search; the version's default if None.
         encoder: the collection's, if it is loaded already; or its spec, where the user names it.
-        search_device: where to search, "cpu" or "cuda".
+        search_device: where to search: "cpu", or "cuda" for many queries at once with `flat` and `ivf-flat`
+            indexes. Vectors and indexes are copied there with the first search.
         gpu_memory: bytes of a GPU that searching may use; most of what is free if None.
+        version: which to open; the newest if None.
     """
 
     def __init__(
@@ -48,17 +61,55 @@ class Opened:
         encoder: Encoder | str | None = None,
         search_device: str = "cpu",
         gpu_memory: int | None = None,
+        version: int | None = None,
     ) -> None:
         self.root = checks.path("path", root)
         self._search_device = checks.one_of("search_device", search_device, SEARCH_DEVICES)
         self._gpu_memory = checks.optional("gpu_memory", gpu_memory, checks.room)
         self._device = checks.one_of("device", device, checks.DEVICES)
         self._wanted = checks.optional("space", space, checks.text)
-        self._encoder = encoder if isinstance(encoder, Encoder) else None
-        self._spec = None if self._encoder is not None else checks.optional("encoder", encoder, checks.text)
-        self._headed: tuple[FileRef, Encoder] | None = None
+        spec = None if isinstance(encoder, Encoder) else checks.optional("encoder", encoder, checks.text)
+        loaded = encoder if isinstance(encoder, Encoder) else None
+        self._encoders = Encoders(self.root, spec=spec, device=self._device, loaded=loaded)
         self._lock = new_lock()
-        self._state: tuple[Snapshot, Searcher | None] = (self._newest(), None)
+        self._state: tuple[Snapshot, Searcher | None] = (self._opened(version), None)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        device: str = "auto",
+        space: str | None = None,
+        search_device: str = "cpu",
+        gpu_memory: int | None = None,
+        encoder: str | None = None,
+        version: int | None = None,
+    ) -> Self:
+        """Open a version of the collection in a directory: the arguments are those of the class.
+
+        An encoder with files of yours has to be named once on a machine: what a collection says of them is not enough.
+
+        Raises:
+            NotACollection: there is none there.
+            CorruptCollection: the version is damaged, or not there.
+            InvalidInput: it has no such space, or there is no such device.
+        """
+        how: dict[str, Any] = {"search_device": search_device, "gpu_memory": gpu_memory}
+        return cls(path, device=device, space=space, encoder=encoder, version=version, **how)
+
+    def __reduce__(self) -> Any:
+        how = {
+            **{"device": self._device, "space": self._wanted, "search_device": self._search_device},
+            **{"gpu_memory": self._gpu_memory, "encoder": self._encoders.spec, "version": self.version},
+        }
+        return _opened_again, (type(self), os.path.abspath(self.root), how)
+
+    def __repr__(self) -> str:
+        space, plans = self.space, self.space.plans
+        told = f"{len(self):,} items, version {self.version}, space {self.space_name!r} of {space.dim} dimensions"
+        plan = f", {plans[0].plan}" if plans else ""
+        return printable(f"<{type(self).__name__} {str(self.root)!r}: {told} by {space.encoder}{plan}>")
 
     def close(self) -> None:
         """Let the version go."""
@@ -96,7 +147,7 @@ class Opened:
     @property
     def encoder(self) -> Encoder:
         """What encodes queries into the space that is searched, loaded the first time."""
-        return self._encoder_for(self.snapshot, self.space_name)
+        return self._encoders.of(self.snapshot, self.space_name)
 
     def encode_texts(self, texts: str | Sequence[str]) -> FloatArray:
         """Encode query texts, or one, into the space that is searched, unit float32 [n, D].
@@ -117,35 +168,156 @@ class Opened:
         """
         return picture_query(self.encoder, path, max_pixels=max_pixels)
 
-    def _resolve(self, item: str | Path | int, snapshot: Snapshot, searcher: Searcher) -> tuple[int | None, FloatArray]:
-        """Return the row number of a stored item, or None, and its vector."""
-        position = find(snapshot, item)
-        if position is not None:
-            return position, searcher.vectors(np.array([position]))[0]
-        encoder = self._encoder_for(snapshot, searcher.space)
-        return None, picture_query(encoder, str(item), max_pixels=DEFAULT_MAX_PIXELS)
+    # -- asking --------------------------------------------------------------------------
+
+    def ask(self, query: Query) -> Answers:
+        """Answer a question.
+
+        Raises:
+            ItemNotFound: a term is neither an item nor a file.
+            PictureError: a file that is not a picture.
+            ModalityError: a text or a picture, and the encoder has no tower for it.
+            InvalidVectors: a vector of another dimension, or with NaN.
+            InvalidInput: it has no terms, or a recall is asked of a space that was not tuned.
+            InvalidSpec: a plan with an index that the collection does not have.
+        """
+        return self.ask_all([query])[0]
+
+    def ask_all(self, queries: Sequence[Query]) -> AnswerList:
+        """Answer several questions at once, which differ in nothing but their terms.
+
+        Raises:
+            InvalidInput: they differ in k, plan or another property; and as for `ask`.
+        """
+        wanted = checks.several("queries", queries, lambda name, one: checks.instance(name, one, Query))
+        how = {replace(query, terms=()) for query in wanted} or {Query()}
+        if len(how) > 1:
+            raise InvalidInput(
+                "queries that are asked together differ in their terms alone: ask the others by themselves"
+            )
+        return self._asked(wanted, how.pop())
+
+    def _asked(self, queries: Sequence[Query], how: Query) -> AnswerList:
+        snapshot, searcher = self._pair()
+        return answer_all(snapshot, searcher, self._encoded(queries, snapshot, searcher), how)
+
+    def _encoded(self, queries: Sequence[Query], snapshot: Snapshot, searcher: Searcher) -> Asked:
+        return encoded(queries, snapshot, searcher, lambda: self._encoders.of(snapshot, searcher.space))
+
+    @overload
+    def search(self, query: str, k: int = 10, **how: Unpack[How]) -> Answers: ...
+
+    @overload
+    def search(self, query: list[str] | tuple[str, ...], k: int = 10, **how: Unpack[How]) -> AnswerList: ...
+
+    @overload
+    def search(self, query: Any, k: int = 10, **how: Unpack[How]) -> Any: ...
+
+    def search(
+        self,
+        query: Any,
+        k: int = 10,
+        *,
+        plan: str | SearchPlan | None = None,
+        dim: int | None = None,
+        exact: bool = False,
+        recall: float | None = None,
+    ) -> Answers | AnswerList:
+        """Find the items that match texts or vectors best.
+
+        Args:
+            query: a text, a sequence of texts, or vectors [nq, D] (or one, [D]) of the space that is searched:
+                a head is not applied to them.
+            k: answers a query.
+            plan: how; the collection's default if None.
+            dim: stop at this prefix.
+            exact: find precisely the best, whatever it takes.
+            recall: search by the fastest plan of the tuned curve that keeps this recall.
+
+        Returns:
+            Answers for one text or a 1-D vector; for several an AnswerList, whose `ids` and `scores` are [nq, k].
+
+        Raises:
+            ModalityError: a text, and the encoder has no text tower.
+            InvalidVectors: vectors of another dimension, or with NaN.
+            InvalidInput, InvalidSpec: as for `ask`.
+        """
+        how = Query(k=k, plan=plan, exact=exact, recall=recall, dim=dim)
+        if isinstance(query, str):
+            return self._asked([replace(how, terms=(Term.of_text(query),))], how)[0]
+        if is_texts(query):
+            return self._asked([replace(how, terms=(Term.of_text(text),)) for text in query], how)
+        xq = as_asked(query)
+        asked = Asked(xq, [None] * (1 if xq.ndim == 1 else len(xq)), ())
+        answers = answer_all(*self._pair(), asked, how)
+        return answers[0] if xq.ndim == 1 else answers
+
+    @overload
+    def similar(self, item: str | Path | int, k: int = 10, **how: Unpack[Like]) -> Answers: ...
+
+    @overload
+    def similar(self, item: list[Any] | tuple[Any, ...] | IdArray, k: int = 10, **how: Unpack[Like]) -> AnswerList: ...
+
+    def similar(
+        self,
+        item: Any,
+        k: int = 10,
+        *,
+        plan: str | SearchPlan | None = None,
+        dim: int | None = None,
+        exact: bool = False,
+        recall: float | None = None,
+        include_self: bool = False,
+    ) -> Answers | AnswerList:
+        """Find the items most like a picture.
+
+        Args:
+            item: an id, the path of an indexed item, or any picture file; or several.
+            k: answers a query.
+            plan: how; the collection's default if None.
+            dim: stop at this prefix.
+            exact: find precisely the best, whatever it takes.
+            recall: search by the fastest plan of the tuned curve that keeps this recall.
+            include_self: whether an indexed item is among its own answers.
+
+        Returns:
+            Answers for one item, an AnswerList for several.
+
+        Raises:
+            ItemNotFound: no item has that id, or the path is neither indexed nor a file.
+            PictureError: a file that is not a picture.
+            InvalidInput, InvalidSpec: as for `ask`.
+        """
+        how = Query(k=k, plan=plan, exact=exact, recall=recall, dim=dim, include_self=include_self)
+        answers = self._asked([replace(how, terms=(Term("item", one),)) for one in as_items(item)], how)
+        return answers[0] if is_item(item) else answers
+
+    def explain(self, query: Any, k: int = 10, *, plan: str | SearchPlan | None = None) -> Explanation:
+        """Carry out a plan stage by stage, and compare each stage with the exact answer.
+
+        Args:
+            query: a text, a vector [D], or a `Query` with a plan of its own.
+            k: answers.
+            plan: the plan; the collection's default if None.
+        """
+        if isinstance(query, Query):
+            return self._explained(query)
+        term = Term.of_text(query) if isinstance(query, str) else Term.of_vector(query)
+        return self._explained(Query((term,), k, plan))
+
+    def explain_item(self, item: str | Path | int, k: int = 10, *, plan: str | SearchPlan | None = None) -> Explanation:
+        """Do as `explain` for the likeness of an item or picture file."""
+        return self._explained(Query((Term("item", as_item("item", item)),), k, plan))
+
+    def _explained(self, query: Query) -> Explanation:
+        snapshot, searcher = self._pair()
+        asked = self._encoded([query], snapshot, searcher)
+        return explain(searcher, searcher.check_queries(asked.xq), query.k, query.plan_on(searcher.routes))
+
+    # -- what is open ----------------------------------------------------------------------
 
     def _name(self, snapshot: Snapshot) -> str:
         return self._wanted or snapshot.manifest.default
-
-    def _encoder_for(self, snapshot: Snapshot, space: str) -> Encoder:
-        """Return the collection's encoder, behind it the heads that lead to a space of a version."""
-        head = snapshot.manifest.space(space).head
-        if head is None:
-            return self._main()
-        kept = self._headed
-        if kept is None or kept[0] != head:
-            kept = self._headed = head, encoder_for(self.root, snapshot.manifest, space, self._main())
-        return kept[1]
-
-    def _main(self) -> Encoder:
-        """Return what encodes pictures that are added, loaded the first time."""
-        if self._encoder is None:
-            with self._lock:
-                if self._encoder is None:
-                    main = self.snapshot.manifest.space()
-                    self._encoder = encoder_of(main, wanted=self._spec, pool=None, device=self._device)
-        return self._encoder
 
     @property
     def searcher(self) -> Searcher:
@@ -181,7 +353,7 @@ class Opened:
             before, searcher = self._state
             if current_version(self.root) == before.manifest.version:
                 return False
-            newest = self._newest()
+            newest = self._opened()
             self._state = (newest, None if searcher is None else self._ready(newest))
         return True
 
@@ -193,24 +365,25 @@ class Opened:
         """
         if self._search_device != "cpu":
             return None
-        try:
+        with contextlib.suppress(NestvecError):
             searcher = self._searcher_of(snapshot)
-            usual = searcher.routes.usual.index
-            for segment in searcher.segments:
-                if usual in segment.specs:
-                    segment.coarse(usual)
-        except NestvecError:
-            return None
-        return searcher
+            searcher.warm()
+            return searcher
+        return None
 
     def _searcher_of(self, snapshot: Snapshot) -> Searcher:
         return Searcher(snapshot, self._name(snapshot), device=self._search_device, gpu_memory=self._gpu_memory)
 
-    def _newest(self) -> Snapshot:
-        snapshot = Snapshot.open(self.root)
+    def _opened(self, version: int | None = None) -> Snapshot:
+        snapshot = Snapshot.open(self.root, version)
         try:
             require_space(self.root, snapshot.manifest, self._name(snapshot))
         except NestvecError:
             snapshot.close()
             raise
         return snapshot
+
+
+def _opened_again(kind: type[Reader], root: str, how: dict[str, Any]) -> Reader:
+    """Open what was copied or pickled."""
+    return kind(root, **how)

@@ -56,6 +56,11 @@ class Held:
 class Accelerator:
     """The stored vectors of one space on a device, and prefix indexes beside them; safe to use from many threads.
 
+    Example:
+        >>> store = engine.VectorStore(np.load("vectors.npy"))
+        >>> engine.Accelerator(store, device="cpu").scan(store.rows[:2], 1).ids.tolist()
+        [[0], [1]]
+
     Args:
         store: the stored vectors.
         device: "cuda"; "cpu" does the same without one, much slower than FAISS does it there.

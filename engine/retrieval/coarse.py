@@ -29,6 +29,11 @@ Search = Callable[[FloatArray, Mask | None], Neighbors]
 class Coarse(NamedTuple):
     """A loaded prefix index over the rows of a store.
 
+    Example:
+        >>> coarse = engine.Collection.open("vectors.nest").searcher.coarse("flat@8")
+        >>> str(coarse.spec), len(coarse.store)
+        ('flat@8', 1200)
+
     Attributes:
         spec: resolved.
         index: takes full vectors [n, D].

@@ -22,6 +22,11 @@ WIDEN = 4
 class Routes:
     """The plans of a space, and what becomes of them.
 
+    Example:
+        >>> routes = engine.Collection.open("vectors.nest").searcher.routes
+        >>> str(routes.fit(engine.SearchPlan.parse("flat@8 | 5@32"), k=20))
+        'flat@8 | 20@32'
+
     Attributes:
         name: of the space.
         entry: its plans and its tuned curve.

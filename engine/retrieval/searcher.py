@@ -56,6 +56,11 @@ class Way(NamedTuple):
 class Searcher:
     """Search over row numbers; immutable once open, and safe to use from many threads.
 
+    Example:
+        >>> searcher = engine.Collection.open("vectors.nest").searcher
+        >>> searcher.search(np.load("vectors.npy")[:2], k=1, plan=engine.SearchPlan("exact")).ids.tolist()
+        [[0], [1]]
+
     Args:
         snapshot: the version.
         space: whose vectors.
@@ -158,6 +163,12 @@ class Searcher:
     def coarse(self, key: str) -> Coarse:
         """Return a prefix index of the first part that has it, by a key of `specs`, loading it the first time."""
         return next(segment for segment in self.segments if key in segment.specs).coarse(key)
+
+    def warm(self) -> None:
+        """Open what a search by the default plan needs, so that none has to wait for it."""
+        for segment in self.segments:
+            if self.routes.usual.index in segment.specs:
+                segment.coarse(self.routes.usual.index)
 
     def _cut(self, mask: Mask) -> Masks:
         parts = (mask.part(segment.first, segment.stop) for segment in self.segments)

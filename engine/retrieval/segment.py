@@ -31,6 +31,10 @@ class Segment:
 
     Row numbers it is asked with and answers with are its own: 0 is its first row.
 
+    Example:
+        >>> [(one.first, len(one), list(one.specs)) for one in engine.Collection.open("vectors.nest").searcher.segments]
+        [(0, 1200, ['ivf-pq@16', 'flat@8']), (1200, 0, [])]
+
     Args:
         first: number of its first row in the version.
         store: its stored vectors.

@@ -5,16 +5,22 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import timeit
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine.api import Collection
 from engine.collection.changes import tombstones_of
+from engine.collection.manifest import Manifest
 from engine.collection.snapshot import Snapshot
 from engine.jobs.remove import remove
 from indexers.errors import CorruptCollection, ItemNotFound, NotACollection
+from indexers.vectors import IdArray
 from tests.helpers import clustered, flip_bit, vectors_collection
 
 
@@ -54,6 +60,40 @@ def test_items_by_id(root: Path) -> None:
         for gone in (3, 60, 65, -1, 1 << 70):
             with pytest.raises(ItemNotFound, match=str(gone)):
                 snapshot.find_id(gone)
+
+
+def snapshot_of(ids: Sequence[int] | IdArray, deleted: set[int]) -> Snapshot:
+    """A version of these rows, without files."""
+    snapshot = Snapshot.draft(Path("nowhere"), Manifest())
+    snapshot.__dict__["ids"] = np.array(ids, dtype=np.int64)
+    snapshot.__dict__["deleted"] = np.array(sorted(deleted), dtype=np.int64)
+    return snapshot
+
+
+@given(data=st.data(), ids=st.lists(st.integers(0, 9), max_size=12), ascending=st.booleans())
+def test_an_id_is_that_of_its_first_living_row(data: st.DataObject, ids: list[int], ascending: bool) -> None:
+    """Whatever order ids are in, and in however many rows one is."""
+    ids = sorted(ids) if ascending else ids
+    deleted = data.draw(st.sets(st.integers(0, len(ids) - 1))) if ids else set()
+    snapshot = snapshot_of(ids, deleted)
+    for wanted in (*range(-1, 11), -(1 << 70), 1 << 70):
+        rows = [row for row, id in enumerate(ids) if id == wanted and row not in deleted]
+        if rows:
+            assert snapshot.find_id(wanted) == rows[0]
+        else:
+            with pytest.raises(ItemNotFound, match=f"no item with id {wanted} in nowhere"):
+                snapshot.find_id(wanted)
+
+
+@pytest.mark.parametrize("turned", [0, 7], ids=["ascending", "in another order"])
+def test_an_id_is_found_without_looking_at_every_row(turned: int) -> None:
+    """After the first, a hundred take less than it takes to look at all ten times."""
+    ids = np.roll(np.arange(4_000_000), turned)
+    snapshot = snapshot_of(ids, {5})
+    wanted = range(100, 4_000_000, 40_000)
+    assert [snapshot.find_id(one) for one in wanted] == [one + turned for one in wanted]
+    halving = min(timeit.repeat(lambda: [snapshot.find_id(one) for one in wanted], number=1, repeat=5))
+    assert halving < 10 * min(timeit.repeat(lambda: ids == 100, number=1, repeat=5))
 
 
 @pytest.mark.parametrize(

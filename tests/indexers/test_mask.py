@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import doctest
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-import indexers.mask
 from indexers.base import Neighbors
 from indexers.errors import InvalidInput
 from indexers.mask import Allowed, Mask, without_own
@@ -80,7 +77,3 @@ def test_a_query_is_left_out_of_its_own_answers(nq: int, asked: int, k: int, dat
         kept = [(i, s) for i, s in zip(ids[query], scores[query], strict=True) if i >= 0 and i != own[query]][:k]
         kept += [(-1, -np.inf)] * (k - len(kept))
         assert list(zip(found.ids[query], found.scores[query], strict=True)) == kept
-
-
-def test_the_example() -> None:
-    assert doctest.testmod(indexers.mask).failed == 0

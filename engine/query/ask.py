@@ -1,0 +1,225 @@
+"""A question, as data: what is asked for, how many answers are wanted, and how they are to be found."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from numbers import Integral
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+import numpy as np
+
+from engine.retrieval.route import Routes
+from engine.storage.names import shown
+from indexers import checks
+from indexers.errors import InvalidInput, InvalidVectors
+from indexers.plan import EXACT, SearchPlan
+from indexers.vectors import as_matrix
+
+Kind = Literal["text", "item", "vector"]
+KINDS = ("text", "item", "vector")
+
+
+@dataclass(frozen=True)
+class Term:
+    """One thing that is asked with: a text, an item or picture, or a vector.
+
+    Example:
+        >>> engine.Term.of_text("a red bicycle"), engine.Term.of_item(3, weight=2.0)
+        (Term(kind='text', value='a red bicycle', weight=1.0), Term(kind='item', value=3, weight=2.0))
+
+    Attributes:
+        kind: "text", "item" or "vector".
+        value: a sentence; the id of an item, its path or that of any picture file; or D real numbers, of the space
+            that is searched: no head is applied to them.
+        weight: how much it counts beside the query's other terms; below 0 for what answers should be unlike.
+    """
+
+    kind: Kind
+    value: str | int | tuple[float, ...]
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        checks.one_of("kind", self.kind, KINDS)
+        checks.settle(self, value=_READ[self.kind](self.value), weight=checks.real("weight", self.weight))
+        if not 0 < abs(self.weight) <= checks.MOST:
+            raise InvalidInput(f"weight: expected a number other than 0, found {checks.brief(self.weight)}")
+
+    @classmethod
+    def of_text(cls, text: str, *, weight: float = 1.0) -> Term:
+        """Ask with a sentence."""
+        return cls("text", text, weight)
+
+    @classmethod
+    def of_item(cls, item: str | Path | int, *, weight: float = 1.0) -> Term:
+        """Ask with an indexed item, by its id or path, or with any picture file."""
+        return cls("item", as_item("item", item), weight)
+
+    @classmethod
+    def of_vector(cls, vector: Any, *, weight: float = 1.0) -> Term:
+        """Ask with a vector [D] of the space that is searched."""
+        return cls("vector", vector, weight)
+
+    @property
+    def name(self) -> str | int | None:
+        """What answers call it: the text, the path or id; None for a vector."""
+        if isinstance(self.value, tuple):
+            return None
+        return shown(self.value) if self.kind == "item" and isinstance(self.value, str) else self.value
+
+
+@dataclass(frozen=True)
+class Query:
+    """A question: frozen, and nothing but data. `Reader.ask` answers it.
+
+    Example:
+        >>> query = engine.Query((engine.Term.of_text("a red bicycle"),), k=1)
+        >>> engine.Collection.open("photos.nest").ask(query).captions
+        ['bicycle']
+
+    Attributes:
+        terms: what is asked with. Several make one direction, the sum of their unit vectors by weight.
+        k: answers wanted, ≥ 1.
+        plan: how to search, as a `SearchPlan` or written out; the collection's default if None.
+        exact: find precisely the best, whatever it takes.
+        recall: search by the fastest plan of the tuned curve that keeps this recall.
+        dim: stop at this prefix and answer by its cosines; the full dimension if None.
+        include_self: whether indexed items that are asked with are among the answers.
+
+    Raises:
+        InvalidInput: more than one of plan, exact and recall, or a value of another type or range.
+        InvalidSpec: the plan does not parse.
+    """
+
+    terms: tuple[Term, ...] = ()
+    k: int = 10
+    plan: SearchPlan | str | None = None
+    exact: bool = False
+    recall: float | None = None
+    dim: int | None = None
+    include_self: bool = field(default=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if sum((self.plan is not None, checks.truth("exact", self.exact), self.recall is not None)) > 1:
+            raise InvalidInput("a plan, exact and recall exclude each other: each of them says how to search")
+        checks.settle(
+            self,
+            k=checks.whole("k", self.k),
+            plan=checks.optional("plan", self.plan, _plan),
+            exact=bool(self.exact),
+            recall=checks.optional("recall", self.recall, checks.share),
+            dim=checks.optional("dim", self.dim, checks.signed),
+            include_self=checks.truth("include_self", self.include_self),
+        )
+        if type(self.terms) is not tuple or self.terms:
+            checks.settle(self, terms=tuple(checks.several("terms", self.terms, _term)))
+
+    @property
+    def name(self) -> str | int | None:
+        """What answers call it; None where it is of vectors alone."""
+        names = [term.name for term in self.terms if term.name is not None]
+        return names[0] if len(names) == 1 else " + ".join(map(str, names)) or None
+
+    def plan_on(self, routes: Routes) -> SearchPlan | None:
+        """Return the plan that is meant on a space: as it was written, exact, or by recall; None for the space's own.
+
+        Raises:
+            InvalidInput: a recall of a space that was not tuned.
+        """
+        if self.recall is not None:
+            return routes.for_recall(self.recall, self.k)
+        return SearchPlan(EXACT) if self.exact else self.plan  # type: ignore[return-value]  # read when it was made
+
+
+class How(TypedDict, total=False):
+    """How a search is to be done; see `Query`."""
+
+    plan: str | SearchPlan | None
+    dim: int | None
+    exact: bool
+    recall: float | None
+
+
+class Like(How, total=False):
+    """How what is like an item is to be found."""
+
+    include_self: bool
+
+
+def _plan(name: str, given: Any) -> SearchPlan:
+    return SearchPlan.parse(given) if isinstance(given, str) else checks.instance(name, given, SearchPlan)
+
+
+def _term(name: str, given: Any) -> Term:
+    return checks.instance(name, given, Term)
+
+
+def _vector(given: Any) -> tuple[float, ...]:
+    if isinstance(given, str | os.PathLike):
+        raise InvalidVectors(f"a vector is D numbers, found {checks.brief(given)}")
+    rows = as_matrix(given, name="vector")
+    if len(rows) != 1 or not rows.size:
+        raise InvalidVectors(f"a term is one vector [D], found {list(np.shape(given))}")
+    return tuple(rows[0].tolist())
+
+
+_READ: dict[str, Callable[[Any], Any]] = {
+    "text": lambda given: checks.instance("a query", given, str),
+    "item": lambda given: as_item("item", given),
+    "vector": _vector,
+}
+
+
+def as_asked(query: Any) -> Any:
+    """Return vectors that somebody asks with as an array, [D] or [nq, D] as far as is known yet.
+
+    Raises:
+        InvalidVectors: it is nothing of the kind.
+    """
+    if isinstance(query, os.PathLike):
+        raise InvalidInput(f"a query is a text, several texts, or vectors; pictures like {query} are found by similar")
+    try:
+        xq = np.asarray(query)
+    except (TypeError, ValueError) as error:
+        raise InvalidVectors(f"a query is a text, several texts, or vectors of one length; {error}") from error
+    if not xq.ndim or xq.dtype.kind not in "fiu":
+        raise InvalidVectors(f"a query is a text, several texts, or vectors; found {type(query).__name__}")
+    return xq
+
+
+def is_texts(query: Any) -> bool:
+    """Whether something is a sequence of texts, and not of numbers."""
+    return isinstance(query, list | tuple) and all(isinstance(one, str) for one in query)
+
+
+def is_item(value: Any) -> bool:
+    """Whether something is what one item is named by."""
+    return isinstance(value, str | os.PathLike | Integral) and not isinstance(value, bool)
+
+
+def as_items(items: Any) -> list[str | int]:
+    """Return one item or several as a list, ids as Python's own int: answers hold NumPy's.
+
+    Raises:
+        InvalidInput: one of them is something that names no item.
+    """
+    return checks.one_or_several("item", items, as_item)
+
+
+def as_item(name: str, given: Any) -> str | int:
+    """Return what names an item: an id as Python's own int, or the text of a path.
+
+    Raises:
+        InvalidInput: it is something else.
+    """
+    if isinstance(given, Integral):
+        return checks.whole(name, given, -checks.MOST_ID, checks.MOST_ID)
+    if isinstance(given, str | os.PathLike):
+        return checks.text(name, checks.as_text(given))
+    vectors = isinstance(given, np.ndarray | np.floating | float)
+    raise InvalidInput(
+        f"{name}: expected an id, or the path of a picture, found {checks.brief(given)}"
+        f"{': vectors are searched with by search' if vectors else ''}"
+    )
