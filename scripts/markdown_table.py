@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return the lines of a Markdown table and an empty one, all columns but the first to the right."""
-    lines = [f"| {' | '.join(header)} |", "|---|" + "---:|" * (len(header) - 1)]
-    return [*lines, *(f"| {' | '.join(row)} |" for row in rows), ""]
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], left: Container[int] = (0,)) -> list[str]:
+    """Return the lines of a Markdown table and an empty one, all columns but those of `left` to the right."""
+    sides = ("---|" if number in left else "---:|" for number in range(len(header)))
+    return [f"| {' | '.join(header)} |", f"|{''.join(sides)}", *(f"| {' | '.join(row)} |" for row in rows), ""]

@@ -43,7 +43,7 @@ class ShippedHead:
         except OSError as error:
             raise HeadError(
                 f"expected {path} in the installed package, found none: {error}. "
-                "Install nestvec again, or make the file with scripts/build_nested."
+                "Install nestvec again, or make the file with python -m scripts.bundled.nested."
             ) from error
         found = hashlib.sha256(data).hexdigest()
         if found != self.sha256:

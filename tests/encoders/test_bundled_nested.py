@@ -58,7 +58,7 @@ def test_a_changed_or_missing_asset_is_refused() -> None:
     file = SHIPPED["nested"].file
     with pytest.raises(HeadError, match=f"expected SHA-256 {'0' * 64}, found {SHIPPED['nested'].sha256}"):
         ShippedHead(file, "0" * 64, "bundled").read()
-    with pytest.raises(HeadError, match="scripts/build_nested"):
+    with pytest.raises(HeadError, match=r"python -m scripts\.bundled\.nested"):
         ShippedHead("none.safetensors", "0" * 64, "bundled").read()
 
 

@@ -27,15 +27,14 @@ from indexers.prefix import unwrap
 from indexers.store import VectorStore
 from tests.conftest import structured
 
-ROOT = Path(__file__).parents[2]
 CORPUS = Path(__file__).parent / "corpus"
 N, D = 300, 24
 
 
 def fuzz(*arguments: str) -> list[str]:
-    """Run scripts/fuzz and return what it found."""
+    """Fuzz and return what it found."""
     done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "fuzz"), *arguments], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "tests.faults.fuzz", *arguments], capture_output=True, text=True, check=False
     )
     assert "executions" in done.stdout, done.stderr
     found = re.findall(r"^    \d+ × (.*)$", done.stdout, flags=re.MULTILINE)

@@ -13,14 +13,13 @@ import numpy as np
 from engine.api import Collection
 from tests.helpers import clustered
 
-SOAK = Path(__file__).parents[2] / "scripts" / "soak"
 THREADS, QUERIES = 4, 60
 
 
 def test_ten_seconds_of_it() -> None:
     small = ("--seconds", "10", "--rows", "2000", "--dim", "32", "--processes", "2", "--threads", "2")
     done = subprocess.run(
-        [sys.executable, SOAK, *small],
+        [sys.executable, "-m", "tests.faults.soak", *small],
         capture_output=True,
         text=True,
         env={**os.environ, "NESTVEC_THREADS": "1"},

@@ -1,4 +1,4 @@
-"""scripts/bench: how winners are chosen, what is read and written, and a worker with a system in it."""
+"""The comparison with others: how winners are chosen, what is read and written, and a worker with a system in it."""
 
 from __future__ import annotations
 
@@ -18,20 +18,16 @@ import pytest
 
 from indexers.base import Neighbors
 from indexers.exact import exact_search
+from scripts.bench.rivals import hdf5, report
+from scripts.bench.rivals.choice import Contender, choose, contenders, front, graded, line_ends, winners
+from scripts.bench.rivals.figures import read_all, read_figures
+from scripts.bench.rivals.inputs import FRESH, TUNE, Asked, Inputs, make_inputs
+from scripts.bench.rivals.measuring import Bench, Options, contender_of
+from scripts.bench.rivals.memory import Memory, descendants, parse_rollup, resident
+from scripts.bench.rivals.records import BATCH, SINGLE, Book, Built, Run, Trial, Tuned, key_of, shown
+from scripts.bench.rivals.session import RivalError, Session, python_of
+from scripts.bench.rivals.systems import SYSTEMS, System
 from tests.conftest import Data, structured
-
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))
-
-from rivals import hdf5, report  # noqa: E402
-from rivals.choice import Contender, choose, contenders, front, graded, line_ends, winners  # noqa: E402
-from rivals.figures import read_all, read_figures  # noqa: E402
-from rivals.inputs import FRESH, TUNE, Asked, Inputs, make_inputs  # noqa: E402
-from rivals.measuring import Bench, Options, contender_of  # noqa: E402
-from rivals.memory import Memory, descendants, parse_rollup, resident  # noqa: E402
-from rivals.records import BATCH, SINGLE, Book, Built, Run, Trial, Tuned, key_of, shown  # noqa: E402
-from rivals.session import RivalError, Session, python_of  # noqa: E402
-from rivals.systems import SYSTEMS, System  # noqa: E402
 
 # FAISS is a dependency of nestvec: the one rival that runs without an environment of its own.
 FLAT = System("faiss-flat", None, "faiss_factory", "flat")
@@ -219,7 +215,7 @@ def test_a_worker_that_takes_too_long_is_ended(tmp_path: Path) -> None:
 
 def test_a_rival_that_is_not_installed_says_how(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("NESTVEC_RIVALS", str(tmp_path))
-    with pytest.raises(RivalError, match="scripts/rivals/setup scann"):
+    with pytest.raises(RivalError, match="scripts/bench/rivals/setup scann"):
         python_of(SYSTEMS["scann"])
     assert python_of(SYSTEMS["nestvec"]) == Path(sys.executable)
 
@@ -253,7 +249,7 @@ def test_a_comparison_from_tuning_to_the_page(measured: Bench, tmp_path: Path) -
     assert all(run.recall == {"items": 1.0, "texts": 1.0} for run in runs)
     _, parquet, page, *plots = report.write(measured.inputs.folder.parent, tmp_path / "docs")
     assert "| faiss-flat |" in page.read_text() and "faiss-flat (mapped)" in page.read_text()
-    assert parquet.stat().st_size > 0 and {path.suffix for path in plots} == {".png", ".svg"}
+    assert parquet.stat().st_size > 0 and {path.suffix for path in plots} == {".png"}
     [found] = read_all(measured.inputs.folder.parent)
     assert found.value(FLAT.name, 0.99, BATCH, "recall") == 1.0
     qps = found.value(FLAT.name, 0.99, BATCH, "qps")
@@ -380,7 +376,7 @@ def test_files_of_another_kind_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_command_says_what_it_needs(tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "scripts" / "bench"), str(tmp_path)]
+    command = [sys.executable, "-m", "scripts.bench", "rivals", str(tmp_path)]
     for arguments, wanted in (([], "name one of"), (["--systems", "oracle"], "name one of")):
         done = subprocess.run([*command, *arguments], capture_output=True, text=True)
         assert done.returncode == 2 and wanted in done.stderr

@@ -1,4 +1,4 @@
-"""scripts/bench_search, on few rows: what Python adds to the one compiled call."""
+"""The benchmark of search, on few rows: what Python adds to the one compiled call."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ import pytest
 
 from indexers.probing import is_available
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "bench_search"
-
 
 @pytest.mark.parametrize(("rows", "plan"), [(500, "exact"), (25_000, "ivf-pq@64")])
 def test_a_small_run_writes_its_page(rows: int, plan: str, tmp_path: Path) -> None:
     page = tmp_path / "search.md"
-    asked = ["--rows", str(rows), "--dim", "64", "--queries", "60", "--page", str(page)]
-    subprocess.run([sys.executable, str(SCRIPT), *asked], check=True, capture_output=True, text=True)
+    command = [sys.executable, "-m", "scripts.bench", "search", "--page", str(page)]
+    asked = ["--rows", str(rows), "--dim", "64", "--queries", "60"]
+    subprocess.run([*command, *asked], check=True, capture_output=True, text=True)
     told = page.read_text()
     shares = [float(share) for share in re.findall(r"\| (?:like the base|like texts) \| ([0-9.]+)", told)]
     assert len(shares) == 2 and min(shares) >= 0.9

@@ -1,25 +1,20 @@
-"""scripts/bench: what nestvec's winners read, and how long their indexes alone take to build."""
+"""The comparison with other systems: what nestvec's winners read, and how long their indexes alone take to build."""
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from scripts.bench.rivals.alone import in_turn
+from scripts.bench.rivals.choice import TARGETS
+from scripts.bench.rivals.floor import floors
+from scripts.bench.rivals.inputs import Asked, make_inputs
+from scripts.bench.rivals.measuring import Bench, Options
+from scripts.bench.rivals.records import BATCH, SINGLE, Book, Built, Trial
+from scripts.bench.rivals.systems import OURS, SYSTEMS
 from tests.conftest import structured
-
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))
-
-from rivals.alone import in_turn  # noqa: E402
-from rivals.choice import TARGETS  # noqa: E402
-from rivals.floor import floors  # noqa: E402
-from rivals.inputs import Asked, make_inputs  # noqa: E402
-from rivals.measuring import Bench, Options  # noqa: E402
-from rivals.records import BATCH, SINGLE, Book, Built, Trial  # noqa: E402
-from rivals.systems import OURS, SYSTEMS  # noqa: E402
 
 N, D, K, SHORTLIST = 1000, 32, 10, 50
 

@@ -1,20 +1,16 @@
-"""scripts/rivals/goals.py: the ratios that the page begins with, from records that are known."""
+"""The goals of the comparison with other systems: the ratios that the page begins with, from records that are known."""
 
 from __future__ import annotations
 
 import json
 import math
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))
-
-from rivals.figures import Figures, Measured, read_all  # noqa: E402
-from rivals.goals import GOALS, at_equal_bytes, glance, reached  # noqa: E402
-from rivals.records import BATCH, SINGLE, Book, Built, Floor, Params, Run, Trial  # noqa: E402
+from scripts.bench.rivals.figures import Figures, Measured, read_all
+from scripts.bench.rivals.goals import GOALS, at_equal_bytes, glance, reached
+from scripts.bench.rivals.records import BATCH, SINGLE, Book, Built, Floor, Params, Run, Trial
 
 KINDS = ("items", "texts")
 ROWS = 1000

@@ -124,7 +124,7 @@ def asset_bytes() -> bytes:
     except OSError as error:
         raise EncoderError(
             f"expected engine/encoders/assets/{ASSET} in the installed package, found none: {error}. "
-            "Install nestvec again, or make the file with scripts/build_bundled."
+            "Install nestvec again, or make the file with python -m scripts.bundled.bridge."
         ) from error
 
 
@@ -135,7 +135,7 @@ def asset_hash() -> str:
 
 
 def read_bridge(data: bytes) -> Bridge:
-    """Read constants as scripts/build_bundled writes them.
+    """Read constants as scripts/bundled writes them.
 
     Raises:
         EncoderError: not safetensors, or not the tensors this version reads.
