@@ -20,11 +20,12 @@ from engine.encoders.registry import load_encoder
 from engine.evaluation.labelled import adaptive_grid, label_table
 from engine.evaluation.neighbours import neighbour_table
 from engine.evaluation.plots import draw_plots
-from engine.evaluation.representations import QuerySet, Representation, represent
+from engine.evaluation.representations import Representation, represent
 from engine.evaluation.rows import Row
 from engine.heads.model import Head, load_head
 from engine.heads.training.options import Examples, TrainOptions
 from engine.heads.training.train import train
+from engine.planning.queries import QuerySet
 from indexers.exact import exact_search
 from indexers.threads import available_cores
 from indexers.vectors import FloatArray, normalize, truncate
@@ -106,7 +107,7 @@ def unlabelled(bench: Bench) -> list[str]:
     lines.append(["wanted of a rotation", *(f"{TARGETS[d]:.3f}" for d in ROTATION_DIMS)])
     before, after = xq[:200] @ xb[:5000].T, rotation(xq[:200]) @ rotation(xb[:5000]).T
     pca = next(represent(xb[:5000], queries, names=("pca",)))
-    turned = {"truncation": (xb[:5000], xq), "pca": (pca.base, pca.queries[0].vectors)}
+    turned = {"truncation": (xb[:5000], xq), "pca": (pca.base, pca.queries[0].xq)}
     turned |= {head.objective: (head(xb[:5000]), head(xq)) for head in (rotation, adaptor)}
     near = np.argpartition(-before, 10, axis=1)[:, :10]
     errors = []
