@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from engine.collection import manifest
-from engine.collection.commit import current_version, exists, read_version
+from engine.collection.checked import exists, newest_version, read_version
 from engine.collection.manifest import Manifest
 from engine.storage import layout
 from engine.storage.kinds import PICTURE_SUFFIXES
@@ -89,9 +88,9 @@ def _made_from(pictures: Path) -> Iterator[Path]:
 
 def _newest(root: Path) -> Manifest:
     try:
-        return read_version(root, current_version(root))
+        return read_version(root, newest_version(root) or 0)
     except CollectionError:
-        return manifest.Manifest()
+        return Manifest()
 
 
 def _holder(path: Path) -> Path | None:

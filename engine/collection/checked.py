@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from blake3 import blake3
@@ -22,6 +24,7 @@ from engine.collection.plans import read_plan, read_tuning
 from engine.encoders.base import Fingerprint
 from engine.storage import layout
 from engine.storage.layout import FileRef
+from engine.storage.regular import read_regular
 from indexers.base import IndexSpec
 from indexers.errors import CorruptCollection, UnsupportedFormat
 from indexers.store import check_dtype
@@ -31,6 +34,52 @@ MOST = 1 << 48
 MOST_DIMENSIONS = 1 << 20
 MOST_ROWS_A_BYTE = 64
 TABLE_COLUMNS = ("name_column", "caption_column")
+
+MOST_VERSION_BYTES = 64 << 20
+"""Of a version file: 170,000 shards with a space beside them, which hold 700 million pictures or 11 TB of vectors.
+
+Read, one takes up many times its size.
+"""
+
+
+def read_version(root: Path, number: int) -> Manifest:
+    """Read one version.
+
+    Raises:
+        CorruptCollection: it is missing or damaged, or no file of its own.
+    """
+    path = root / layout.version_file(number)
+    try:
+        text = read_regular(path, most=MOST_VERSION_BYTES, own=True).decode("ascii")
+    except OSError as error:
+        raise unreadable(root, number, error) from error
+    except UnicodeDecodeError as error:
+        raise CorruptCollection(f"version {number} of {root} cannot be read: {error}") from error
+    found = from_json(text, name=str(path))
+    if found.version != number:
+        raise CorruptCollection(f"{path} says it is version {found.version}")
+    return found
+
+
+def unreadable(root: Path, number: int, error: OSError) -> CorruptCollection:
+    """Return the error of a version file that cannot be opened."""
+    path = root / layout.version_file(number)
+    return CorruptCollection(f"version {number} of {root} cannot be read: {path}: {error.strerror}")
+
+
+def exists(root: Path) -> bool:
+    """Whether there is a collection at a path."""
+    folder = root / layout.VERSIONS
+    return folder.is_dir() and layout.is_collection(os.listdir(folder))
+
+
+def newest_version(root: Path) -> int | None:
+    """Return the highest version number there is at a path; None where there is none."""
+    try:
+        names = os.listdir(root / layout.VERSIONS)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return max((number for name in names if (number := layout.version_number(name)) is not None), default=None)
 
 
 def from_json(text: str, *, name: str) -> Manifest:

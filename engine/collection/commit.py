@@ -32,19 +32,12 @@ from datetime import UTC, datetime
 from importlib.metadata import version as package_version
 from pathlib import Path
 
-from engine.collection.checked import check, from_json
+from engine.collection.checked import MOST_VERSION_BYTES, check, exists, newest_version, read_version
 from engine.collection.manifest import Manifest
 from engine.storage import disk, layout
-from engine.storage.regular import read_regular
-from indexers.errors import CollectionError, CommitConflict, CorruptCollection, NotACollection
+from indexers.errors import CollectionError, CommitConflict, NotACollection
 
 ATTEMPTS = 100
-MOST_VERSION_BYTES = 64 << 20
-"""Of a version file: 170,000 shards with a space beside them, which hold 700 million pictures or 11 TB of vectors.
-
-Read, one takes up many times its size.
-"""
-
 Change = Callable[[Manifest], Manifest]
 
 
@@ -55,47 +48,13 @@ def current_version(root: Path) -> int:
         NotACollection: there is no version in it.
         CollectionError: its folder of versions is a link.
     """
-    try:
-        names = os.listdir(root / layout.VERSIONS)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise _none(root) from error
+    newest = newest_version(root)
+    if newest is None:
+        from engine.collection.absent import absence
+
+        raise NotACollection(absence(root))
     disk.require_own_versions(root)
-    numbers = [number for name in names if (number := layout.version_number(name)) is not None]
-    if not numbers:
-        raise _none(root)
-    return max(numbers)
-
-
-def _none(root: Path) -> NotACollection:
-    # It reads other collections to find out what was meant, and so it lies above this module.
-    from engine.collection.absent import absence
-
-    return NotACollection(absence(root))
-
-
-def read_version(root: Path, number: int) -> Manifest:
-    """Read one version.
-
-    Raises:
-        CorruptCollection: it is missing or damaged, or no file of its own.
-    """
-    path = root / layout.version_file(number)
-    try:
-        text = read_regular(path, most=MOST_VERSION_BYTES, own=True).decode("ascii")
-    except OSError as error:
-        raise unreadable(root, number, error) from error
-    except UnicodeDecodeError as error:
-        raise CorruptCollection(f"version {number} of {root} cannot be read: {error}") from error
-    found = from_json(text, name=str(path))
-    if found.version != number:
-        raise CorruptCollection(f"{path} says it is version {found.version}")
-    return found
-
-
-def unreadable(root: Path, number: int, error: OSError) -> CorruptCollection:
-    """Return the error of a version file that cannot be opened."""
-    path = root / layout.version_file(number)
-    return CorruptCollection(f"version {number} of {root} cannot be read: {path}: {error.strerror}")
+    return newest
 
 
 def check_free(root: Path) -> None:
@@ -113,12 +72,6 @@ def check_free(root: Path) -> None:
     names = set(os.listdir(root))
     if names - {layout.VERSIONS, layout.SPACES} or exists(root):
         raise CollectionError(f"{root} already exists and is not empty; choose another name, such as {root}.nest")
-
-
-def exists(root: Path) -> bool:
-    """Whether there is a collection at a path."""
-    folder = root / layout.VERSIONS
-    return folder.is_dir() and layout.is_collection(os.listdir(folder))
 
 
 def create(root: Path, make: Callable[[], Manifest]) -> Manifest:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from engine.collection.commit import current_version, read_version
+from engine.collection.checked import read_version
+from engine.collection.commit import current_version
 from engine.collection.history import numbers
 from engine.collection.manifest import Manifest
 from engine.storage import disk, layout

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from engine.collection import commit
+from engine.collection import checked, commit
 from engine.collection.lookup import Lookup
 from engine.collection.manifest import Covering, Manifest, Source
 from engine.collection.shards import META, check_rows, read_embeddings, read_items, read_table
@@ -116,13 +116,13 @@ class Snapshot:
             try:
                 pin = _pin(root / layout.version_file(number))
             except OSError as error:
-                raise commit.unreadable(root, number, error) from error
+                raise checked.unreadable(root, number, error) from error
             if pin is not None:
                 break
             if commit.current_version(root) == number or version is not None:
                 raise CorruptCollection(f"{root} has no version {number}; see `nestvec versions {root}`")
         try:
-            return cls(root, commit.read_version(root, number), pin)
+            return cls(root, checked.read_version(root, number), pin)
         except BaseException:
             os.close(pin)
             raise

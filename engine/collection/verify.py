@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.collection import commit
 from engine.collection.history import numbers
 from engine.collection.manifest import Manifest
 from engine.collection.shards import check_vectors_finite
@@ -95,21 +94,21 @@ def _check_head(snapshot: Snapshot, space: str, ref: FileRef) -> Iterator[Proble
 
 def _older_versions(root: Path, newest: Manifest) -> Iterator[Problem]:
     """Check that the versions before the newest can be read, and that their files are there: rollbacks need them."""
-    checked = {ref.path for ref in newest.files()}
+    done = {ref.path for ref in newest.files()}
     for number in numbers(root):
         path = layout.version_file(number)
         if number >= newest.version or not os.path.lexists(root / path):  # it may be collected at any time
             continue
         try:
-            listed = commit.read_version(root, number).files()
+            listed = checked.read_version(root, number).files()
         except CollectionError as error:
             if os.path.lexists(root / path):
                 yield Problem(path, f"{error}; no rollback to version {number}", False)
             continue
         for ref in listed:
-            if ref.path in checked or _is_derived(ref):  # a rollback builds what is derived again
+            if ref.path in done or _is_derived(ref):  # a rollback builds what is derived again
                 continue
-            checked.add(ref.path)
+            done.add(ref.path)
             try:
                 verified.check_hash(root, ref)
             except CollectionError as error:

@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from engine.collection import changes
-from engine.collection.commit import commit, current_version, read_version
+from engine.collection.checked import read_version
+from engine.collection.commit import commit, current_version
 from engine.collection.garbage import collect
 from engine.collection.lookup import conform, union_schema
 from engine.collection.manifest import Manifest

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from engine.collection import commit
+from engine.collection import checked, commit
 from engine.collection.manifest import Manifest, Source, Space
 from engine.collection.named import named, remember_named
 from engine.collection.snapshot import Snapshot
@@ -116,7 +116,7 @@ def _create_first(root: Path, encoder: Encoder, dtype: str) -> None:
     try:
         create(root, encoder, dtype=dtype)
     except CollectionError as error:
-        if isinstance(error, CommitConflict | DiskFull) or not commit.exists(root):
+        if isinstance(error, CommitConflict | DiskFull) or not checked.exists(root):
             raise
         raise CommitConflict(f"another process made {root} in the meantime; run this again") from error
 
@@ -251,14 +251,14 @@ def _learn_spec(root: Path, manifest: Manifest, encoder: Encoder) -> None:
 
 def _newest(root: Path) -> Manifest | None:
     """Return the newest version, or None where a collection can be made."""
-    if not commit.exists(root):
+    if not checked.exists(root):
         try:
             commit.check_free(root)
             return None
         except CollectionError:
-            if not commit.exists(root):  # else it was made between the two looks
+            if not checked.exists(root):  # else it was made between the two looks
                 raise
-    return commit.read_version(root, commit.current_version(root))
+    return checked.read_version(root, commit.current_version(root))
 
 
 def add_listing(

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from engine.collection import changes
 from engine.collection.changes import Tombstone
-from engine.collection.commit import commit, current_version, read_version, supersede
+from engine.collection.checked import read_version
+from engine.collection.commit import commit, current_version, supersede
 from engine.collection.garbage import forget
 from engine.collection.history import numbers
 from engine.collection.lookup import save_lookup

@@ -13,8 +13,7 @@ import numpy as np
 
 from engine.collection import changes
 from engine.collection.changes import Tombstone
-from engine.collection.checked import MOST
-from engine.collection.commit import read_version
+from engine.collection.checked import MOST, read_version
 from engine.collection.history import numbers
 from engine.collection.lookup import Lookup
 from engine.collection.manifest import Covering, Manifest, Source, Space
