@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from engine.collection import checked
 from engine.collection.history import numbers
 from engine.collection.manifest import Manifest
 from engine.collection.shards import check_vectors_finite
