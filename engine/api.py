@@ -200,8 +200,8 @@ class Collection(Reader):
         Raises:
             InvalidInput: see `jobs.tune.tune_space`.
         """
-        wish = TuneOptions() if options is None else checks.instance("options", options, TuneOptions)
-        _, found = tune_space(self.root, self.space_name, wish, self._main, as_listener(listener))
+        goal = TuneOptions() if options is None else checks.instance("options", options, TuneOptions)
+        _, found = tune_space(self.root, self.space_name, goal, self._main, as_listener(listener))
         self.refresh()
         return found
 

@@ -35,6 +35,10 @@ class Listener(Protocol):
         ...
 
 
+def idle(_steps: int) -> None:
+    """Hear of steps and do nothing."""
+
+
 class Silent:
     """Listens and says nothing."""
 
@@ -44,7 +48,7 @@ class Silent:
     @contextmanager
     def progress(self, task: str, total: int | None) -> Iterator[Advance]:
         """Count nothing."""
-        yield lambda _steps: None
+        yield idle
 
 
 def as_listener(listener: Listener | None) -> Listener:

@@ -27,7 +27,10 @@ A message says what was expected, what was found, and what to do::
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class NestvecError(Exception):

@@ -11,7 +11,7 @@ import numpy as np
 from blake3 import blake3
 
 import engine
-from engine.encoders import shipped
+from engine.encoders.bundled import shipped
 from engine.encoders.precomputed import PrecomputedEncoder
 from engine.jobs.index import create
 from tests.helpers import clustered

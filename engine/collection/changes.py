@@ -177,7 +177,7 @@ def bury(root: Path, tombstones: Iterable[Tombstone]) -> Change:
     return change
 
 
-def derive(
+def list_built(
     root: Path,
     space: str,
     *,

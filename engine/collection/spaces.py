@@ -83,7 +83,7 @@ def children(manifest: Manifest, space: str) -> list[str]:
     return [name for name, entry in manifest.spaces.items() if entry.base == space]
 
 
-def family(manifest: Manifest, space: str) -> list[str]:
+def with_derived(manifest: Manifest, space: str) -> list[str]:
     """Return a space and all that are derived from it, each after its base."""
     found = [space]
     for name in found:
@@ -136,7 +136,7 @@ def extend(root: Path, manifest: Manifest, space: str, shard: FileRef, made: Mad
     Raises:
         CommitConflict: there is a space that does not follow from this one.
     """
-    names = family(manifest, space)
+    names = with_derived(manifest, space)
     if others := sorted(set(manifest.spaces) - set(names)):
         raise CommitConflict(
             f"{root} has spaces that do not follow from {space!r} ({', '.join(others)}), and items can be added only "

@@ -97,7 +97,7 @@ class HeadedEncoder:
     """
 
     def __init__(self, base: Encoder, head: Head, path: str | Path) -> None:
-        from engine.encoders.shipped import is_shipped
+        from engine.encoders.bundled.shipped import is_shipped
         from engine.encoders.weights import absolute
 
         self.base = base

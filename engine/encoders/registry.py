@@ -74,8 +74,8 @@ def _loaded(spec: str, *, device: str, pool: str | None, dim: int | None) -> Enc
 
 
 def _headed(spec: str, *, device: str, pool: str | None, dim: int | None) -> Encoder:
+    from engine.encoders.bundled.shipped import open_head
     from engine.encoders.headed import HeadedEncoder
-    from engine.encoders.shipped import open_head
 
     # From the right: the base may have a head itself.
     base, _, path = spec.rpartition(MARK)
@@ -135,7 +135,7 @@ def list_encoders(*, all_models: bool = False) -> list[EncoderInfo]:
 def _families() -> list[EncoderInfo]:
     from engine.encoders import weights
     from engine.encoders.bundled.encoder import IMAGE_WEIGHTS, INSTALL, TEXT_WEIGHTS
-    from engine.encoders.shipped import SHIPPED
+    from engine.encoders.bundled.shipped import SHIPPED
 
     bundled = all(find_spec(weights.package) is not None for weights in (IMAGE_WEIGHTS, TEXT_WEIGHTS))
     clip = weights.cached_hub_file(*_CLIP_EXAMPLE) is not None

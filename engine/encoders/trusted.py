@@ -12,10 +12,10 @@ import contextlib
 import json
 from pathlib import Path
 
+from engine.encoders.bundled.shipped import is_shipped
 from engine.encoders.clip import loading
 from engine.encoders.headed import MARK
 from engine.encoders.resnet import spec as resnet
-from engine.encoders.shipped import is_shipped
 from engine.storage.verified import cache_folder
 from indexers.errors import EncoderNotNamed
 

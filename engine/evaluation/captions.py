@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from engine.evaluation.nearest import BLOCK_BYTES
-from engine.evaluation.neighbours import Advance, idle
 from engine.evaluation.ranking import Values, rank_of_first
 from engine.evaluation.representations import Representation
 from engine.evaluation.rows import Row, mean_row
+from engine.progress import Advance, idle
 from indexers.errors import InvalidInput
 from indexers.vectors import FloatArray, IdArray, truncate
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from engine.collection.snapshot import Snapshot
+from engine.encoders.bundled.shipped import open_head
 from engine.encoders.headed import require_encoder
-from engine.encoders.shipped import open_head
 from engine.evaluation import captions, collected, judged, labelled, neighbours, trec
 from engine.evaluation.material import TEXTS, TOPICS, Material, gather, spaces_of
 from engine.evaluation.options import Evaluable, EvaluateOptions, Evaluation
@@ -17,7 +17,7 @@ from engine.evaluation.representations import Representation, represent
 from engine.evaluation.rows import Row
 from engine.heads.model import Head
 from engine.planning.queries import ITEMS, QuerySet
-from engine.progress import Listener, as_listener
+from engine.progress import Advance, Listener, as_listener
 from engine.storage.layout import DEFAULT_SPACE
 from indexers import checks
 from indexers.errors import InvalidInput
@@ -85,9 +85,7 @@ def _representations(
         yield collected.stored_space(snapshot, name, material.rows, queries, shown)
 
 
-def _measure(
-    one: Representation, material: Material, options: EvaluateOptions, advance: neighbours.Advance
-) -> list[Row]:
+def _measure(one: Representation, material: Material, options: EvaluateOptions, advance: Advance) -> list[Row]:
     dims, k, shortlist = material.dims, options.k, options.shortlist
     near = one.asked(ITEMS, TEXTS)
     rows = neighbours.neighbour_table([near], dims, k, shortlist, advance=advance)

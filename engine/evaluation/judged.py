@@ -8,9 +8,9 @@ import numpy as np
 
 from engine.evaluation.graded import Qrels, Run, measure
 from engine.evaluation.nearest import nearest
-from engine.evaluation.neighbours import Advance, idle
 from engine.evaluation.representations import Representation
 from engine.evaluation.rows import Row, mean_row
+from engine.progress import Advance, idle
 from indexers.base import MISSING
 from indexers.errors import InvalidInput
 

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.evaluation.nearest import nearest
-from engine.evaluation.neighbours import Advance, check_cuts, idle
+from engine.evaluation.neighbours import check_cuts
 from engine.evaluation.ranking import average_precision
 from engine.evaluation.representations import Representation
 from engine.evaluation.rows import Row, mean_row
 from engine.planning.queries import QuerySet
+from engine.progress import Advance, idle
 from engine.retrieval.rerank import rerank
 from indexers.base import MISSING, Neighbors
 from indexers.errors import InvalidInput

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -11,16 +11,11 @@ from engine.evaluation.ranking import found_share
 from engine.evaluation.representations import Representation
 from engine.evaluation.rows import Row, mean_row
 from engine.planning.queries import QuerySet
+from engine.progress import Advance, idle
 from indexers.base import Neighbors
 from indexers.errors import InvalidInput
 
 TABLE = "neighbours"
-
-Advance = Callable[[int], None]
-
-
-def idle(_steps: int) -> None:
-    """Hear of progress and do nothing."""
 
 
 def check_cuts(k: int, shortlist: int) -> None:

@@ -100,10 +100,10 @@ def build_indexes(root: Path, space: str, options: BuildOptions, listener: Liste
         if space not in snapshot.manifest.spaces:
             raise CommitConflict(f"space {space!r} of {root} was removed before its indexes were built")
         with writing(root):
-            return commit(root, derived(snapshot, space, options, listener), operation="build")
+            return commit(root, build_space(snapshot, space, options, listener), operation="build")
 
 
-def derived(
+def build_space(
     snapshot: Snapshot, space: str, options: BuildOptions, listener: Listener, *, keep_lookup: bool = False
 ) -> changes.Change:
     """Write all derived files of a space of a version, measure plans on them, and return the change that lists them.
@@ -135,7 +135,7 @@ def derived(
         listener.say("building the index for exact search")
         pruned = changes.cover(manifest, save_pruned(snapshot, space, store, options.texts), shards)
     made = partial(
-        changes.derive,
+        changes.list_built,
         root,
         space,
         embeddings=manifest.space(space).embeddings,
@@ -150,9 +150,7 @@ def derived(
     return made(plans=plans, tuning=tuning)
 
 
-def derived_family(
-    root: Path, draft: Manifest, wanted: Mapping[str, BuildOptions], listener: Listener
-) -> changes.Change:
+def build_spaces(root: Path, draft: Manifest, wanted: Mapping[str, BuildOptions], listener: Listener) -> changes.Change:
     """Do as `derived` for several spaces of a version that is not published yet.
 
     Args:
@@ -163,7 +161,7 @@ def derived_family(
     """
     found: list[changes.Change] = []
     for space, options in wanted.items():
-        found.append(derived(Snapshot.draft(root, draft), space, options, listener, keep_lookup=bool(found)))
+        found.append(build_space(Snapshot.draft(root, draft), space, options, listener, keep_lookup=bool(found)))
         draft = found[-1](draft)
     return changes.chain(*found)
 

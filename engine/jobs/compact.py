@@ -20,9 +20,9 @@ from engine.collection.lookup import conform, union_schema
 from engine.collection.manifest import Manifest
 from engine.collection.shards import vector_shard_rows, write_embeddings, write_table
 from engine.collection.snapshot import Snapshot
-from engine.jobs.build import BuildOptions, chosen_specs, derived_family, fitting
+from engine.jobs.build import BuildOptions, build_spaces, chosen_specs, fitting
 from engine.jobs.index import for_space
-from engine.progress import Listener, Silent, Summary
+from engine.progress import Listener, Summary, as_listener
 from engine.storage import layout
 from engine.storage.disk import writing
 from engine.storage.layout import FileRef
@@ -51,7 +51,7 @@ def compact(root: Path, options: BuildOptions | None = None, listener: Listener 
         if draft.rows:
             how, before = options or BuildOptions(), snapshot.manifest
             wanted = {name: as_before(before, snapshot, name, how, draft.rows) for name in draft.spaces}
-            change = changes.chain(change, derived_family(root, draft, wanted, listener or Silent()))
+            change = changes.chain(change, build_spaces(root, draft, wanted, as_listener(listener)))
         result = commit(root, change, operation="compact")
     return Summary(version=result.version, removed=removed, seconds=time.perf_counter() - started)
 

@@ -23,7 +23,7 @@ from engine.jobs.build import BuildOptions, build_indexes, is_due, tail_rows
 from engine.jobs.canaries import write_canaries
 from engine.jobs.encoder import RunEncoder, check_dimensions, first_encoder, say_encoder
 from engine.planning.prompts import text_sample
-from engine.progress import Listener, Silent, Summary, Unjoined
+from engine.progress import Listener, Summary, Unjoined, as_listener
 from engine.storage import layout
 from indexers import checks
 from indexers.base import IndexSpec, read_specs
@@ -133,7 +133,7 @@ def index(root: Path, paths: Sequence[Path], options: RunOptions, listener: List
         options: how.
         listener: hears about progress.
     """
-    return _run(root, paths, options, listener or Silent(), notice_gone=True)
+    return _run(root, paths, options, as_listener(listener), notice_gone=True)
 
 
 def add(root: Path, paths: Sequence[Path], options: RunOptions, listener: Listener | None = None) -> Summary:
@@ -143,7 +143,7 @@ def add(root: Path, paths: Sequence[Path], options: RunOptions, listener: Listen
         NotACollection: there is none at `root`.
     """
     commit.current_version(root)
-    return _run(root, paths, options, listener or Silent(), notice_gone=False)
+    return _run(root, paths, options, as_listener(listener), notice_gone=False)
 
 
 def _run(root: Path, paths: Sequence[Path], options: RunOptions, listener: Listener, *, notice_gone: bool) -> Summary:
@@ -267,7 +267,7 @@ def add_listing(
     """Add one listing, whose vectors exist already, to a collection; its encoder is loaded if indexes are due."""
     started = time.perf_counter()
     summary = Summary()
-    heard = listener or Silent()
+    heard = as_listener(listener)
     sync = Sync(root, layout.DEFAULT_SPACE, load, options.encode, heard, summary)
     sync.run([listing], notice_gone=False)
     result = finish(root, load, options, heard)

@@ -21,10 +21,10 @@ from engine.collection.lookup import save_lookup
 from engine.collection.manifest import Covering, Manifest
 from engine.collection.shards import read_items
 from engine.collection.snapshot import Snapshot
-from engine.collection.spaces import derived_shard, encoder_of, family
+from engine.collection.spaces import derived_shard, encoder_of, with_derived
 from engine.collection.verify import Problem, verify
 from engine.encoders.base import Encoder
-from engine.jobs.build import BuildOptions, derived_family
+from engine.jobs.build import BuildOptions, build_spaces
 from engine.jobs.canaries import write_canaries
 from engine.jobs.compact import as_before, only_on
 from engine.jobs.index import RunOptions, available_options
@@ -64,7 +64,7 @@ class Repaired:
 
 
 @dataclass
-class _Job:
+class _Repair:
     """A repair under way: the version as it will be, and what is known of its files."""
 
     root: Path
@@ -138,7 +138,7 @@ def _repaired(root: Path, options: RunOptions, listener: Listener, done: Repaire
         if not damaged:
             done.left = _told(problems)
             return unread
-        job = _Job(root, base, damaged, lambda: _encoder(base, options), done)
+        job = _Repair(root, base, damaged, lambda: _encoder(base, options), done)
         for part in (_items, _deletes, _small_files, _heads, _embeddings, _without_lost):
             part(job)
         if not done.lost or done.given_up:
@@ -223,7 +223,7 @@ def _newest_readable(root: Path, done: Repaired) -> tuple[Manifest | None, set[s
 # -- what each kind of file held -------------------------------------------------------------
 
 
-def _items(job: _Job) -> None:
+def _items(job: _Repair) -> None:
     """Put damaged shards of items together again from the lookup, and note which are lost."""
     root, before = job.root, job.draft
     lookup_whole = before.lookup is not None and not job.is_damaged(before.lookup)
@@ -243,7 +243,7 @@ def _items(job: _Job) -> None:
         job.draft = changes.cover_again(replace(before, items=tuple(items)))
 
 
-def _without_lost(job: _Job) -> None:
+def _without_lost(job: _Repair) -> None:
     """Take out the shards whose items are lost, with their vectors, and all that covers them."""
     draft, gone = job.draft, job.lost_shards
     if not gone:
@@ -258,7 +258,7 @@ def _without_lost(job: _Job) -> None:
     job.draft = replace(draft, items=left(draft.items), lookup=None, spaces=spaces)
 
 
-def _deletes(job: _Job) -> None:
+def _deletes(job: _Repair) -> None:
     """Gather the tombstones; where they are damaged, what can be known of them."""
     ref = job.draft.deletes
     if ref is None:
@@ -278,7 +278,7 @@ def _deletes(job: _Job) -> None:
     job.bury = known
 
 
-def _small_files(job: _Job) -> None:
+def _small_files(job: _Repair) -> None:
     """Forget failures, which the next run finds again, and embed the canaries again."""
     draft = job.draft
     if draft.failures is not None and job.is_damaged(draft.failures):
@@ -297,21 +297,21 @@ def _small_files(job: _Job) -> None:
     job.draft = replace(draft, spaces={**draft.spaces, layout.DEFAULT_SPACE: replace(draft.space(), canaries=new)})
 
 
-def _heads(job: _Job) -> None:
+def _heads(job: _Repair) -> None:
     """Take out spaces whose head is lost: texts cannot be sent into them, nor new items."""
     for name, entry in list(job.draft.spaces.items()):
         if entry.head is None or not job.is_damaged(entry.head) or name not in job.draft.spaces:
             continue
-        gone = set(family(job.draft, name))
+        gone = set(with_derived(job.draft, name))
         job.done.lost.append(f"{entry.head.path}: the head of space {name!r}; apply it again")
         spaces = {key: one for key, one in job.draft.spaces.items() if key not in gone}
         default = layout.DEFAULT_SPACE if job.draft.default in gone else job.draft.default
         job.draft = replace(job.draft, spaces=spaces, default=default)
 
 
-def _embeddings(job: _Job) -> None:
+def _embeddings(job: _Repair) -> None:
     """Put damaged shards of vectors together again, those of a base before those that follow from it."""
-    for name in family(job.draft, layout.DEFAULT_SPACE):
+    for name in with_derived(job.draft, layout.DEFAULT_SPACE):
         for shard, ref in enumerate(job.draft.space(name).embeddings):
             if job.is_damaged(ref) and shard not in job.lost_shards:
                 new = _vectors(job, name, shard, ref)
@@ -320,7 +320,7 @@ def _embeddings(job: _Job) -> None:
                 job.draft = replace(job.draft, spaces={**job.draft.spaces, name: replace(entry, embeddings=embeddings)})
 
 
-def _vectors(job: _Job, space: str, shard: int, ref: FileRef) -> FileRef:
+def _vectors(job: _Repair, space: str, shard: int, ref: FileRef) -> FileRef:
     root, draft = job.root, job.draft
     entry = draft.space(space)
     new, matrix = None, next((part.vectors for part in entry.parts if shard in part.vectors.span), None)
@@ -346,7 +346,7 @@ def _vectors(job: _Job, space: str, shard: int, ref: FileRef) -> FileRef:
 # -- what is derived -------------------------------------------------------------------------
 
 
-def _rebuilt(job: _Job, base: Manifest, options: RunOptions, listener: Listener) -> changes.Change:
+def _rebuilt(job: _Repair, base: Manifest, options: RunOptions, listener: Listener) -> changes.Change:
     """Bury what is lost, and return the change that lists anew what is derived, where something of it is damaged."""
     draft = changes.bury(job.root, job.bury)(job.draft)
     lookup, due = draft.lookup, []
@@ -364,10 +364,12 @@ def _rebuilt(job: _Job, base: Manifest, options: RunOptions, listener: Listener)
             whole = save_lookup(job.root, draft.items)
             draft = replace(draft, lookup=changes.cover(draft, whole, range(len(draft.items))))
     job.draft = draft if draft.rows else _emptied(draft)
-    return derived_family(job.root, job.draft, _how(job, base, due, options, listener), listener)
+    return build_spaces(job.root, job.draft, _how(job, base, due, options, listener), listener)
 
 
-def _how(job: _Job, base: Manifest, due: list[str], options: RunOptions, listener: Listener) -> dict[str, BuildOptions]:
+def _how(
+    job: _Repair, base: Manifest, due: list[str], options: RunOptions, listener: Listener
+) -> dict[str, BuildOptions]:
     """Return how to build each space that is due: with the indexes it had."""
     if not due:
         return {}

@@ -15,10 +15,10 @@ from engine.collection.manifest import Manifest, Space
 from engine.collection.snapshot import Snapshot
 from engine.collection.spaces import derive_shard, encoder_of, write_head
 from engine.encoders.base import Encoder
+from engine.encoders.bundled.shipped import open_head
 from engine.encoders.headed import MARK, encoder_of_head, headed_fingerprint, require_encoder
-from engine.encoders.shipped import open_head
 from engine.heads.model import Head
-from engine.jobs.build import derived, tail_rows
+from engine.jobs.build import build_space, tail_rows
 from engine.jobs.index import MANY_ROWS, RunOptions, available_options, for_space
 from engine.progress import Listener, Summary, as_listener
 from engine.storage import layout
@@ -169,7 +169,7 @@ def _prepared(
         run = RunOptions(device=how.device)
         build = available_options(load or (lambda: _load(manifest, how.device)), draft, run, listener)
         build = for_space(build, draft, how.name, how.specs)
-        change = changes.chain(change, derived(draft, how.name, build, listener, keep_lookup=True))
+        change = changes.chain(change, build_space(draft, how.name, build, listener, keep_lookup=True))
     return changes.chain(change, changes.use_space(root, how.name)) if how.use else change
 
 

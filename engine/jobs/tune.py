@@ -22,7 +22,7 @@ from engine.planning.curve import Point
 from engine.planning.judge import INTERVAL, Judge, make_judge
 from engine.planning.prompts import text_sample
 from engine.planning.queries import ITEMS, QuerySet
-from engine.planning.tune import Outcome, Wish, tune
+from engine.planning.tune import Goal, Outcome, tune
 from engine.progress import Listener
 from engine.retrieval.searcher import Searcher
 from engine.storage.disk import writing
@@ -96,7 +96,7 @@ def tune_space(
         InvalidInput: options that cannot be meant, or too few rows or queries.
         CommitConflict: the collection was changed meanwhile in a way the index does not fit, or is being added to.
     """
-    wish = Wish(options.recall, options.k, options.latency, options.memory)
+    goal = Goal(options.recall, options.k, options.latency, options.memory)
     with Snapshot.open(root) as snapshot:
         own = _own_queries(snapshot, space, options, load)
     _index_everything(root, space, load, listener)
@@ -116,7 +116,7 @@ def tune_space(
         judge, validated = (make_judge(part, options.k, _exactly(searcher), mask) for part in (chosen, fresh))
         listener.say("queries: " + ", ".join(f"{len(one)} {one.name}" for one in chosen))
         # What is validated with must not have shaped the index either.
-        found = tune(searcher, wish, judge, validated, _shifted(chosen), listener.say)
+        found = tune(searcher, goal, judge, validated, _shifted(chosen), listener.say)
         with writing(root):
             pruned = _pruned_for(snapshot, space, searcher, sets, listener)
             change, tuning = _stored(snapshot, space, searcher, options, found, validated, pruned)
@@ -237,12 +237,12 @@ def _stored(
     entry = snapshot.manifest.space(space)
     indexes: tuple[IndexEntry, ...] = ()
     memory = 0
-    if found.tried is not None:
-        tried = found.tried
-        memory = family(tried.spec.family).index_bytes(tried.spec, searcher.rows)
-        file = save_index(snapshot.root, space, tried.coarse.index, tried.spec, searcher.rows)
+    if found.measured is not None:
+        measured = found.measured
+        memory = family(measured.spec.family).index_bytes(measured.spec, searcher.rows)
+        file = save_index(snapshot.root, space, measured.coarse.index, measured.spec, searcher.rows)
         covering = changes.cover(snapshot.manifest, file, range(len(snapshot.manifest.items)))
-        indexes = (IndexEntry(covering, found.tried.spec),)
+        indexes = (IndexEntry(covering, found.measured.spec),)
     tuning = Tuning(
         target=options.recall,
         k=options.k,

@@ -3,8 +3,8 @@
 In stages, each cheaper per candidate than the one it spares:
 
 1. bounds: how long a shortlist each prefix needs, exactly, on a sample (`bounds`); no index is built;
-2. arms: for every prefix that can do it, the codes that still can, found without cells, in order of modelled cost;
-3. halving: the cheapest arms are built on a sample of the rows and measured by the clock, and the best of them on
+2. candidates: for every prefix that can do it, the codes that still can, found without cells, the cheapest first;
+3. halving: the cheapest candidates are built on a sample of the rows and measured by the clock, and the best of them on
    all rows: recall on a sample flatters;
 4. validation: the fastest plan that keeps the recall must keep it on queries no choice was made with, or the next is
    taken.
@@ -57,7 +57,7 @@ SEED = 0
 BOUND_QUERIES = 100
 SAMPLE_ROWS, SAMPLE_QUERIES = 50_000, 200
 GRID_QUERIES = 200
-ARMS, FINALISTS = 3, 1
+CANDIDATES, FINALISTS = 3, 1
 # Prefixes that need more are not worth a code.
 MOST_SHORTLISTED = 150
 # The build of a graph is slower than everything else together.
@@ -76,7 +76,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Wish:
+class Goal:
     """What a plan must do.
 
     Attributes:
@@ -93,7 +93,7 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class Arm:
+class IndexCandidate:
     """An index that may do: its spec, the stages it needs after it, and modelled bytes a query."""
 
     spec: IndexSpec
@@ -102,7 +102,7 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Tried:
+class Measured:
     """An index with its measured plans, from fast to good; the last is an exact scan.
 
     Attributes:
@@ -124,41 +124,41 @@ class Outcome:
     """What was found.
 
     Attributes:
-        tried: the winning index; None where an exact scan is the best there is.
+        measured: the winning index; None where an exact scan is the best there is.
         chosen: its plan.
         front: plans from fast to good, ending with the exact scan.
         fresh: recall and standard error of the plan on queries no choice was made with.
     """
 
-    tried: Tried | None
+    measured: Measured | None
     chosen: Point
     front: list[Point]
     fresh: Mapping[str, tuple[float, float]]
 
 
-def tune(searcher: Searcher, wish: Wish, judge: Judge, fresh: Judge, texts: FloatArray | None, say: Say) -> Outcome:
+def tune(searcher: Searcher, goal: Goal, judge: Judge, fresh: Judge, texts: FloatArray | None, say: Say) -> Outcome:
     """Find a plan for a collection whose rows are all in its store.
 
     Args:
         searcher: over the collection.
-        wish: what is wanted.
+        goal: what is wanted.
         judge: queries to choose with.
         fresh: others, of the same kinds, to validate with.
         texts: unit float32 [nt, D], queries that are not like the rows, mixed into the training of cells; none of
             `fresh`, of course.
         say: hears about progress.
     """
-    tuner = _Tuner(searcher, wish, judge, texts, say)
+    tuner = _Tuner(searcher, goal, judge, texts, say)
     exact = measure_exact(
         {name: _exact(searcher, judge.wanted(name)) for name in judge.sets},
         judge.first(GRID_QUERIES),
-        wish.latency,
+        goal.latency,
         len(searcher.first) * searcher.first.store.row_bytes,
     )
     say(f"an exact scan takes {exact.microseconds:.0f} µs a query")
-    arms = tuner.halved(tuner.arms(tuner.bounds()))
-    tried = [tuner.on_all_rows(arm, exact) for arm in arms]
-    best = min(tried, key=lambda one: _time_at(one.front, wish.recall), default=None)
+    candidates = tuner.halved(tuner.candidates(tuner.bounds()))
+    measured = [tuner.on_all_rows(candidate, exact) for candidate in candidates]
+    best = min(measured, key=lambda one: _time_at(one.front, goal.recall), default=None)
     front = [exact] if best is None else best.front
     chosen, found = _validated(tuner, best, front, fresh)
     return Outcome(best, chosen, front, found)
@@ -174,11 +174,11 @@ def _time_at(front: Sequence[Point], target: float) -> float:
 
 
 def _validated(
-    tuner: _Tuner, best: Tried | None, front: Sequence[Point], fresh: Judge
+    tuner: _Tuner, best: Measured | None, front: Sequence[Point], fresh: Judge
 ) -> tuple[Point, dict[str, tuple[float, float]]]:
     """Return the fastest point that keeps the recall on fresh queries too; the last, a scan, does in any case."""
-    wish = tuner.wish
-    able = [point for point in front if point.keeps(wish.recall)]
+    goal = tuner.goal
+    able = [point for point in front if point.keeps(goal.recall)]
     for point in able:
         if point.plan.index == EXACT or best is None:
             break
@@ -186,16 +186,16 @@ def _validated(
         found = {name: fresh.recall(name, search) for name, search in made.items()}
         least = min(mean for mean, _ in found.values())
         tuner.say(f"{point.plan}: {least:.3f} on fresh queries")
-        if least >= wish.recall - min(TOLERANCE, (1 - wish.recall) / 2):
+        if least >= goal.recall - min(TOLERANCE, (1 - goal.recall) / 2):
             return point, found
     return front[-1], dict.fromkeys(fresh.sets, (1.0, 0.0))
 
 
 class _Tuner:
-    """What the stages share: the collection, the wish, and a sample of rows with its own exact answers."""
+    """What the stages share: the collection, the goal, and a sample of rows with its own exact answers."""
 
-    def __init__(self, searcher: Searcher, wish: Wish, judge: Judge, texts: FloatArray | None, say: Say) -> None:
-        self.wish, self.say = wish, say
+    def __init__(self, searcher: Searcher, goal: Goal, judge: Judge, texts: FloatArray | None, say: Say) -> None:
+        self.goal, self.say = goal, say
         self._live, self._judge, self._texts = searcher.live, judge, texts
         self._store, self._dim = searcher.first.store, searcher.dim
         self._n = len(self._store)
@@ -221,7 +221,7 @@ class _Tuner:
         if self._is_whole:
             return some
         asked = [replace(one, own=None) for one in some.sets.values()]
-        return make_judge(asked, self.wish.k, lambda xq, k: exact_search(self._rows, xq, k))
+        return make_judge(asked, self.goal.k, lambda xq, k: exact_search(self._rows, xq, k))
 
     @cached_property
     def _bound_judge(self) -> Judge:
@@ -237,41 +237,53 @@ class _Tuner:
 
     def bounds(self) -> dict[int, tuple[int, bool]]:
         """Return {d: (shortlist, principal axes or the vectors' own)} of the prefixes that can keep the recall."""
-        own = needed_shortlists(self._rows, self._bound_judge, self.wish.recall)
-        turned = needed_shortlists(self._rows, self._bound_judge, self.wish.recall, axes=self._axes)
+        own = needed_shortlists(self._rows, self._bound_judge, self.goal.recall)
+        turned = needed_shortlists(self._rows, self._bound_judge, self.goal.recall, axes=self._axes)
         found = best_of(own, turned)
         told = ", ".join(f"{d} → {shortlist}{' (axes)' if on else ''}" for d, (shortlist, on) in found.items())
         self.say(f"shortlists that can do it, by prefix: {told or 'none'}")
         return found
 
-    # -- 2. arms -------------------------------------------------------------------------
+    # -- 2. candidates -------------------------------------------------------------------------
 
-    def arms(self, needed: Mapping[int, tuple[int, bool]]) -> list[Arm]:
+    def candidates(self, needed: Mapping[int, tuple[int, bool]]) -> list[IndexCandidate]:
         """Return the indexes worth trying, the cheapest by model first."""
         specs = [one for d, (shortlist, axes) in needed.items() for one in self._specs(d, axes, shortlist)]
-        found = [Arm(spec, stages, self._cost(spec, stages)) for spec, stages in specs if stages[0].shortlist < self._n]
-        if self.wish.memory is not None:
-            found = [arm for arm in found if family(arm.spec.family).index_bytes(arm.spec, self._n) <= self.wish.memory]
+        found = [
+            IndexCandidate(spec, stages, self._cost(spec, stages))
+            for spec, stages in specs
+            if stages[0].shortlist < self._n
+        ]
+        if self.goal.memory is not None:
+            found = [
+                candidate
+                for candidate in found
+                if family(candidate.spec.family).index_bytes(candidate.spec, self._n) <= self.goal.memory
+            ]
             if not found:
-                self.say(f"no index fits into {self.wish.memory:,} bytes")
+                self.say(f"no index fits into {self.goal.memory:,} bytes")
         found = self._buildable(found)
-        found.sort(key=lambda arm: arm.cost)
-        graphs = [arm for arm in found if family(arm.spec.family).is_graph][:GRAPH_DIMS]
-        plain = [arm for arm in found if not family(arm.spec.family).is_graph and len(arm.stages) == 1]
+        found.sort(key=lambda one: one.cost)
+        graphs = [one for one in found if family(one.spec.family).is_graph][:GRAPH_DIMS]
+        plain = [
+            candidate
+            for candidate in found
+            if not family(candidate.spec.family).is_graph and len(candidate.stages) == 1
+        ]
         # Whether another stage pays depends on the machine: the clock decides.
-        longer = [arm for arm in found if len(arm.stages) > 1][:LONGER]
-        return [*plain[: ARMS - len(graphs)], *graphs, *longer]
+        longer = [one for one in found if len(one.stages) > 1][:LONGER]
+        return [*plain[: CANDIDATES - len(graphs)], *graphs, *longer]
 
-    def _buildable(self, arms: Sequence[Arm]) -> list[Arm]:
+    def _buildable(self, candidates: Sequence[IndexCandidate]) -> list[IndexCandidate]:
         """Leave out what there is no memory to build."""
         left = memory_left()
         texts = 0 if self._texts is None else len(self._texts)
-        needed = {arm: build_bytes(arm.spec, self._n, self._dim, texts) for arm in arms}
-        able = [arm for arm in arms if left is None or needed[arm] <= left.bytes]
-        if left is not None and len(able) < len(arms):
-            least = min(needed[arm] for arm in arms if arm not in able)
+        needed = {candidate: build_bytes(candidate.spec, self._n, self._dim, texts) for candidate in candidates}
+        able = [candidate for candidate in candidates if left is None or needed[candidate] <= left.bytes]
+        if left is not None and len(able) < len(candidates):
+            least = min(needed[candidate] for candidate in candidates if candidate not in able)
             told = f"{shown_bytes(left.bytes)} of memory are left ({left.why}), they need {shown_bytes(least)} and more"
-            self.say(f"{len(arms) - len(able)} of {len(arms)} indexes cannot be built: {told}")
+            self.say(f"{len(candidates) - len(able)} of {len(candidates)} indexes cannot be built: {told}")
         return able
 
     def _specs(self, d: int, axes: bool, shortlist: int) -> Iterator[tuple[IndexSpec, tuple[Stage, ...]]]:
@@ -296,7 +308,7 @@ class _Tuner:
         cells = nearest_centroids(base, default_nlist(len(base)))
         for width in (width for width in CODE_WIDTHS if d % width == 0):
             for nearest in (None, cells):
-                needed = coded_shortlist(base, asked, judge, self.wish.recall, m=d // width, nearest=nearest)
+                needed = coded_shortlist(base, asked, judge, self.goal.recall, m=d // width, nearest=nearest)
                 params = (*on, ("m", d // width), *(() if nearest is None else ((RESIDUAL, 1),)))
                 if needed is not None:
                     yield resolve(IndexSpec("ivf-pq", d, tuple(sorted(params))), self._n, self._dim), needed
@@ -310,29 +322,29 @@ class _Tuner:
 
     # -- 3. halving ----------------------------------------------------------------------
 
-    def halved(self, arms: Sequence[Arm]) -> list[Arm]:
-        """Return the arms that are the fastest on a sample of the rows."""
-        if self._is_whole or len(arms) <= FINALISTS:
-            return list(arms)
+    def halved(self, candidates: Sequence[IndexCandidate]) -> list[IndexCandidate]:
+        """Return the candidates that are the fastest on a sample of the rows."""
+        if self._is_whole or len(candidates) <= FINALISTS:
+            return list(candidates)
         judge = self._judge_on_sample(SAMPLE_QUERIES)
         taken = {}
-        for arm in arms:
-            spec = resolve(family(arm.spec.family).unsized(arm.spec), len(self._sample), self._dim)
+        for candidate in candidates:
+            spec = resolve(family(candidate.spec.family).unsized(candidate.spec), len(self._sample), self._dim)
             coarse = coarse_over(spec, self._built(spec, self._sample), self._sample)
-            front = self._front(coarse, arm.stages, judge)
-            taken[arm] = _time_at(front, self.wish.recall)
-            self.say(f"{spec} on {len(self._sample):,} rows: {taken[arm]:.0f} µs a query")
-        return sorted(arms, key=lambda arm: taken[arm])[:FINALISTS]
+            front = self._front(coarse, candidate.stages, judge)
+            taken[candidate] = _time_at(front, self.goal.recall)
+            self.say(f"{spec} on {len(self._sample):,} rows: {taken[candidate]:.0f} µs a query")
+        return sorted(candidates, key=lambda candidate: taken[candidate])[:FINALISTS]
 
-    def on_all_rows(self, arm: Arm, exact: Point) -> Tried:
-        """Build an arm on all rows and measure its plans."""
-        self.say(f"building {arm.spec} on {self._n:,} rows")
-        coarse = coarse_over(arm.spec, self._built(arm.spec, self._store), self._store)
-        tried = Tried(coarse, with_exact(self._front(coarse, arm.stages, self._judge), exact))
+    def on_all_rows(self, candidate: IndexCandidate, exact: Point) -> Measured:
+        """Build an candidate on all rows and measure its plans."""
+        self.say(f"building {candidate.spec} on {self._n:,} rows")
+        coarse = coarse_over(candidate.spec, self._built(candidate.spec, self._store), self._store)
+        measured = Measured(coarse, with_exact(self._front(coarse, candidate.stages, self._judge), exact))
         # The scan at the end of a front finds everything.
-        at = next(point for point in tried.front if point.keeps(self.wish.recall))
+        at = next(point for point in measured.front if point.keeps(self.goal.recall))
         self.say(f"{at.plan}: {at.least:.3f} at {at.microseconds:.0f} µs a query")
-        return tried
+        return measured
 
     def _built(self, spec: IndexSpec, store: VectorStore) -> FaissIndex:
         mask = self._live if store is self._store else None
@@ -347,5 +359,5 @@ class _Tuner:
         some = judge.first(GRID_QUERIES)
         found = recalls_of(coarse, every, some)
         read = {plan: read_bytes(coarse, plan, some) for plan in found}
-        kept = worth_timing(found, read, self.wish.recall, MOST_TIMED)
-        return pareto([measure(coarse, plan, judge, self.wish.latency) for plan in kept])
+        kept = worth_timing(found, read, self.goal.recall, MOST_TIMED)
+        return pareto([measure(coarse, plan, judge, self.goal.latency) for plan in kept])

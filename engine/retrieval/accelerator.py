@@ -39,7 +39,7 @@ SHARE = 0.8
 
 
 @dataclass(frozen=True)
-class Held:
+class DeviceIndex:
     """An index in device memory.
 
     Attributes:
@@ -90,7 +90,7 @@ class Accelerator:
             torch.cuda.empty_cache()
         free = torch.cuda.mem_get_info(0)[0] if device == "cuda" else len(store) * store.row_bytes
         self._left = int(share * (SHARE * free if memory is None else memory))
-        self._indexes: OrderedDict[str, Held] = OrderedDict()
+        self._indexes: OrderedDict[str, DeviceIndex] = OrderedDict()
         self._lock = LOCK
         self._rows = self._resident()
         self._masks: WeakKeyDictionary[Mask, torch.Tensor] = WeakKeyDictionary()
@@ -129,7 +129,7 @@ class Accelerator:
             return f"a GPU has shortlists and probes of {MOST_K} at most"
         return None
 
-    def _hold(self, spec: IndexSpec, index: FaissIndex) -> Held:
+    def _hold(self, spec: IndexSpec, index: FaissIndex) -> DeviceIndex:
         """Return an index on the device; the first time it is copied there, and others go if they must."""
         if spec.key in self._indexes:
             self._indexes.move_to_end(spec.key)
@@ -141,7 +141,7 @@ class Accelerator:
         while size > self._left:
             self._left += self._indexes.popitem(last=False)[1].size
         matrix = matrix_of(index)
-        held = Held(
+        held = DeviceIndex(
             self._copied(spec, unwrap(index)[1]),
             None if matrix is None else self._torch.from_numpy(np.ascontiguousarray(matrix.T)).to(self._device),
             size,
@@ -218,7 +218,7 @@ class Accelerator:
             scores, found = self._rescored(queries, rows, k, mask)
             return cosines(scores.cpu().numpy(), found.cpu().numpy())
 
-    def _shortlist(self, held: Held, queries: torch.Tensor, wanted: int, dim: int) -> torch.Tensor:
+    def _shortlist(self, held: DeviceIndex, queries: torch.Tensor, wanted: int, dim: int) -> torch.Tensor:
         """Return row numbers [nq, wanted]: one call into FAISS, which reads and writes the device's memory."""
         empty, normalize = self._torch.empty, self._torch.nn.functional.normalize
         if held.matrix is None:

@@ -32,21 +32,21 @@ from indexers.vectors import FloatArray, IdArray, as_queries
 if TYPE_CHECKING:
     from engine.retrieval.accelerator import Accelerator
 
-MOST_WAYS = 256
+MOST_READY = 256
 """Plans and values of k that are kept ready; a server that is asked with any k must not grow for ever."""
 
 Masks = tuple[Mask | None, ...]
 """A mask cut along the segments; None for one whose rows may all answer."""
 
 
-class Way(NamedTuple):
+class ReadyPlan(NamedTuple):
     """A plan made ready for one k: everything a search with it needs, found out once.
 
     Attributes:
         plan: checked, with shortlists of at least k.
         dim: dimensions the answers are scored by.
         runs: the search of each segment.
-        is_faiss: whether FAISS may start threads on the way.
+        is_faiss: whether FAISS may start threads meanwhile.
     """
 
     plan: SearchPlan
@@ -103,7 +103,7 @@ class Searcher:
         self.rows = self.segments[-1].stop
         self.live = Mask.without(self.rows, snapshot.deleted)
         self._live = self._cut(self.live)
-        self._ways: dict[tuple[SearchPlan | None, int, int | None], Way] = {}
+        self._made: dict[tuple[SearchPlan | None, int, int | None], ReadyPlan] = {}
         specs = {key: spec for segment in reversed(indexed) for key, spec in segment.specs.items()}
         most = max((len(segment) for segment in indexed), default=0)
         self.routes = Routes(space, self.entry, specs, most)
@@ -182,29 +182,29 @@ class Searcher:
 
     # -- plans ---------------------------------------------------------------------------
 
-    def _way(self, k: int, plan: SearchPlan | None, dim: int | None) -> Way:
+    def _ready(self, k: int, plan: SearchPlan | None, dim: int | None) -> ReadyPlan:
         """Return what `search` needs for its arguments, made the first time they are seen."""
-        way = self._ways.get((plan, k, dim))
-        if way is None:
-            if len(self._ways) >= MOST_WAYS:
-                self._ways.clear()
+        ready = self._made.get((plan, k, dim))
+        if ready is None:
+            if len(self._made) >= MOST_READY:
+                self._made.clear()
             if plan is None:
                 wanted = self._on_device(self.routes.default(k, self.dim if dim is None else dim))
             else:
                 wanted = self.routes.fit(plan, k)
-            way = self._ways[(plan, k, dim)] = self._prepare(wanted, k, self.routes.last_dim(wanted, dim))
-        return way
+            ready = self._made[(plan, k, dim)] = self._prepare(wanted, k, self.routes.last_dim(wanted, dim))
+        return ready
 
     def _on_device(self, plan: SearchPlan) -> SearchPlan:
         """Return a plan that nobody named, or where the device cannot carry it out a scan: they are good at those."""
         devices = [one.accelerator for one in self.segments if one.accelerator is not None]
         return SearchPlan(EXACT) if any(one.refusal(plan) is not None for one in devices) else plan
 
-    def _prepare(self, plan: SearchPlan, k: int, dim: int) -> Way:
+    def _prepare(self, plan: SearchPlan, k: int, dim: int) -> ReadyPlan:
         usual = self._helpful(k) if dim == self.dim else None
         runs = tuple(segment.searching(plan, k, dim, usual) for segment in self.segments)
         ours = (len(one) == 0 or (not one.is_scanned(plan) and one.is_compiled(plan)) for one in self.segments)
-        return Way(plan, dim, runs, not all(ours))
+        return ReadyPlan(plan, dim, runs, not all(ours))
 
     def _helpful(self, k: int) -> SearchPlan | None:
         """Return the default plan, which tells an exact search what score there is to reach.
@@ -266,12 +266,12 @@ class Searcher:
         asked = min(k + (own is not None), live.count)
         if asked == 0 or not len(xq):
             return Neighbors(np.empty((len(xq), asked), np.float32), np.empty((len(xq), asked), np.int64))
-        way = self._way(asked, plan, dim)
-        if len(xq) > 1 or not way.is_faiss:
-            found = self._search(xq, asked, way, masks)
+        ready = self._ready(asked, plan, dim)
+        if len(xq) > 1 or not ready.is_faiss:
+            found = self._search(xq, asked, ready, masks)
         else:
             with on_one_thread():
-                found = self._search(xq, asked, way, masks)
+                found = self._search(xq, asked, ready, masks)
         return found if own is None else without_own(found, own, min(k, asked))
 
     def _masked(self, mask: Mask) -> tuple[Mask, Masks]:
@@ -280,19 +280,19 @@ class Searcher:
         both = self.live & mask
         return both, self._cut(both)
 
-    def _search(self, xq: FloatArray, k: int, way: Way, masks: Masks) -> Neighbors:
+    def _search(self, xq: FloatArray, k: int, ready: ReadyPlan, masks: Masks) -> Neighbors:
         if len(self.tail) or len(self.segments) > 2:
-            found = self._merged(xq, k, way, masks)
+            found = self._merged(xq, k, ready, masks)
         else:
-            found = way.runs[0](xq, masks[0])
+            found = ready.runs[0](xq, masks[0])
         if (found.ids.item(-1) if len(xq) == 1 else found.ids[:, -1].min()) == MISSING:
-            found = self._widen(found, xq, k, way, masks)
+            found = self._widen(found, xq, k, ready, masks)
         return found
 
-    def _merged(self, xq: FloatArray, k: int, way: Way, masks: Masks) -> Neighbors:
+    def _merged(self, xq: FloatArray, k: int, ready: ReadyPlan, masks: Masks) -> Neighbors:
         """Search every segment, and keep the best of what they found; of equal ones those of lower rows."""
         scores, ids = [], []
-        for segment, run, mask in zip(self.segments, way.runs, masks, strict=True):
+        for segment, run, mask in zip(self.segments, ready.runs, masks, strict=True):
             if len(segment):
                 found = run(xq, mask)
                 missing = found.ids == MISSING
@@ -300,16 +300,16 @@ class Searcher:
                 scores.append(np.where(missing, -np.inf, found.scores).astype(np.float32))
         return best(np.concatenate(scores, axis=1), np.concatenate(ids, axis=1), k)
 
-    def _widen(self, found: Neighbors, xq: FloatArray, k: int, way: Way, masks: Masks) -> Neighbors:
+    def _widen(self, found: Neighbors, xq: FloatArray, k: int, ready: ReadyPlan, masks: Masks) -> Neighbors:
         """Search again, wider, for the queries that got too few answers; in the end exactly."""
-        if all(segment.is_scanned(way.plan) for segment in self.segments):
+        if all(segment.is_scanned(ready.plan) for segment in self.segments):
             raise InvalidVectors(
                 "a scan of everything found too few rows: expected finite numbers, found NaN in the queries, "
                 "or in the stored vectors (see `nestvec verify`)"
             )
         short = np.flatnonzero(found.ids[:, -1] == MISSING)
-        wider = self._on_device(self.routes.wider(way.plan, k))
-        again = self._search(np.ascontiguousarray(xq[short]), k, self._way(k, wider, way.dim), masks)
+        wider = self._on_device(self.routes.wider(ready.plan, k))
+        again = self._search(np.ascontiguousarray(xq[short]), k, self._ready(k, wider, ready.dim), masks)
         found.scores[short], found.ids[short] = again
         return found
 

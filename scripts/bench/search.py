@@ -24,7 +24,7 @@ import numpy as np
 from engine.api import Collection
 from engine.collection.describe import describe
 from engine.jobs.index import RunOptions
-from engine.retrieval.searcher import Searcher, Way
+from engine.retrieval.searcher import ReadyPlan, Searcher
 from indexers.exact import exact_search, recall
 from indexers.vectors import FloatArray, normalize
 from scripts.bench import DOCS
@@ -143,14 +143,14 @@ def measure(collection: Collection, data: Data) -> list[str]:
 def latencies(collection: Collection, xq: FloatArray) -> list[str]:
     """Return the table of microseconds, with what lies around the call into compiled code."""
     searcher = collection.searcher
-    way = searcher._way(10, None, None)
+    ready = searcher._ready(10, None, None)
     searches: dict[str, Search] = {
         "Searcher.search": lambda q: searcher.search(q, 10),
         "Collection.search, ids and scores": lambda q: collection.search(q, 10),
         "Collection.search and every item's metadata": lambda q: [a.items for a in collection.search(q, 10)],
     }
-    if not searcher.first.is_scanned(way.plan):
-        searches = {"the one call into compiled code": compiled(searcher, way), **searches}
+    if not searcher.first.is_scanned(ready.plan):
+        searches = {"the one call into compiled code": compiled(searcher, ready), **searches}
     for search in searches.values():
         search(xq[:1])
     single = one_by_one(searches, xq)
@@ -162,9 +162,9 @@ def latencies(collection: Collection, xq: FloatArray) -> list[str]:
     return table(("µs a query", "one by one", "in a batch"), rows)
 
 
-def compiled(searcher: Searcher, way: Way) -> Search:
+def compiled(searcher: Searcher, ready: ReadyPlan) -> Search:
     """Return the one call that a search comes down to, a single query on one thread as there."""
-    coarse, run = searcher.coarse(way.plan.index), way.runs[0]
+    coarse, run = searcher.coarse(ready.plan.index), ready.runs[0]
     if coarse.probed is None:
         return lambda xq: run(xq, None)
     # What it is told is taken from a search, not worked out again here: it goes with whatever the engine tells it.

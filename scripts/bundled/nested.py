@@ -23,7 +23,7 @@ import numpy as np
 
 from engine.encoders.bundled.bridge import Bridge, load_bridge
 from engine.encoders.bundled.encoder import BundledEncoder
-from engine.encoders.shipped import SHIPPED
+from engine.encoders.bundled.shipped import SHIPPED
 from indexers.vectors import FloatArray, normalize
 from scripts import ROOT
 from scripts.bundled.fit import (
@@ -89,7 +89,7 @@ def write(heads: Heads, work: Work) -> None:
     pinned = SHIPPED["nested"]
     (ROOT / "engine/encoders/assets" / pinned.file).write_bytes(data)
     found = hashlib.sha256(data).hexdigest()
-    print(f"{pinned.file}: SHA-256 {found}, engine/encoders/shipped.py pins {pinned.sha256}", file=sys.stderr)
+    print(f"{pinned.file}: SHA-256 {found}, engine/encoders/bundled/shipped.py pins {pinned.sha256}", file=sys.stderr)
 
 
 class Work:

@@ -13,7 +13,7 @@ from engine.collection.describe import list_failures
 from engine.collection.failures import Failure, record_failures
 from engine.collection.manifest import Manifest, Source
 from engine.collection.snapshot import Snapshot
-from engine.jobs.build import BuildOptions, derived
+from engine.jobs.build import BuildOptions, build_space
 from engine.jobs.compact import compact
 from engine.jobs.remove import remove
 from engine.progress import Silent
@@ -129,7 +129,7 @@ def test_a_source_can_move(root: Path) -> None:
 
 def test_derived_files_survive_an_append(root: Path, tmp_path: Path) -> None:
     with Snapshot.open(root) as snapshot:
-        change = derived(snapshot, "main", BuildOptions(), Silent())
+        change = build_space(snapshot, "main", BuildOptions(), Silent())
     add_elsewhere(root, tmp_path)
     done = commit(root, change, operation="build")
     covering = done.space().vectors
@@ -139,7 +139,7 @@ def test_derived_files_survive_an_append(root: Path, tmp_path: Path) -> None:
 
 def test_a_build_that_covers_more_stands(root: Path, tmp_path: Path) -> None:
     with Snapshot.open(root) as snapshot:
-        late = derived(snapshot, "main", BuildOptions(), Silent())
+        late = build_space(snapshot, "main", BuildOptions(), Silent())
     add_elsewhere(root, tmp_path)
     with Collection.open(root) as collection:
         collection.build(["flat@4"])
@@ -149,7 +149,7 @@ def test_a_build_that_covers_more_stands(root: Path, tmp_path: Path) -> None:
 
 def test_derived_files_of_other_shards_are_refused(root: Path) -> None:
     with Snapshot.open(root) as snapshot:
-        change = derived(snapshot, "main", BuildOptions(), Silent())
+        change = build_space(snapshot, "main", BuildOptions(), Silent())
     remove(root, ["v.npy#0"])
     compact(root)
     with pytest.raises(CommitConflict, match="compacted while its indexes were built"):

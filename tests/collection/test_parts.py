@@ -155,7 +155,7 @@ def test_a_build_of_fewer_shards_leaves_the_parts(root: Path) -> None:
     manifest, entry = newest(root), main_of(root)
     assert manifest.lookup is not None
     assert entry.vectors is not None
-    older = changes.derive(
+    older = changes.list_built(
         root,
         "main",
         embeddings=entry.embeddings[:2],

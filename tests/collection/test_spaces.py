@@ -132,7 +132,7 @@ def test_indexes_of_a_space_that_came_back_with_another_head_are_refused(nested:
     lookup = newest(nested).lookup
     assert entry.vectors is not None
     assert lookup is not None
-    late = changes.derive(
+    late = changes.list_built(
         nested,
         "nested",
         embeddings=entry.embeddings,
@@ -157,7 +157,7 @@ def test_the_lookup_of_a_longer_build_stands(nested: Path, tmp_path: Path) -> No
     entry, lookup = newest(nested).space("nested"), newest(nested).lookup
     assert entry.vectors is not None
     assert lookup is not None
-    late = changes.derive(
+    late = changes.list_built(
         nested,
         "nested",
         embeddings=entry.embeddings,

@@ -15,9 +15,9 @@ from PIL import Image
 from engine.api import Collection
 from engine.encoders.base import Encoder
 from engine.encoders.bundled.encoder import BundledEncoder
+from engine.encoders.bundled.shipped import SHIPPED, ShippedHead, is_shipped, open_head
 from engine.encoders.headed import HeadedEncoder, encoder_of_head
 from engine.encoders.registry import list_encoders, load_encoder
-from engine.encoders.shipped import SHIPPED, ShippedHead, is_shipped, open_head
 from engine.heads.model import Head, load_head
 from indexers.errors import EncoderMismatch, HeadError, WeightsMissing
 from indexers.vectors import FloatArray, normalize

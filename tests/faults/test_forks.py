@@ -114,7 +114,7 @@ def go_on():
 
 other = threading.Thread(target=go_on)
 other.start()
-for lock in (opened._lock, opened.searcher._loading):
+for lock in (opened._lock, opened.searcher.first._loading):
     lock.acquire()  # as if it had them
 in_child(lambda: asked(opened) == before or os._exit(2))
 in_child(lambda: opened.refresh() or asked(opened))

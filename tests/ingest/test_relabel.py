@@ -16,7 +16,7 @@ from engine.collection.manifest import Manifest
 from engine.collection.snapshot import Snapshot
 from engine.collection.verify import verify
 from engine.ingest import writer
-from engine.jobs.build import BuildOptions, derived
+from engine.jobs.build import BuildOptions, build_space
 from engine.jobs.compact import compact
 from engine.jobs.remove import remove
 from engine.progress import Silent
@@ -225,7 +225,7 @@ def test_indexes_that_were_built_meanwhile_stand(root: Path, lookup: bool, tmp_p
     if not lookup:
         index(root, save(tmp_path / "w.npy", clustered(7, 8, 1)), add=True)
     with Snapshot.open(root) as snapshot:
-        late = derived(snapshot, "main", BuildOptions(), Silent())
+        late = build_space(snapshot, "main", BuildOptions(), Silent())
     commit(root, relabelling(root, 3, newest(root)), operation="index")
     done = commit(root, late, operation="build")
     assert done.lookup is not None

@@ -21,7 +21,7 @@ from engine.jobs.tune import TuneOptions
 from engine.planning.curve import searches
 from engine.planning.judge import make_judge
 from engine.planning.queries import QuerySet
-from engine.planning.tune import Wish, tune
+from engine.planning.tune import Goal, tune
 from indexers.errors import CommitConflict, CorruptCollection, InvalidInput, InvalidVectors
 from indexers.plan import EXACT, SearchPlan
 from indexers.vectors import FloatArray
@@ -131,13 +131,13 @@ def test_a_plan_that_fails_on_fresh_queries_is_not_stored(tmp_path: Path) -> Non
         chosen, fresh = [QuerySet("queries", unit(easy))], [QuerySet("queries", unit(hard))]
         by_scan = partial(searcher.search, plan=SearchPlan(EXACT))
         judge, fresh_judge = (make_judge(part, 10, by_scan) for part in (chosen, fresh))
-        found = tune(searcher, Wish(0.95, 10, "batch"), judge, fresh_judge, None, lambda _: None)
+        found = tune(searcher, Goal(0.95, 10, "batch"), judge, fresh_judge, None, lambda _: None)
         assert str(found.front[-1].plan) == EXACT
         assert min(mean for mean, _ in found.fresh.values()) >= 0.94
         first = next(point for point in found.front if point.keeps(0.95))
         assert found.chosen != first, "the fresh queries were not hard"
-        if found.tried is not None and found.chosen.plan.index != EXACT:
-            made = searches(found.tried.coarse, found.chosen.plan, fresh_judge)
+        if found.measured is not None and found.chosen.plan.index != EXACT:
+            made = searches(found.measured.coarse, found.chosen.plan, fresh_judge)
             assert min(fresh_judge.recall(name, one)[0] for name, one in made.items()) >= 0.94
 
 
