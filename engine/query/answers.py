@@ -151,8 +151,9 @@ def answer_all(snapshot: Snapshot, searcher: Searcher, asked: Asked, how: Query)
 
 def _found(searcher: Searcher, asked: Asked, xq: FloatArray, how: Query) -> Neighbors:
     """Search, and leave items out of their own answers."""
-    plan, most = how.plan_on(searcher.routes), max(map(len, asked.own), default=0)
-    if how.include_self or not most:
+    plan = how.plan_on(searcher.routes)
+    most = 0 if how.include_self or not asked.own else max(map(len, asked.own))
+    if not most:
         return searcher.search(xq, how.k, plan, dim=how.dim)
     if most == 1:
         own = np.array([rows[0] if rows else MISSING for rows in asked.own])

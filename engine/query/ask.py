@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, TypedDict
@@ -131,6 +132,24 @@ class Query:
         if self.recall is not None:
             return routes.for_recall(self.recall, self.k)
         return SearchPlan(EXACT) if self.exact else self.plan  # type: ignore[return-value]  # read when it was made
+
+
+@lru_cache(maxsize=256, typed=True)
+def _kept(k: int, plan: Any, exact: bool, recall: float | None, dim: int | None, include_self: bool) -> Query:
+    return Query((), k, plan, exact, recall, dim, include_self=include_self)
+
+
+def query_without_terms(
+    k: int, plan: Any, exact: bool, recall: float | None, dim: int | None, include_self: bool = False
+) -> Query:
+    """Return a question that has all but its terms; the same again where the same was wanted before.
+
+    To check it takes as long as a search of few rows.
+    """
+    try:
+        return _kept(k, plan, exact, recall, dim, include_self)
+    except TypeError:  # something that has no hash, and is refused in words
+        return Query((), k, plan, exact, recall, dim, include_self=include_self)
 
 
 class How(TypedDict, total=False):

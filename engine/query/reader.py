@@ -14,7 +14,7 @@ from engine.collection.manifest import Space
 from engine.collection.snapshot import Snapshot
 from engine.encoders.base import Encoder
 from engine.query.answers import AnswerList, Answers, answer_all
-from engine.query.ask import How, Like, Query, Term, as_asked, as_item, as_items, is_item, is_texts
+from engine.query.ask import How, Like, Query, Term, as_asked, as_item, as_items, is_item, is_texts, query_without_terms
 from engine.query.encode import Asked, Encoders, encoded, picture_query, text_queries
 from engine.retrieval.searcher import Searcher
 from engine.storage.kinds import DEFAULT_MAX_PIXELS
@@ -243,7 +243,7 @@ class Reader:
             InvalidVectors: vectors of another dimension, or with NaN.
             InvalidInput, InvalidSpec: as for `ask`.
         """
-        how = Query(k=k, plan=plan, exact=exact, recall=recall, dim=dim)
+        how = query_without_terms(k, plan, exact, recall, dim)
         if isinstance(query, str):
             return self._asked([replace(how, terms=(Term.of_text(query),))], how)[0]
         if is_texts(query):
@@ -289,7 +289,7 @@ class Reader:
             PictureError: a file that is not a picture.
             InvalidInput, InvalidSpec: as for `ask`.
         """
-        how = Query(k=k, plan=plan, exact=exact, recall=recall, dim=dim, include_self=include_self)
+        how = query_without_terms(k, plan, exact, recall, dim, include_self)
         answers = self._asked([replace(how, terms=(Term("item", one),)) for one in as_items(item)], how)
         return answers[0] if is_item(item) else answers
 
