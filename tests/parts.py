@@ -15,7 +15,7 @@ from engine.collection.snapshot import Snapshot
 from engine.jobs.build import save_index, save_pruned
 from engine.storage import layout
 from engine.storage.disk import writing
-from engine.storage.files import new_file, written
+from engine.storage.place import new_file, written
 from indexers.base import IndexSpec
 from indexers.build import build
 from indexers.families.registry import resolve_all

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from engine.collection.checked import exists, newest_version, read_version
+from engine.collection.checked import exists, read_version
 from engine.collection.manifest import Manifest
-from engine.storage import layout
+from engine.storage import layout, place
 from engine.storage.kinds import PICTURE_SUFFIXES
 from engine.storage.names import file_text
 from indexers.errors import CollectionError, nearest
@@ -88,8 +88,8 @@ def _made_from(pictures: Path) -> Iterator[Path]:
 
 def _newest(root: Path) -> Manifest:
     try:
-        return read_version(root, newest_version(root) or 0)
-    except CollectionError:
+        return read_version(root, place.versions(root)[-1])
+    except (CollectionError, IndexError):
         return Manifest()
 
 

@@ -73,15 +73,6 @@ def exists(root: Path) -> bool:
     return folder.is_dir() and layout.is_collection(os.listdir(folder))
 
 
-def newest_version(root: Path) -> int | None:
-    """Return the highest version number there is at a path; None where there is none."""
-    try:
-        names = os.listdir(root / layout.VERSIONS)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return max((number for name in names if (number := layout.version_number(name)) is not None), default=None)
-
-
 def from_json(text: str, *, name: str) -> Manifest:
     """Read and check a version.
 

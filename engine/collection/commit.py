@@ -25,16 +25,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version as package_version
 from pathlib import Path
 
-from engine.collection.checked import MOST_VERSION_BYTES, check, exists, newest_version, read_version
+from engine.collection.checked import MOST_VERSION_BYTES, check, exists, read_version
 from engine.collection.manifest import Manifest
-from engine.storage import disk, layout
+from engine.storage import disk, layout, place
 from indexers.errors import CollectionError, CommitConflict, NotACollection
 
 ATTEMPTS = 100
@@ -48,13 +47,13 @@ def current_version(root: Path) -> int:
         NotACollection: there is no version in it.
         CollectionError: its folder of versions is a link.
     """
-    newest = newest_version(root)
-    if newest is None:
+    there = place.versions(root)
+    if not there:
         from engine.collection.absent import absence
 
         raise NotACollection(absence(root))
     disk.require_own_versions(root)
-    return newest
+    return there[-1]
 
 
 def check_free(root: Path) -> None:
@@ -154,20 +153,8 @@ def _publish(root: Path, wanted: Manifest, operation: str) -> Manifest:
     )
     # What could not be read again must not be published: it would be the newest, and lock everybody out.
     check(final, layout.version_file(final.version))
-    folder = root / layout.VERSIONS
-    temporary = folder / f"{layout.TEMPORARY}{uuid.uuid4().hex}"
-    target = root / layout.version_file(final.version)
     text = final.to_json()
     if len(text) > MOST_VERSION_BYTES:
         raise CollectionError(f"{root} has too many shards for a version: run nestvec compact {root}, then this again")
-    with disk.room_for(root, f"version {final.version}", len(text)):
-        try:
-            with temporary.open("x", encoding="ascii") as out:
-                out.write(text)
-                out.flush()
-                os.fsync(out.fileno())
-            disk.link(temporary, target)
-        finally:
-            disk.remove(temporary)
-        disk.sync(folder)
+    place.publish(root, final.version, text)
     return final

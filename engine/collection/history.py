@@ -20,7 +20,7 @@ from engine.collection.checked import read_version
 from engine.collection.commit import commit, current_version
 from engine.collection.manifest import Covering, Manifest
 from engine.collection.snapshot import Snapshot
-from engine.storage import layout
+from engine.storage import layout, place
 from engine.storage.disk import writing
 from indexers.errors import CollectionError, CorruptCollection
 
@@ -64,8 +64,7 @@ def numbers(root: Path) -> list[int]:
         NotACollection: there are none.
     """
     current_version(root)
-    found = (layout.version_number(name) for name in os.listdir(root / layout.VERSIONS))
-    return sorted(number for number in found if number is not None)
+    return place.versions(root)
 
 
 def versions(root: Path, *, every: bool = False) -> list[Version]:

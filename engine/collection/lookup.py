@@ -17,9 +17,9 @@ import pyarrow as pa
 
 from engine.collection.shards import ITEM_SCHEMA, is_plain, read_items
 from engine.storage import layout, verified
-from engine.storage.files import new_file, written
 from engine.storage.layout import FileRef
 from engine.storage.messages import map_batches
+from engine.storage.place import new_file, written
 from indexers.errors import CorruptCollection
 
 BATCH_ROWS = 65_536

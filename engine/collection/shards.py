@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 from blake3 import blake3
 
 from engine.storage import layout
-from engine.storage.files import new_file, written
 from engine.storage.layout import FileRef
 from engine.storage.parquet import MOST_EXPANDED, most_expanded, read_parquet
+from engine.storage.place import new_file, written
 from engine.storage.verified import check_size
 from indexers.errors import CorruptCollection, InvalidInput
 from indexers.memory import shown_bytes

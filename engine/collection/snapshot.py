@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import posixpath
 from collections.abc import Iterator
@@ -19,10 +18,9 @@ from engine.collection import checked, commit
 from engine.collection.lookup import Lookup
 from engine.collection.manifest import Covering, Manifest, Source
 from engine.collection.shards import META, check_rows, read_embeddings, read_items, read_table
-from engine.storage import layout, verified
+from engine.storage import place, verified
 from engine.storage.layout import FileRef
 from engine.storage.names import file_text, path_key, path_text
-from engine.storage.regular import open_regular
 from indexers import checks
 from indexers.errors import CorruptCollection, ItemNotFound
 from indexers.mask import Mask
@@ -63,25 +61,6 @@ class Item:
     meta: dict[str, Any]
 
 
-def _pin(path: Path) -> int | None:
-    """Open a version file with a shared lock; None if it is gone, or was collected while this waited for the lock."""
-    try:
-        pin = open_regular(path, own=True)
-    except FileNotFoundError:
-        return None
-    try:
-        # Some network shares have no locks; nothing but garbage collection needs them.
-        with contextlib.suppress(OSError):
-            fcntl.flock(pin, fcntl.LOCK_SH)
-        if os.path.lexists(path):
-            return pin
-    except BaseException:
-        os.close(pin)
-        raise
-    os.close(pin)
-    return None
-
-
 def _opened_again(root: str, version: int) -> Snapshot:
     return Snapshot.open(root, version)
 
@@ -114,7 +93,7 @@ class Snapshot:
         while True:
             number = commit.current_version(root) if version is None else version
             try:
-                pin = _pin(root / layout.version_file(number))
+                pin = place.pin(root, number)
             except OSError as error:
                 raise checked.unreadable(root, number, error) from error
             if pin is not None:
@@ -357,5 +336,4 @@ class Snapshot:
 
     def open_covering(self, covering: Covering) -> Path:
         """Check a derived file and return its path."""
-        self.ensure([covering.file])
-        return self.root / covering.file.path
+        return self._verified.fetch(covering.file)

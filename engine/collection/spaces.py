@@ -20,8 +20,8 @@ from engine.encoders.registry import load_encoder
 from engine.encoders.trusted import require_named
 from engine.heads.model import BLOCK, Head, head_from_file
 from engine.storage import layout, verified
-from engine.storage.files import new_file, written
 from engine.storage.layout import FileRef
+from engine.storage.place import new_file, written
 from indexers.errors import CommitConflict, CorruptCollection, EncoderError, HeadError, InvalidVectors
 from indexers.store import check_dtype
 from indexers.vectors import FloatArray

@@ -24,8 +24,8 @@ from engine.progress import Listener
 from engine.retrieval.searcher import Searcher
 from engine.storage import layout
 from engine.storage.disk import writing
-from engine.storage.files import new_file, written
 from engine.storage.layout import FileRef
+from engine.storage.place import new_file, written
 from indexers.base import FaissIndex, IndexSpec
 from indexers.build import BuildDevice, build, pruned_build_bytes, require_memory
 from indexers.errors import CommitConflict, CorruptCollection

@@ -11,8 +11,8 @@ from PIL import Image
 
 from engine.encoders.base import Encoder
 from engine.storage import layout, verified
-from engine.storage.files import new_file, written
 from engine.storage.layout import FileRef
+from engine.storage.place import new_file, written
 from engine.storage.regular import read_regular
 from indexers.errors import CorruptCollection, EncoderMismatch
 from indexers.vectors import FloatArray

@@ -131,3 +131,8 @@ class Verified:
             self._done[ref.path] = stamp
         if fresh:
             _append(self.root, fresh)
+
+    def fetch(self, ref: FileRef) -> Path:
+        """Check a file as `ensure` does, and return where it can be opened."""
+        self.ensure([ref])
+        return self.root / ref.path

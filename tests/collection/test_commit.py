@@ -17,7 +17,7 @@ from blake3 import blake3
 
 from engine.collection import commit
 from engine.collection.manifest import Manifest
-from engine.storage import files, layout
+from engine.storage import layout, place
 from indexers.errors import CollectionError, CommitConflict, CorruptCollection, DiskFull, NotACollection
 
 
@@ -40,25 +40,25 @@ def names(folder: Path) -> list[str]:
 
 
 def test_a_file_is_named_by_its_hash(root: Path) -> None:
-    with files.new_file(root, "items", ".parquet") as new:
+    with place.new_file(root, "items", ".parquet") as new:
         new.temporary.write_bytes(b"content")
         new.rows = 3
         assert names(root / "items") == [new.temporary.name]
     digest = blake3(b"content").hexdigest()
     assert names(root / "items") == [f"{digest[:32]}.parquet"]
-    assert files.written(new) == new.ref
+    assert place.written(new) == new.ref
     assert new.ref is not None
     assert (new.ref.size, new.ref.blake3, new.ref.rows) == (7, digest, 3)
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_a_file_that_was_not_finished_leaves_nothing(root: Path, error: type[BaseException]) -> None:
-    with pytest.raises(error), files.new_file(root, "items", ".parquet") as new:
+    with pytest.raises(error), place.new_file(root, "items", ".parquet") as new:
         new.temporary.write_bytes(b"half")
         raise error
     assert names(root / "items") == []
     with pytest.raises(CollectionError, match="not finished"):
-        files.written(new)
+        place.written(new)
 
 
 # -- versions ------------------------------------------------------------------------------

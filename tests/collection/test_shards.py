@@ -28,8 +28,8 @@ from engine.collection.shards import (
 )
 from engine.ingest.entries import Entry
 from engine.ingest.writer import Pending, Row
-from engine.storage.files import new_file, written
 from engine.storage.layout import FileRef
+from engine.storage.place import new_file, written
 from indexers.errors import CorruptCollection, InvalidInput, InvalidSpec
 from tests.helpers import clustered, flip_bit
 

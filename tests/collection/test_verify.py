@@ -15,7 +15,7 @@ from engine.api import Collection
 from engine.collection.commit import commit, current_version
 from engine.collection.manifest import Manifest
 from engine.collection.verify import verify
-from engine.storage.files import new_file, written
+from engine.storage.place import new_file, written
 from indexers.errors import CorruptCollection, NotACollection
 from tests.helpers import clustered, flip_bit, index, save, vectors_collection
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.storage.files import new_file, written
 from engine.storage.layout import FileRef
+from engine.storage.place import new_file, written
 from engine.storage.verified import Verified
 from indexers.errors import CorruptCollection
 from tests.helpers import flip_bit
