@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from indexers.errors import EncoderMismatch, ModalityError
+from indexers.errors import EncoderMismatch, InvalidInput, ModalityError
 from indexers.vectors import FloatArray
 
 if TYPE_CHECKING:
@@ -146,6 +146,16 @@ class EncoderInfo:
     modalities: frozenset[Modality]
     available: bool
     note: str
+
+
+def check_prepared(batch: NDArray[np.float32], height: int, width: int) -> None:
+    """Refuse what no `prepare` of a network with an input of that many pixels has made.
+
+    Raises:
+        InvalidInput: it is not of shape [n, 3, height, width].
+    """
+    if batch.ndim != 4 or batch.shape[1:] != (3, height, width):
+        raise InvalidInput(f"expected prepared pictures of shape [n, 3, {height}, {width}], found {list(batch.shape)}")
 
 
 def require_modality(encoder: Encoder, modality: Modality) -> None:

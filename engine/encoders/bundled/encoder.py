@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.encoders.base import Device, Fingerprint, Modality
+from engine.encoders.base import Device, Fingerprint, Modality, check_prepared
 from engine.encoders.bundled import efficientnet_lite, minilm
 from engine.encoders.bundled.bridge import Bridge, asset_hash, load_bridge
 from engine.storage.regular import read_regular
@@ -181,7 +181,7 @@ class BundledEncoder:
             WeightsMissing: the weights are not installed.
             EncoderError: the weights' hash is wrong.
         """
-        self._check_batch(batch)
+        check_prepared(batch, self.image_size, self.image_size)
         if not len(batch):
             return np.empty((0, self.dim), dtype=np.float32)
         return self._load_bridge()(*self.features(batch))
@@ -197,7 +197,7 @@ class BundledEncoder:
         """
         import torch
 
-        self._check_batch(batch)
+        check_prepared(batch, self.image_size, self.image_size)
         network = self._images()
         features = np.empty((len(batch), efficientnet_lite.FEATURES), dtype=np.float32)
         logits = np.empty((len(batch), efficientnet_lite.CLASSES), dtype=np.float32)
@@ -229,11 +229,6 @@ class BundledEncoder:
         if not len(texts):
             return np.empty((0, self.dim), dtype=np.float32)
         return self._texts().encode(texts)
-
-    def _check_batch(self, batch: NDArray[np.float32]) -> None:
-        side = self.image_size
-        if batch.ndim != 4 or batch.shape[1:] != (3, side, side):
-            raise InvalidInput(f"expected prepared pictures of shape [n, 3, {side}, {side}], found {list(batch.shape)}")
 
     def _images(self) -> efficientnet_lite.EfficientNetLite0:
         with self._lock:

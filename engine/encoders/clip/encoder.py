@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.encoders import weights
-from engine.encoders.base import Device, EncoderInfo, Fingerprint, Modality
+from engine.encoders.base import Device, EncoderInfo, Fingerprint, Modality, check_prepared
 from engine.encoders.clip.config import input_sides, read_config
 from engine.encoders.clip.loading import (
     ClipSpec,
@@ -138,11 +138,7 @@ class ClipEncoder:
         """
         import torch
 
-        sides = input_sides(self._config)
-        if batch.ndim != 4 or batch.shape[1:] != (3, *sides):
-            raise InvalidInput(
-                f"expected prepared pictures of shape [n, 3, {sides[0]}, {sides[1]}], found {list(batch.shape)}"
-            )
+        check_prepared(batch, *input_sides(self._config))
         if not len(batch):
             return np.empty((0, self.dim), dtype=np.float32)
         model = self._ready().model

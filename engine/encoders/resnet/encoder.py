@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.encoders import weights
-from engine.encoders.base import Device, EncoderInfo, Fingerprint, Modality, require_modality
+from engine.encoders.base import Device, EncoderInfo, Fingerprint, Modality, check_prepared, require_modality
 from engine.encoders.resnet.spec import Recipe, ResNetSpec, parse_spec
-from indexers.errors import EncoderError, InvalidInput
+from indexers.errors import EncoderError
 from indexers.threads import new_lock
 from indexers.vectors import FloatArray, as_matrix, normalize
 
@@ -133,12 +133,7 @@ class ResNetEncoder:
         """
         import torch
 
-        shape = (3, self._recipe.height, self._recipe.width)
-        if batch.ndim != 4 or batch.shape[1:] != shape:
-            raise InvalidInput(
-                f"expected prepared pictures of shape [n, {shape[0]}, {shape[1]}, {shape[2]}], "
-                f"found {list(batch.shape)}"
-            )
+        check_prepared(batch, self._recipe.height, self._recipe.width)
         if not len(batch):
             return np.empty((0, self.dim), dtype=np.float32)
         model = self._ready().model
