@@ -13,8 +13,8 @@ from engine.collection.plans import Tuning
 from engine.encoders.base import Encoder
 from engine.ingest import arrays
 from engine.jobs import compact, index, remove, spaces
-from engine.jobs.encoder import DEFAULT_ENCODER
 from engine.jobs.index import RunOptions, Verb
+from engine.jobs.run_encoder import DEFAULT_ENCODER
 from engine.jobs.tune import TuneOptions, tune_space
 from engine.progress import Listener, Summary, as_listener
 from engine.query.reader import Reader

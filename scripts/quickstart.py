@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 from engine.api import Collection
-from engine.cli.output import Terminal, print_answers, print_summary
+from engine.cli.answer import print_answers
+from engine.cli.output import Terminal, print_summary
 from engine.cli.sheet import write_sheet
 from engine.collection.originals import Originals
 from engine.ingest.joined import TableOptions

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine.cli.options import Answering
-from engine.cli.output import print_answers, say
+from engine.cli.output import Styled, line, print_json, say
 
 if TYPE_CHECKING:
     from engine.query.answers import Answers
@@ -34,3 +34,34 @@ def _how_to_confirm(folders: list[str]) -> str:
         f"pictures below {folders[0]}{more} are not shown: the collection says that they are its own, and "
         "nobody has indexed them into it on this machine. To show those below a folder: --pictures-from FOLDER"
     )
+
+
+def answers_json(answers: Answers) -> dict[str, Any]:
+    """Return answers in the stable shape of `--json`."""
+    results = [
+        {
+            "rank": rank,
+            "id": item.id,
+            "uri": item.uri,
+            "score": round(float(score), 6),
+            "caption": item.caption,
+            "meta": item.meta,
+        }
+        for rank, (item, score) in enumerate(zip(answers.items, answers.scores, strict=True), start=1)
+    ]
+    return {"query": answers.query, "results": results}
+
+
+def print_answers(found: Sequence[Answers], *, as_json: bool) -> None:
+    """Print the answers to several queries, in query order."""
+    for number, answers in enumerate(found):
+        if as_json:
+            print_json(answers_json(answers))
+            continue
+        if len(found) > 1:
+            if number:
+                line()
+            line(Styled(f"query {number}" if answers.query is None else str(answers.query), bold=True))
+        for rank, (item, score) in enumerate(zip(answers.items, answers.scores, strict=True), start=1):
+            caption = f"  {item.caption}" if item.caption else ""
+            line(f"{rank:3d}  {score:6.3f}  {item.uri}", Styled(caption, dim=True))

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from engine.cli.output import say
-from engine.collection import checked
+from engine.collection import reading
 from engine.storage.kinds import PICTURE_SUFFIXES
 from engine.storage.regular import opened_regular
 from indexers import checks
@@ -112,7 +112,7 @@ class Number(click.IntRange):
 def is_collection(path: str | Path) -> bool:
     """Whether there is a collection at a path."""
     try:
-        return checked.exists(Path(path))
+        return reading.exists(Path(path))
     except (OSError, ValueError):
         return False
 

@@ -13,7 +13,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from types import TracebackType
@@ -25,7 +25,6 @@ from engine.storage.names import printable
 
 if TYPE_CHECKING:
     from engine.progress import Summary
-    from engine.query.answers import Answers
 
 DID = ("added", "changed", "moved", "relabelled", "removed")
 """What a run may have done to items: fields of its summary."""
@@ -132,37 +131,6 @@ def print_json(value: Any) -> None:
     plain = text.isprintable() and "utf" in (getattr(sys.stdout, "encoding", None) or "").lower()
     # DEL is ASCII, and JSON would leave it as it is.
     line(text if plain else json.dumps(value, default=str).replace("\x7f", "\\u007f"))
-
-
-def answers_json(answers: Answers) -> dict[str, Any]:
-    """Return answers in the stable shape of `--json`."""
-    results = [
-        {
-            "rank": rank,
-            "id": item.id,
-            "uri": item.uri,
-            "score": round(float(score), 6),
-            "caption": item.caption,
-            "meta": item.meta,
-        }
-        for rank, (item, score) in enumerate(zip(answers.items, answers.scores, strict=True), start=1)
-    ]
-    return {"query": answers.query, "results": results}
-
-
-def print_answers(found: Sequence[Answers], *, as_json: bool) -> None:
-    """Print the answers to several queries, in query order."""
-    for number, answers in enumerate(found):
-        if as_json:
-            print_json(answers_json(answers))
-            continue
-        if len(found) > 1:
-            if number:
-                line()
-            line(Styled(f"query {number}" if answers.query is None else str(answers.query), bold=True))
-        for rank, (item, score) in enumerate(zip(answers.items, answers.scores, strict=True), start=1):
-            caption = f"  {item.caption}" if item.caption else ""
-            line(f"{rank:3d}  {score:6.3f}  {item.uri}", Styled(caption, dim=True))
 
 
 def print_summary(summary: Summary, *, as_json: bool, otherwise: str = "nothing to do") -> None:

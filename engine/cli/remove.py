@@ -18,7 +18,7 @@ from engine.cli.output import Terminal, print_json, print_summary, say
 @click.option("--id", "ids", type=options.ID, multiple=True, help="An item by its id; may be repeated.")
 @click.option("--below", multiple=True, metavar="FOLDER", help="Every item below a folder of its source.")
 @click.option("--space", metavar="NAME", help="Instead of items: a space that apply-head made.")
-@click.option("--purge", is_flag=True, help="Delete every trace of them now: see below.")
+@click.option("--purge", is_flag=True, help="Delete every trace of them now: see above.")
 @options.device
 @options.as_json
 def command(

@@ -26,7 +26,7 @@ def command(collection: Path, version: int, as_json: bool) -> None:
         nestvec rollback photos.nest 12
     """
     from engine.collection.history import rollback
-    from engine.jobs.build import tail_rows
+    from engine.jobs.due import tail_rows
     from engine.progress import Summary
 
     made = rollback(collection, version)

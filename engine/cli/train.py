@@ -31,7 +31,7 @@ def numbers(kind: type[int] | type[float]) -> Callable[[click.Context, click.Par
 
 @click.command()
 @options.sources
-@click.option("--objective", type=click.Choice(OBJECTIVES), required=True, help="What the head learns; see below.")
+@click.option("--objective", type=click.Choice(OBJECTIVES), required=True, help="What the head learns; see above.")
 @click.option(
     "--dims", callback=numbers(int), metavar="N,N,...", required=True, help="Prefix dimensions, such as 16,32,64,128."
 )

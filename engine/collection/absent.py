@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from engine.collection.checked import exists, read_version
 from engine.collection.manifest import Manifest
+from engine.collection.reading import exists, read_version
 from engine.storage import layout, place
 from engine.storage.kinds import PICTURE_SUFFIXES
 from engine.storage.names import file_text

@@ -31,8 +31,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version as package_version
 from pathlib import Path
 
-from engine.collection.checked import MOST_VERSION_BYTES, check, exists, read_version
 from engine.collection.manifest import Manifest
+from engine.collection.reading import MOST_VERSION_BYTES, check, exists, read_version
 from engine.storage import disk, layout, place
 from indexers.errors import CollectionError, CommitConflict, NotACollection
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from engine.collection.checked import read_version
 from engine.collection.commit import current_version
 from engine.collection.history import numbers
 from engine.collection.manifest import Manifest
+from engine.collection.reading import read_version
 from engine.storage import disk, layout
 from engine.storage.regular import opened_regular
 from indexers.errors import CollectionError

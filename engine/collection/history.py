@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.collection.checked import read_version
 from engine.collection.commit import commit, current_version
 from engine.collection.manifest import Covering, Manifest
+from engine.collection.reading import read_version
 from engine.collection.snapshot import Snapshot
 from engine.storage import layout, place
 from engine.storage.disk import writing

@@ -20,7 +20,6 @@ from engine.storage.parquet import MOST_EXPANDED, most_expanded, read_parquet
 from engine.storage.place import new_file, written
 from engine.storage.verified import check_size
 from indexers.errors import CorruptCollection, InvalidInput
-from indexers.memory import shown_bytes
 from indexers.store import StoredArray, check_dtype
 from indexers.vectors import IdArray
 
@@ -89,6 +88,8 @@ def _check_readable(table: pa.Table, path: Path) -> None:
         try:
             read_parquet(path, own=True)
         except pa.ArrowException as error:
+            from indexers.memory import shown_bytes
+
             raise InvalidInput(
                 f"{table.num_rows} rows of captions and columns take {shown_bytes(table.nbytes)}, and hardly anything "
                 f"once they are compressed ({error}): no such file is read. Shorten them"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from engine.collection import checked, commit
+from engine.collection import commit, reading
 from engine.collection.lookup import Lookup
 from engine.collection.manifest import Covering, Manifest, Source
 from engine.collection.shards import META, check_rows, read_embeddings, read_items, read_table
@@ -95,13 +95,13 @@ class Snapshot:
             try:
                 pin = place.pin(root, number)
             except OSError as error:
-                raise checked.unreadable(root, number, error) from error
+                raise reading.unreadable(root, number, error) from error
             if pin is not None:
                 break
             if commit.current_version(root) == number or version is not None:
                 raise CorruptCollection(f"{root} has no version {number}; see `nestvec versions {root}`")
         try:
-            return cls(root, checked.read_version(root, number), pin)
+            return cls(root, reading.read_version(root, number), pin)
         except BaseException:
             os.close(pin)
             raise
@@ -110,6 +110,11 @@ class Snapshot:
     def draft(cls, root: Path, manifest: Manifest) -> Snapshot:
         """Read a version that is not published, and so not pinned: its files must stay by themselves."""
         return cls(root, manifest, -1)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was let go, or never held, being a draft."""
+        return self._pin < 0
 
     def close(self) -> None:
         """Let the version go. What was already mapped stays readable."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.collection import checked
+from engine.collection import reading
 from engine.collection.history import numbers
 from engine.collection.manifest import Manifest
 from engine.collection.shards import check_vectors_finite
@@ -101,7 +101,7 @@ def _older_versions(root: Path, newest: Manifest) -> Iterator[Problem]:
         if number >= newest.version or not os.path.lexists(root / path):  # it may be collected at any time
             continue
         try:
-            listed = checked.read_version(root, number).files()
+            listed = reading.read_version(root, number).files()
         except CollectionError as error:
             if os.path.lexists(root / path):
                 yield Problem(path, f"{error}; no rollback to version {number}", False)

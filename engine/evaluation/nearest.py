@@ -7,7 +7,7 @@ import numpy as np
 from engine.evaluation.representations import Representation
 from engine.planning.queries import QuerySet
 from indexers.base import MISSING, Neighbors, cosines
-from indexers.mask import without_own
+from indexers.own import without_own
 from indexers.vectors import FloatArray, IdArray, truncate
 
 # A block of gathered vectors or of scores; bounds memory whatever the number of queries.

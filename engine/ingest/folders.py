@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from engine.collection import checked
+from engine.collection import reading
 from engine.collection.manifest import Source
 from engine.encoders.pictures import looks_like_picture
 from engine.ingest.entries import Entry
@@ -99,7 +99,7 @@ def _visible(folder: bytes, entered: set[tuple[int, int]]) -> list[os.DirEntry[b
     with os.scandir(folder) as opened:
         found = sorted((one for one in opened if not one.name.startswith(b".")), key=lambda one: one.name)
     versions = os.fsencode(layout.VERSIONS)
-    if any(one.name == versions for one in found) and checked.exists(Path(os.fsdecode(folder))):
+    if any(one.name == versions for one in found) and reading.exists(Path(os.fsdecode(folder))):
         return []
     return found
 

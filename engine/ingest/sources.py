@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from engine.collection import checked
+from engine.collection import reading
 from engine.collection.absent import near_path
 from engine.collection.manifest import Manifest, Source
 from engine.collection.named import FILE, JOINED, Named
@@ -153,7 +153,7 @@ def _distinct(paths: Sequence[Path]) -> list[Path]:
         if not path.exists():
             near = near_path(path)
             raise SourceError(f"{path} does not exist" + ("" if near is None else f"; did you mean {near}?"))
-        if path.is_dir() and checked.exists(path):
+        if path.is_dir() and reading.exists(path):
             raise SourceError(f"{path} is a collection, not a source: name the pictures or vectors it was made from")
     return list({os.path.abspath(path): path for path in paths}.values())
 

@@ -40,34 +40,10 @@ from indexers.vectors import FloatArray
 
 SEED = 0
 
-# Rows beyond the indexes are scanned exactly. Up to here that costs less than it would to
-# rebuild; past it, the next run folds them in.
-TAIL_ROWS = 4096
-TAIL_SHARE = 0.05
 
 # A scan of fewer vectors takes a millisecond or two: there is little to win, and D bytes a row to spare.
 PRUNE_FROM = 20_000
 PRUNED_SAMPLE, PRUNED_SAMPLE_BYTES = 65_536, 256 << 20
-
-
-def tail_rows(manifest: Manifest, space: str) -> int:
-    """Return how many rows no index covers yet."""
-    return manifest.rows - manifest.rows_in(range(manifest.space(space).covered))
-
-
-def is_due(manifest: Manifest, space: str, specs: Sequence[IndexSpec] | None) -> bool:
-    """Whether indexes should be built: something derived is not there, others are wanted, or too much is uncovered."""
-    if not manifest.rows:
-        return False
-    entry = manifest.space(space)
-    parts = entry.parts
-    if not parts or not all(part.indexes for part in parts) or manifest.lookup is None:
-        return True
-    for part in parts if specs is not None else ():
-        wanted = resolve_all(specs or (), manifest.rows_in(part.vectors.span), entry.dim)
-        if wanted != [one.spec for one in part.indexes]:
-            return True
-    return tail_rows(manifest, space) > max(TAIL_ROWS, TAIL_SHARE * manifest.rows)
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 
 from engine.collection import changes
-from engine.collection.checked import read_version
 from engine.collection.commit import commit, current_version
 from engine.collection.garbage import collect
 from engine.collection.lookup import conform, union_schema
 from engine.collection.manifest import Manifest
+from engine.collection.reading import read_version
 from engine.collection.shards import vector_shard_rows, write_embeddings, write_table
 from engine.collection.snapshot import Snapshot
 from engine.jobs.build import BuildOptions, build_spaces, chosen_specs, fitting

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.collection import checked
+from engine.collection import reading
+from engine.collection.encoder import PRECOMPUTED, encoder_of
 from engine.collection.snapshot import Snapshot
-from engine.collection.spaces import PRECOMPUTED, encoder_of
 from engine.encoders.base import Encoder, Fingerprint, require_modality
 from engine.encoders.registry import load_encoder
 from engine.heads.training.options import LABELLED, PAIRED, Examples
@@ -163,7 +163,7 @@ def gather(sources: Sequence[Path], objective: str, options: ExampleOptions, see
     """
     _check_meant(objective, options)
     drawn = Drawn(options.rows, np.random.default_rng([seed, 8]))
-    if len(sources) == 1 and sources[0].is_dir() and checked.exists(sources[0]):
+    if len(sources) == 1 and sources[0].is_dir() and reading.exists(sources[0]):
         origin = _from_collection(sources[0], drawn, options)
     else:
         origin = _from_files(sources, drawn, options)

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from engine.collection import checked, commit
+from engine.collection import commit, reading
+from engine.collection.encoder import is_precomputed
 from engine.collection.manifest import Manifest, Source, Space
 from engine.collection.named import named, remember_named
 from engine.collection.snapshot import Snapshot
-from engine.collection.spaces import is_precomputed, map_queries
+from engine.collection.spaces import map_queries
 from engine.encoders.base import Encoder, require_modality
 from engine.ingest.compare import Comparison
 from engine.ingest.entries import Listing, VectorListing
@@ -19,9 +20,10 @@ from engine.ingest.joined import TableOptions
 from engine.ingest.moves import is_moved
 from engine.ingest.sources import Moved, Sources, open_sources
 from engine.ingest.sync import EncodeOptions, Sync
-from engine.jobs.build import BuildOptions, build_indexes, is_due, tail_rows
+from engine.jobs.build import BuildOptions, build_indexes
 from engine.jobs.canaries import write_canaries
-from engine.jobs.encoder import RunEncoder, check_dimensions, first_encoder, say_encoder
+from engine.jobs.due import is_due, tail_rows
+from engine.jobs.run_encoder import RunEncoder, check_dimensions, first_encoder, say_encoder
 from engine.planning.prompts import text_sample
 from engine.progress import Listener, Summary, Unjoined, as_listener
 from engine.storage import layout
@@ -116,7 +118,7 @@ def _create_first(root: Path, encoder: Encoder, dtype: str) -> None:
     try:
         create(root, encoder, dtype=dtype)
     except CollectionError as error:
-        if isinstance(error, CommitConflict | DiskFull) or not checked.exists(root):
+        if isinstance(error, CommitConflict | DiskFull) or not reading.exists(root):
             raise
         raise CommitConflict(f"another process made {root} in the meantime; run this again") from error
 
@@ -251,14 +253,14 @@ def _learn_spec(root: Path, manifest: Manifest, encoder: Encoder) -> None:
 
 def _newest(root: Path) -> Manifest | None:
     """Return the newest version, or None where a collection can be made."""
-    if not checked.exists(root):
+    if not reading.exists(root):
         try:
             commit.check_free(root)
             return None
         except CollectionError:
-            if not checked.exists(root):  # else it was made between the two looks
+            if not reading.exists(root):  # else it was made between the two looks
                 raise
-    return checked.read_version(root, commit.current_version(root))
+    return reading.read_version(root, commit.current_version(root))
 
 
 def add_listing(

@@ -13,15 +13,16 @@ from pathlib import Path
 
 from engine.collection import changes
 from engine.collection.changes import Tombstone
-from engine.collection.checked import read_version
 from engine.collection.commit import commit, current_version, supersede
+from engine.collection.encoder import encoder_of
 from engine.collection.garbage import forget
 from engine.collection.history import numbers
 from engine.collection.lookup import save_lookup
 from engine.collection.manifest import Covering, Manifest
+from engine.collection.reading import read_version
 from engine.collection.shards import read_items
 from engine.collection.snapshot import Snapshot
-from engine.collection.spaces import derived_shard, encoder_of, with_derived
+from engine.collection.spaces import derived_shard, with_derived
 from engine.collection.verify import Problem, verify
 from engine.encoders.base import Encoder
 from engine.jobs.build import BuildOptions, build_spaces

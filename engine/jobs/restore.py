@@ -13,11 +13,11 @@ import numpy as np
 
 from engine.collection import changes
 from engine.collection.changes import Tombstone
-from engine.collection.checked import MOST, read_version
 from engine.collection.history import numbers
 from engine.collection.lookup import Lookup
 from engine.collection.manifest import Covering, Manifest, Source, Space
 from engine.collection.originals import read_below
+from engine.collection.reading import MOST, read_version
 from engine.collection.relabel import names_in, said
 from engine.collection.shards import as_new_shard, hash_of, read_items, write_embeddings, write_table
 from engine.encoders.base import Encoder

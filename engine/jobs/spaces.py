@@ -9,16 +9,18 @@ from functools import partial
 from pathlib import Path
 
 from engine.collection import changes
-from engine.collection.checked import MOST_DIMENSIONS
 from engine.collection.commit import commit
+from engine.collection.encoder import encoder_of
 from engine.collection.manifest import Manifest, Space
+from engine.collection.reading import MOST_DIMENSIONS
 from engine.collection.snapshot import Snapshot
-from engine.collection.spaces import derive_shard, encoder_of, write_head
+from engine.collection.spaces import derive_shard, write_head
 from engine.encoders.base import Encoder
 from engine.encoders.bundled.shipped import open_head
 from engine.encoders.headed import MARK, encoder_of_head, headed_fingerprint, require_encoder
 from engine.heads.model import Head
-from engine.jobs.build import build_space, tail_rows
+from engine.jobs.build import build_space
+from engine.jobs.due import tail_rows
 from engine.jobs.index import MANY_ROWS, RunOptions, available_options, for_space
 from engine.progress import Listener, Summary, as_listener
 from engine.storage import layout

@@ -17,7 +17,8 @@ from engine.collection.snapshot import Snapshot
 from engine.collection.spaces import map_queries
 from engine.encoders.base import Encoder
 from engine.jobs import index
-from engine.jobs.build import has_room, save_index, save_pruned, tail_rows
+from engine.jobs.build import has_room, save_index, save_pruned
+from engine.jobs.due import tail_rows
 from engine.planning.curve import Point
 from engine.planning.judge import INTERVAL, Judge, make_judge
 from engine.planning.prompts import text_sample
@@ -98,17 +99,17 @@ def tune_space(
     """
     goal = Goal(options.recall, options.k, options.latency, options.memory)
     with Snapshot.open(root) as snapshot:
+        if snapshot.live_rows < FEWEST_ROWS:
+            raise InvalidInput(
+                f"{root} has {snapshot.live_rows} items: below {FEWEST_ROWS} an exact scan is fast, "
+                "and nothing is tuned"
+            )
         own = _own_queries(snapshot, space, options, load)
     _index_everything(root, space, load, listener)
     with Snapshot.open(root) as snapshot:
         searcher = Searcher(snapshot, space)
         if len(searcher.tail):
             raise CommitConflict(f"another process is adding to {root}; run tune again when it is done")
-        if searcher.live.count < FEWEST_ROWS:
-            raise InvalidInput(
-                f"{root} has {searcher.live.count} items: below {FEWEST_ROWS} an exact scan is fast, "
-                "and nothing is tuned"
-            )
         texts = _texts(snapshot, space, load)
         sets = _sets(searcher, texts, own)
         chosen, fresh = _split(sets)

@@ -13,7 +13,8 @@ from engine.planning.queries import QuerySet
 from engine.retrieval.coarse import Search
 from indexers.base import Neighbors
 from indexers.exact import shares_found
-from indexers.mask import Mask, without_own
+from indexers.mask import Mask
+from indexers.own import without_own
 from indexers.threads import on_one_thread
 from indexers.vectors import FloatArray
 

@@ -17,7 +17,8 @@ from engine.retrieval.searcher import Searcher
 from engine.storage.names import printable, shown
 from indexers.base import MISSING, Neighbors
 from indexers.errors import CorruptCollection, NestvecError
-from indexers.mask import Mask, without_own
+from indexers.mask import Mask
+from indexers.own import without_own
 from indexers.vectors import FloatArray, IdArray
 
 SHOWN, WIDEST = 10, 60

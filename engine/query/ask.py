@@ -191,6 +191,17 @@ _READ: dict[str, Callable[[Any], Any]] = {
 }
 
 
+def as_query(name: str, given: Any) -> Query:
+    """Return a question as it is.
+
+    Raises:
+        InvalidInput: it is something else.
+    """
+    if isinstance(given, str):
+        raise InvalidInput(f"{name}: expected a Query, found {checks.brief(given)}; a text is looked for by search")
+    return checks.instance(name, given, Query)
+
+
 def as_asked(query: Any) -> Any:
     """Return vectors that somebody asks with as an array, [D] or [nq, D] as far as is known yet.
 

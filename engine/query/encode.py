@@ -49,7 +49,7 @@ class Encoders:
             return self.main(snapshot)
         kept = self._headed
         if kept is None or kept[0] != head:
-            from engine.collection.spaces import encoder_for
+            from engine.collection.encoder import encoder_for
 
             kept = self._headed = head, encoder_for(self._root, snapshot.manifest, space, self.main(snapshot))
         return kept[1]
@@ -59,7 +59,7 @@ class Encoders:
         if self._loaded is None:
             with self._lock:
                 if self._loaded is None:
-                    from engine.collection.spaces import encoder_of
+                    from engine.collection.encoder import encoder_of
 
                     space = snapshot.manifest.space()
                     self._loaded = encoder_of(space, wanted=self.spec, pool=None, device=self._device)

@@ -14,13 +14,25 @@ from engine.collection.manifest import Space
 from engine.collection.snapshot import Snapshot
 from engine.encoders.base import Encoder
 from engine.query.answers import AnswerList, Answers, answer_all
-from engine.query.ask import How, Like, Query, Term, as_asked, as_item, as_items, is_item, is_texts, query_without_terms
+from engine.query.ask import (
+    How,
+    Like,
+    Query,
+    Term,
+    as_asked,
+    as_item,
+    as_items,
+    as_query,
+    is_item,
+    is_texts,
+    query_without_terms,
+)
 from engine.query.encode import Asked, Encoders, encoded, picture_query, text_queries
 from engine.retrieval.searcher import Searcher
 from engine.storage.kinds import DEFAULT_MAX_PIXELS
 from engine.storage.names import printable
 from indexers import checks
-from indexers.errors import InvalidInput, NestvecError
+from indexers.errors import CollectionError, InvalidInput, NestvecError
 from indexers.plan import SearchPlan
 from indexers.threads import new_lock
 from indexers.vectors import FloatArray, IdArray
@@ -109,8 +121,9 @@ class Reader:
     def __repr__(self) -> str:
         space, plans = self.space, self.space.plans
         told = f"{len(self):,} items, version {self.version}, space {self.space_name!r} of {space.dim} dimensions"
+        by = space.encoder if space.base is None else f"a head on {space.base!r}"
         plan = f", {plans[0].plan}" if plans else ""
-        return printable(f"<{type(self).__name__} {str(self.root)!r}: {told} by {space.encoder}{plan}>")
+        return printable(f"<{type(self).__name__} {str(self.root)!r}: {told} by {by}{plan}>")
 
     def close(self) -> None:
         """Let the version go."""
@@ -182,7 +195,7 @@ class Reader:
             InvalidInput: it has no terms, or a recall is asked of a space that was not tuned.
             InvalidSpec: a plan with an index that the collection does not have.
         """
-        return self.ask_all([query])[0]
+        return self.ask_all([as_query("query", query)])[0]
 
     def ask_all(self, queries: Sequence[Query]) -> AnswerList:
         """Answer several questions at once, which differ in nothing but their terms.
@@ -190,7 +203,7 @@ class Reader:
         Raises:
             InvalidInput: they differ in k, plan or another property; and as for `ask`.
         """
-        wanted = checks.several("queries", queries, lambda name, one: checks.instance(name, one, Query))
+        wanted = checks.several("queries", queries, as_query)
         how = {replace(query, terms=()) for query in wanted} or {Query()}
         if len(how) > 1:
             raise InvalidInput(
@@ -330,6 +343,8 @@ class Reader:
     def _pair(self) -> tuple[Snapshot, Searcher]:
         """Return the open version and its searcher, which always belong together."""
         snapshot, searcher = self._state
+        if snapshot.is_closed:
+            raise CollectionError(f"this reader of {self.root} is closed: open the collection again")
         if searcher is None:
             with self._lock:
                 snapshot, searcher = self._state

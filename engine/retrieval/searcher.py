@@ -22,7 +22,8 @@ from indexers import checks
 from indexers.base import MISSING, FaissIndex, IndexSpec, Neighbors
 from indexers.errors import CorruptCollection, InvalidInput, InvalidVectors
 from indexers.files import read_index
-from indexers.mask import Mask, without_own
+from indexers.mask import Mask
+from indexers.own import without_own
 from indexers.plan import EXACT, SearchPlan
 from indexers.pruned import PrunedIndex, is_available
 from indexers.store import VectorStore, check_dtype

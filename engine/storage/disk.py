@@ -210,6 +210,15 @@ def collecting(root: Path, *, wait: float) -> Iterator[None]:
         yield
 
 
+def share(handle: int) -> None:
+    """Take a shared lock on an open file, waiting for whoever has an exclusive one.
+
+    Some network shares have no locks; nothing but garbage collection needs this one.
+    """
+    with contextlib.suppress(OSError):
+        fcntl.flock(handle, fcntl.LOCK_SH)
+
+
 def try_exclusive(handle: int, root: Path) -> bool:
     """Take an exclusive lock on an open file if nobody holds any.
 

@@ -19,7 +19,6 @@ import pyarrow.parquet as pq
 
 from engine.storage.pages import MOST_PAGES, Footer, pages, read_footer
 from engine.storage.regular import opened_regular
-from indexers.memory import memory_left, shown_bytes
 
 # What is read of a file takes up no more than so many times its size, and this: texts that come a thousand times lie
 # in it once, and a small file could be made that fills any memory. Each row of ours has some thirty bytes of hashes and
@@ -228,6 +227,10 @@ def _text_bytes(array: pa.Array) -> int:
 
 def _check_memory(needed: int) -> None:
     """Refuse what does not fit; what every machine has is not asked for."""
-    left = memory_left() if needed > MOST_EXPANDED else None
+    if needed <= MOST_EXPANDED:
+        return
+    from indexers.memory import memory_left, shown_bytes
+
+    left = memory_left()
     if left is not None and needed > left.bytes:
         raise pa.ArrowInvalid(f"it takes {shown_bytes(needed)}, and {shown_bytes(left.bytes)} are left: {left.why}")

@@ -8,8 +8,6 @@ time: each is linked to the next free number, which fails if another writer was 
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import uuid
 from collections.abc import Iterator
@@ -86,8 +84,7 @@ def publish(root: Path, number: int, text: str) -> None:
         try:
             with temporary.open("x", encoding="ascii") as out:
                 out.write(text)
-                out.flush()
-                os.fsync(out.fileno())
+            disk.sync(temporary)
             disk.link(temporary, root / layout.version_file(number))
         finally:
             disk.remove(temporary)
@@ -111,9 +108,7 @@ def pin(root: Path, number: int) -> int | None:
     except FileNotFoundError:
         return None
     try:
-        # Some network shares have no locks; nothing but garbage collection needs them.
-        with contextlib.suppress(OSError):
-            fcntl.flock(held, fcntl.LOCK_SH)
+        disk.share(held)
         if os.path.lexists(path):
             return held
     except BaseException:

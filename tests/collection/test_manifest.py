@@ -14,9 +14,9 @@ from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.collection.checked import from_json
 from engine.collection.manifest import Covering, IndexEntry, Manifest, Source, SourceTable, Space
 from engine.collection.plans import PlanEntry
+from engine.collection.reading import from_json
 from engine.encoders.precomputed import PrecomputedEncoder
 from engine.storage.layout import FileRef
 from indexers.base import IndexSpec

@@ -24,8 +24,8 @@ from engine.collection.manifest import Covering, Manifest, Part, Space, covering
 from engine.collection.relabel import relabel, rewrite_items
 from engine.collection.shards import read_items
 from engine.collection.verify import verify
-from engine.jobs.build import is_due, tail_rows
 from engine.jobs.compact import compact
+from engine.jobs.due import is_due, tail_rows
 from engine.jobs.index import RunOptions
 from engine.jobs.repair import repair
 from engine.progress import Silent

@@ -39,7 +39,7 @@ from engine.collection.commit import current_version
 from engine.collection.garbage import collect
 from engine.collection.snapshot import Snapshot
 from engine.collection.verify import verify
-from engine.jobs.build import TAIL_ROWS, TAIL_SHARE, tail_rows
+from engine.jobs.due import TAIL_ROWS, TAIL_SHARE, tail_rows
 from indexers.errors import CommitConflict
 from indexers.threads import VARIABLE
 from indexers.vectors import FloatArray

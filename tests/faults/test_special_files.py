@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from blake3 import blake3
 
-from engine.collection.checked import from_json
 from engine.collection.commit import current_version
 from engine.collection.manifest import Manifest
 from engine.collection.originals import read_below
+from engine.collection.reading import from_json
 from engine.encoders.bundled.encoder import BundledEncoder
 from engine.encoders.weights import local_file, read_state_dict
 from engine.evaluation.trec import read_qrels

@@ -10,7 +10,8 @@ from hypothesis.extra.numpy import arrays
 
 from indexers.base import Neighbors
 from indexers.errors import InvalidInput
-from indexers.mask import Allowed, Mask, without_own
+from indexers.mask import Allowed, Mask
+from indexers.own import without_own
 
 ALLOWED = st.integers(0, 70).flatmap(lambda n: arrays(bool, n))
 

@@ -11,7 +11,8 @@ from engine.api import Collection
 from engine.collection.commit import current_version
 from engine.collection.manifest import Manifest
 from engine.collection.snapshot import Snapshot
-from engine.jobs.build import chosen_specs, is_due, tail_rows
+from engine.jobs.build import chosen_specs
+from engine.jobs.due import is_due, tail_rows
 from indexers.base import IndexSpec
 from indexers.errors import CorruptCollection
 from tests.helpers import clustered, flip_bit, index, newest, save

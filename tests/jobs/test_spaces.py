@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from engine.api import Collection
-from engine.collection.spaces import encoder_of
+from engine.collection.encoder import encoder_of
 from engine.collection.verify import verify
 from engine.encoders.base import Fingerprint
 from engine.heads.model import Head
 from engine.jobs import index as run
 from engine.jobs import spaces as heads
-from engine.jobs.build import tail_rows
+from engine.jobs.due import tail_rows
 from engine.jobs.spaces import HeadOptions, apply_head
 from indexers.base import IndexSpec
 from indexers.errors import (

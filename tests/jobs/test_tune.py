@@ -14,9 +14,9 @@ from blake3 import blake3
 
 from engine.api import Collection
 from engine.collection.changes import tuned as tuned_change
-from engine.collection.checked import from_json
 from engine.collection.commit import commit
 from engine.collection.describe import advice, describe
+from engine.collection.reading import from_json
 from engine.jobs.tune import TuneOptions
 from engine.planning.curve import searches
 from engine.planning.judge import make_judge

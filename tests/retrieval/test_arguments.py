@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from engine.api import Collection
-from engine.retrieval.searcher import MOST_WAYS, Searcher
+from engine.retrieval.searcher import MOST_READY, Searcher
 from engine.storage import layout
 from indexers.errors import CorruptCollection, InvalidInput, InvalidSpec, InvalidVectors
 from indexers.plan import EXACT, SearchPlan
@@ -152,11 +152,11 @@ def test_a_searcher_asked_in_every_way_does_not_grow(plain: Collection) -> None:
     searcher = Searcher(plain.snapshot)
     xq = queries()[:1]
     first = searcher.search(xq, 5, SearchPlan.parse("sq@16 | 30@48"))
-    for shortlist in range(30, 30 + MOST_WAYS + 20):
+    for shortlist in range(30, 30 + MOST_READY + 20):
         searcher.search(xq, 5, SearchPlan.parse(f"sq@16 | {shortlist}@48"))
     kept = [value for value in vars(searcher).values() if isinstance(value, dict)]
     assert kept
-    assert all(len(value) <= MOST_WAYS for value in kept)
+    assert all(len(value) <= MOST_READY for value in kept)
     again = searcher.search(xq, 5, SearchPlan.parse("sq@16 | 30@48"))
     np.testing.assert_array_equal(first.ids, again.ids)
 

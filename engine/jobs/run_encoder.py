@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
+from engine.collection.encoder import PRECOMPUTED, encoder_of, is_precomputed
 from engine.collection.manifest import Manifest
-from engine.collection.spaces import PRECOMPUTED, encoder_of, is_precomputed
 from engine.encoders.base import Encoder, require_modality
 from engine.encoders.registry import load_encoder
 from engine.ingest.entries import VectorListing
