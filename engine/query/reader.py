@@ -13,20 +13,9 @@ from engine.collection.commit import current_version
 from engine.collection.manifest import Space
 from engine.collection.snapshot import Snapshot
 from engine.encoders.base import Encoder
+from engine.query import ask
 from engine.query.answers import AnswerList, Answers, answer_all
-from engine.query.ask import (
-    How,
-    Like,
-    Query,
-    Term,
-    as_asked,
-    as_item,
-    as_items,
-    as_query,
-    is_item,
-    is_texts,
-    query_without_terms,
-)
+from engine.query.ask import How, Like, Query, Term
 from engine.query.encode import Asked, Encoders, encoded, picture_query, text_queries
 from engine.retrieval.searcher import Searcher
 from engine.storage.kinds import DEFAULT_MAX_PIXELS
@@ -195,7 +184,7 @@ class Reader:
             InvalidInput: it has no terms, or a recall is asked of a space that was not tuned.
             InvalidSpec: a plan with an index that the collection does not have.
         """
-        return self.ask_all([as_query("query", query)])[0]
+        return self.ask_all([ask.as_query("query", query)])[0]
 
     def ask_all(self, queries: Sequence[Query]) -> AnswerList:
         """Answer several questions at once, which differ in nothing but their terms.
@@ -203,7 +192,7 @@ class Reader:
         Raises:
             InvalidInput: they differ in k, plan or another property; and as for `ask`.
         """
-        wanted = checks.several("queries", queries, as_query)
+        wanted = checks.several("queries", queries, ask.as_query)
         how = {replace(query, terms=()) for query in wanted} or {Query()}
         if len(how) > 1:
             raise InvalidInput(
@@ -256,12 +245,12 @@ class Reader:
             InvalidVectors: vectors of another dimension, or with NaN.
             InvalidInput, InvalidSpec: as for `ask`.
         """
-        how = query_without_terms(k, plan, exact, recall, dim)
+        how = ask.query_without_terms(k, plan, exact, recall, dim)
         if isinstance(query, str):
             return self._asked([replace(how, terms=(Term.of_text(query),))], how)[0]
-        if is_texts(query):
+        if ask.is_texts(query):
             return self._asked([replace(how, terms=(Term.of_text(text),)) for text in query], how)
-        xq = as_asked(query)
+        xq = ask.as_asked(query)
         asked = Asked(xq, [None] * (1 if xq.ndim == 1 else len(xq)), ())
         answers = answer_all(*self._pair(), asked, how)
         return answers[0] if xq.ndim == 1 else answers
@@ -288,23 +277,18 @@ class Reader:
         Args:
             item: an id, the path of an indexed item, or any picture file; or several.
             k: answers a query.
-            plan: how; the collection's default if None.
-            dim: stop at this prefix.
-            exact: find precisely the best, whatever it takes.
-            recall: search by the fastest plan of the tuned curve that keeps this recall.
+            plan, dim, exact, recall: as for `search`.
             include_self: whether an indexed item is among its own answers.
 
         Returns:
             Answers for one item, an AnswerList for several.
 
         Raises:
-            ItemNotFound: no item has that id, or the path is neither indexed nor a file.
-            PictureError: a file that is not a picture.
-            InvalidInput, InvalidSpec: as for `ask`.
+            ItemNotFound, PictureError, InvalidInput, InvalidSpec: as for `ask`.
         """
-        how = query_without_terms(k, plan, exact, recall, dim, include_self)
-        answers = self._asked([replace(how, terms=(Term("item", one),)) for one in as_items(item)], how)
-        return answers[0] if is_item(item) else answers
+        how = ask.query_without_terms(k, plan, exact, recall, dim, include_self)
+        answers = self._asked([replace(how, terms=(Term("item", one),)) for one in ask.as_items(item)], how)
+        return answers[0] if ask.is_item(item) else answers
 
     def explain(self, query: Any, k: int = 10, *, plan: str | SearchPlan | None = None) -> Explanation:
         """Carry out a plan stage by stage, and compare each stage with the exact answer.
@@ -321,7 +305,7 @@ class Reader:
 
     def explain_item(self, item: str | Path | int, k: int = 10, *, plan: str | SearchPlan | None = None) -> Explanation:
         """Do as `explain` for the likeness of an item or picture file."""
-        return self._explained(Query((Term("item", as_item("item", item)),), k, plan))
+        return self._explained(Query((Term.of_item(item),), k, plan))
 
     def _explained(self, query: Query) -> Explanation:
         from engine.query.explain import explain
