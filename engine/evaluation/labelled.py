@@ -19,10 +19,10 @@ from engine.progress import Advance, idle
 from engine.retrieval.rerank import rerank
 from indexers.base import MISSING, Neighbors
 from indexers.errors import InvalidInput
-from indexers.own import without_own
 from indexers.store import VectorStore
 from indexers.threads import on_one_thread
 from indexers.vectors import FloatArray, IdArray, truncate
+from indexers.without_own import without_own
 
 LABELS = "labels"
 ADAPTIVE = "adaptive"

@@ -7,8 +7,8 @@ import numpy as np
 from engine.evaluation.representations import Representation
 from engine.planning.queries import QuerySet
 from indexers.base import MISSING, Neighbors, cosines
-from indexers.own import without_own
 from indexers.vectors import FloatArray, IdArray, truncate
+from indexers.without_own import without_own
 
 # A block of gathered vectors or of scores; bounds memory whatever the number of queries.
 BLOCK_BYTES = 64 << 20

@@ -14,9 +14,9 @@ from engine.retrieval.coarse import Search
 from indexers.base import Neighbors
 from indexers.exact import shares_found
 from indexers.mask import Mask
-from indexers.own import without_own
 from indexers.threads import on_one_thread
 from indexers.vectors import FloatArray
+from indexers.without_own import without_own
 
 REPEATS = 3
 TIMED_ONE_BY_ONE = 100

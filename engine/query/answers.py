@@ -18,8 +18,8 @@ from engine.storage.names import printable, shown
 from indexers.base import MISSING, Neighbors
 from indexers.errors import CorruptCollection, NestvecError
 from indexers.mask import Mask
-from indexers.own import without_own
 from indexers.vectors import FloatArray, IdArray
+from indexers.without_own import without_own
 
 SHOWN, WIDEST = 10, 60
 """Lines and letters of a line that are written of answers by `repr`."""

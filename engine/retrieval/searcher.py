@@ -23,12 +23,12 @@ from indexers.base import MISSING, FaissIndex, IndexSpec, Neighbors
 from indexers.errors import CorruptCollection, InvalidInput, InvalidVectors
 from indexers.files import read_index
 from indexers.mask import Mask
-from indexers.own import without_own
 from indexers.plan import EXACT, SearchPlan
 from indexers.pruned import PrunedIndex, is_available
 from indexers.store import VectorStore, check_dtype
 from indexers.threads import on_one_thread
 from indexers.vectors import FloatArray, IdArray, as_queries
+from indexers.without_own import without_own
 
 if TYPE_CHECKING:
     from engine.retrieval.accelerator import Accelerator

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from indexers.base import Neighbors
 from indexers.errors import InvalidInput
 from indexers.mask import Allowed, Mask
-from indexers.own import without_own
+from indexers.without_own import without_own
 
 ALLOWED = st.integers(0, 70).flatmap(lambda n: arrays(bool, n))
 
