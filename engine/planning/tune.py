@@ -22,8 +22,16 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.planning.bounds import SHORTLISTS, best_of, coded_shortlist, nearest_centroids, needed_shortlists
-from engine.planning.cost import rerank_bytes
+from engine.planning.bounds import (
+    SHORTLISTS,
+    SMALLER,
+    Sample,
+    best_of,
+    coded_shortlist,
+    nearest_centroids,
+    needed_shortlists,
+)
+from engine.planning.cost import IndexCandidate, is_weaker, rerank_bytes
 from engine.planning.curve import (
     Point,
     choose,
@@ -58,8 +66,10 @@ BOUND_QUERIES = 100
 SAMPLE_ROWS, SAMPLE_QUERIES = 50_000, 200
 GRID_QUERIES = 200
 CANDIDATES, FINALISTS = 3, 1
+# How many are built on all rows in the end: where one does not keep the recall there, a longer prefix is tried.
+MOST_BUILT = 4
 # Prefixes that need more are not worth a code.
-MOST_SHORTLISTED = 150
+MOST_SHORTLISTED = 600
 # The build of a graph is slower than everything else together.
 GRAPH_DIMS = 1
 # A stage by bytes spares stored vectors where codes need so many times the shortlist that they do.
@@ -90,15 +100,6 @@ class Goal:
     k: int
     latency: str
     memory: int | None = None
-
-
-@dataclass(frozen=True)
-class IndexCandidate:
-    """An index that may do: its spec, the stages it needs after it, and modelled bytes a query."""
-
-    spec: IndexSpec
-    stages: tuple[Stage, ...]
-    cost: float
 
 
 @dataclass(frozen=True)
@@ -156,8 +157,8 @@ def tune(searcher: Searcher, goal: Goal, judge: Judge, fresh: Judge, texts: Floa
         len(searcher.first) * searcher.first.store.row_bytes,
     )
     say(f"an exact scan takes {exact.microseconds:.0f} µs a query")
-    candidates = tuner.halved(tuner.candidates(tuner.bounds()))
-    measured = [tuner.on_all_rows(candidate, exact) for candidate in candidates]
+    every = tuner.candidates(tuner.bounds())
+    measured = tuner.built(tuner.halved(every), every, exact)
     best = min(measured, key=lambda one: _time_at(one.front, goal.recall), default=None)
     front = [exact] if best is None else best.front
     chosen, found = _validated(tuner, best, front, fresh)
@@ -224,9 +225,17 @@ class _Tuner:
         return make_judge(asked, self.goal.k, lambda xq, k: exact_search(self._rows, xq, k))
 
     @cached_property
-    def _bound_judge(self) -> Judge:
-        """The few queries that prefixes and codes are judged with."""
-        return self._judge_on_sample(BOUND_QUERIES)
+    def _bound(self) -> Sample:
+        """The sample, and the few queries that prefixes and codes are judged with."""
+        return Sample(self._rows, self._judge_on_sample(BOUND_QUERIES))
+
+    @cached_property
+    def _smaller(self) -> Sample | None:
+        """A fourth of the sample, with the same queries; None where the sample is all rows."""
+        if self._is_whole:
+            return None
+        rows, sets = np.ascontiguousarray(self._rows[::SMALLER]), self._bound.judge.sets.values()
+        return Sample(rows, make_judge(sets, self.goal.k, lambda xq, k: exact_search(rows, xq, k)))
 
     @cached_property
     def _axes(self) -> NDArray[np.float64]:
@@ -236,9 +245,10 @@ class _Tuner:
     # -- 1. bounds -----------------------------------------------------------------------
 
     def bounds(self) -> dict[int, tuple[int, bool]]:
-        """Return {d: (shortlist, principal axes or the vectors' own)} of the prefixes that can keep the recall."""
-        own = needed_shortlists(self._rows, self._bound_judge, self.goal.recall)
-        turned = needed_shortlists(self._rows, self._bound_judge, self.goal.recall, axes=self._axes)
+        """Return {d: (shortlist, growth, axes or the vectors' own)} of the prefixes that can keep the recall."""
+        n = self._live.count
+        own = needed_shortlists(self._bound, self.goal.recall, smaller=self._smaller, n=n)
+        turned = needed_shortlists(self._bound, self.goal.recall, axes=self._axes, smaller=self._smaller, n=n)
         found = best_of(own, turned)
         told = ", ".join(f"{d} → {shortlist}{' (axes)' if on else ''}" for d, (shortlist, on) in found.items())
         self.say(f"shortlists that can do it, by prefix: {told or 'none'}")
@@ -247,7 +257,7 @@ class _Tuner:
     # -- 2. candidates -------------------------------------------------------------------------
 
     def candidates(self, needed: Mapping[int, tuple[int, bool]]) -> list[IndexCandidate]:
-        """Return the indexes worth trying, the cheapest by model first."""
+        """Return the indexes that may do, the cheapest by model first."""
         specs = [one for d, (shortlist, axes) in needed.items() for one in self._specs(d, axes, shortlist)]
         found = [
             IndexCandidate(spec, stages, self._cost(spec, stages))
@@ -263,7 +273,10 @@ class _Tuner:
             if not found:
                 self.say(f"no index fits into {self.goal.memory:,} bytes")
         found = self._buildable(found)
-        found.sort(key=lambda one: one.cost)
+        return sorted(found, key=lambda one: one.cost)
+
+    def _worth_trying(self, found: Sequence[IndexCandidate]) -> list[IndexCandidate]:
+        """Return the few that are compared by the clock."""
         graphs = [one for one in found if family(one.spec.family).is_graph][:GRAPH_DIMS]
         plain = [
             candidate
@@ -303,12 +316,15 @@ class _Tuner:
     def _coded(self, d: int, on: tuple[tuple[str, int], ...]) -> Iterator[tuple[IndexSpec, int]]:
         """Yield product codes over a prefix that can keep the recall, and the shortlists they need."""
         front = front_along(resolve(IndexSpec("ivf-pq", d, on), self._n, self._dim), self._axes)
-        base, judge = front(self._rows), self._bound_judge
+        base, judge, recall = front(self._rows), self._bound.judge, self.goal.recall
+        smaller, n = None if self._smaller is None else self._smaller.judge, self._live.count
         asked = {name: front(one.xq) for name, one in judge.sets.items()}
         cells = nearest_centroids(base, default_nlist(len(base)))
         for width in (width for width in CODE_WIDTHS if d % width == 0):
             for nearest in (None, cells):
-                needed = coded_shortlist(base, asked, judge, self.goal.recall, m=d // width, nearest=nearest)
+                needed = coded_shortlist(
+                    base, asked, judge, recall, m=d // width, nearest=nearest, smaller=smaller, n=n
+                )
                 params = (*on, ("m", d // width), *(() if nearest is None else ((RESIDUAL, 1),)))
                 if needed is not None:
                     yield resolve(IndexSpec("ivf-pq", d, tuple(sorted(params))), self._n, self._dim), needed
@@ -323,7 +339,8 @@ class _Tuner:
     # -- 3. halving ----------------------------------------------------------------------
 
     def halved(self, candidates: Sequence[IndexCandidate]) -> list[IndexCandidate]:
-        """Return the candidates that are the fastest on a sample of the rows."""
+        """Return the candidates worth trying, the fastest on a sample of the rows first."""
+        candidates = self._worth_trying(candidates)
         if self._is_whole or len(candidates) <= FINALISTS:
             return list(candidates)
         judge = self._judge_on_sample(SAMPLE_QUERIES)
@@ -334,7 +351,22 @@ class _Tuner:
             front = self._front(coarse, candidate.stages, judge)
             taken[candidate] = _time_at(front, self.goal.recall)
             self.say(f"{spec} on {len(self._sample):,} rows: {taken[candidate]:.0f} µs a query")
-        return sorted(candidates, key=lambda candidate: taken[candidate])[:FINALISTS]
+        return sorted(candidates, key=lambda candidate: taken[candidate])
+
+    def built(self, best: Sequence[IndexCandidate], every: Sequence[IndexCandidate], exact: Point) -> list[Measured]:
+        """Build the best candidates on all rows, and others after them as long as none keeps the recall there.
+
+        Where one fails, what is weaker would too: of its prefix with no more codes, or of a shorter one. The next is
+        the best that is left of those compared, or the cheapest of all that may do.
+        """
+        first = list(best) if self._is_whole else list(best[:FINALISTS])
+        measured = [self.on_all_rows(candidate, exact) for candidate in first]
+        while all(choose(one.front, self.goal.recall) in (None, exact) for one in measured):
+            left = [one for one in (*best, *every) if not any(is_weaker(one, done.spec) for done in measured)]
+            if not left or len(measured) >= MOST_BUILT or self._is_whole:
+                break
+            measured.append(self.on_all_rows(left[0], exact))
+        return measured
 
     def on_all_rows(self, candidate: IndexCandidate, exact: Point) -> Measured:
         """Build an candidate on all rows and measure its plans."""
