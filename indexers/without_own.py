@@ -20,7 +20,11 @@ def without_own(found: Neighbors, own: IdArray | None, k: int) -> Neighbors:
         Neighbors [nq, k]; id −1 and score −inf where there is nothing more.
     """
     scores, ids = found
-    if own is not None:
+    if own is not None and len(own) == 1:
+        # The same as below in a tenth of the time, which for one query is that of the search.
+        kept = ids[0] != own[0] if own[0] != MISSING else slice(None)
+        scores, ids = scores[:, kept], ids[:, kept]
+    elif own is not None:
         # Stable: what is not the query's own keeps its order, and its own goes last.
         mine = (ids == own[:, None]) & (ids != MISSING)
         order = np.argsort(mine, axis=1, kind="stable")

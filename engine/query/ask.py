@@ -123,6 +123,12 @@ class Query:
         names = [term.name for term in self.terms if term.name is not None]
         return names[0] if len(names) == 1 else " + ".join(map(str, names)) or None
 
+    def with_terms(self, *terms: Term) -> Query:
+        """Return the same question of other terms; it was checked when it was made."""
+        other = object.__new__(Query)
+        other.__dict__.update(self.__dict__, terms=terms)
+        return other
+
     def plan_on(self, routes: Routes) -> SearchPlan | None:
         """Return the plan that is meant on a space: as it was written, exact, or by recall; None for the space's own.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
@@ -193,7 +192,7 @@ class Reader:
             InvalidInput: they differ in k, plan or another property; and as for `ask`.
         """
         wanted = checks.several("queries", queries, ask.as_query)
-        how = {replace(query, terms=()) for query in wanted} or {Query()}
+        how = {query.with_terms() for query in wanted} or {Query()}
         if len(how) > 1:
             raise InvalidInput(
                 "queries that are asked together differ in their terms alone: ask the others by themselves"
@@ -247,9 +246,9 @@ class Reader:
         """
         how = ask.query_without_terms(k, plan, exact, recall, dim)
         if isinstance(query, str):
-            return self._asked([replace(how, terms=(Term.of_text(query),))], how)[0]
+            return self._asked([how.with_terms(Term.of_text(query))], how)[0]
         if ask.is_texts(query):
-            return self._asked([replace(how, terms=(Term.of_text(text),)) for text in query], how)
+            return self._asked([how.with_terms(Term.of_text(text)) for text in query], how)
         xq = ask.as_asked(query)
         asked = Asked(xq, [None] * (1 if xq.ndim == 1 else len(xq)), ())
         answers = answer_all(*self._pair(), asked, how)
@@ -287,7 +286,7 @@ class Reader:
             ItemNotFound, PictureError, InvalidInput, InvalidSpec: as for `ask`.
         """
         how = ask.query_without_terms(k, plan, exact, recall, dim, include_self)
-        answers = self._asked([replace(how, terms=(Term("item", one),)) for one in ask.as_items(item)], how)
+        answers = self._asked([how.with_terms(Term("item", one)) for one in ask.as_items(item)], how)
         return answers[0] if ask.is_item(item) else answers
 
     def explain(self, query: Any, k: int = 10, *, plan: str | SearchPlan | None = None) -> Explanation:

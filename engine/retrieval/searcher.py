@@ -329,6 +329,8 @@ class Searcher:
     def vectors(self, positions: IdArray | Sequence[int]) -> FloatArray:
         """Return stored vectors by row number, float32 [n, D]."""
         rows = np.asarray(positions, dtype=np.int64)
+        if len(self.segments) == 2 and not len(self.tail):
+            return self.first.store.gather(rows)
         out = np.empty((len(rows), self.dim), dtype=np.float32)
         for segment in self.segments:
             here = (rows >= segment.first) & (rows < segment.stop)
