@@ -51,7 +51,7 @@ class Answers:
 
     def __repr__(self) -> str:
         asked = "a vector" if self.query is None else printable(repr(self.query))
-        lines = [f"<{len(self)} answers to {_cut(asked)}>"]
+        lines = [f"<{len(self)} answer{'' if len(self) == 1 else 's'} to {_cut(asked)}>"]
         for row in range(min(len(self), SHOWN)):
             lines.append(f"  {self.scores[row]:.4f}  {self.ids[row]:>8}  {self._line(row)}".rstrip())
         if len(self) > SHOWN:
@@ -112,7 +112,8 @@ class AnswerList(Sequence[Answers]):
     def __repr__(self) -> str:
         asked = ", ".join(_cut(printable(repr(name))) for name in self._names[:3] if name is not None)
         asked = f" ({asked}{', …' if len(self) > 3 else ''})" if asked else ""
-        return f"<answers to {len(self)} queries{asked}, {self.ids.shape[1]} each>"
+        queries = "1 query" if len(self) == 1 else f"{len(self)} queries"
+        return f"<answers to {queries}{asked}, {self.ids.shape[1]} each>"
 
     @overload
     def __getitem__(self, at: int) -> Answers: ...

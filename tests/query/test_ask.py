@@ -193,7 +193,7 @@ def test_what_they_are_is_told_on_one_screen(opened: Collection) -> None:
     assert len(lines) == 12 and all(len(line) < 160 for line in lines)
     assert f"{answers.ids[0]}  row-{answers.ids[0]}  no. {answers.ids[0]}" in lines[1]
     assert repr(opened.similar([3, 9], 4)) == "<answers to 2 queries (3, 9), 4 each>"
-    assert repr(opened.search(X.xq[0], 1)).startswith("<1 answers to a vector>")
+    assert repr(opened.search(X.xq[0], 1)).startswith("<1 answer to a vector>")
     assert copy.copy(answers).ids is answers.ids
     again = carried(answers)
     assert again.ids.tolist() == answers.ids.tolist() and again.captions == answers.captions
