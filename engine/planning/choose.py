@@ -10,18 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import product
 
 import numpy as np
 
 from engine.collection.plans import CurvePoint, PlanEntry, Tuning
-from engine.planning.curve import MARGINS, read_bytes
+from engine.planning.curve import plans, read_bytes
 from engine.planning.judge import Judge, make_judge
 from engine.planning.queries import ITEMS, QuerySet
 from engine.retrieval.coarse import Search
 from engine.retrieval.searcher import Searcher
-from indexers.families.registry import family
-from indexers.plan import EXACT, SearchPlan, Stage
+from indexers.plan import EXACT, SearchPlan
 from indexers.vectors import FloatArray, normalize
 
 K = 10
@@ -143,13 +141,9 @@ def _recalls(searcher: Searcher, judge: Judge, plan: SearchPlan) -> dict[str, fl
 def candidates(searcher: Searcher, judge: Judge) -> Iterator[Candidate]:
     """Yield the plans worth measuring: those that read less than half of what an exact scan reads."""
     n, row = len(searcher.first), searcher.first.store.row_bytes
-    for key, spec in searcher.specs.items():
+    for key in searcher.specs:
         coarse = searcher.coarse(key)
-        margins = MARGINS if coarse.probed else ()
-        probes = family(spec.family).probes(spec, many=False)
-        efforts = [*((probe, 0) for probe in probes), *((0, margin) for margin in margins)]
-        for (probe, margin), shortlist in product(efforts, (one for one in SHORTLISTS if K <= one < n)):
-            plan = SearchPlan(key, probe, (Stage(searcher.dim, shortlist),), margin)
+        for plan in plans(coarse, SHORTLISTS, K, many=False):
             cost = read_bytes(coarse, plan, judge)
             if cost < n * row / 2:
                 yield Candidate(plan, cost)

@@ -53,22 +53,26 @@ class Point:
         return all(mean - error >= target or mean >= 1.0 for mean, error in self.recall.values())
 
 
-def efforts(coarse: Coarse) -> Sequence[tuple[int, int]]:
+def efforts(coarse: Coarse, *, many: bool) -> Sequence[tuple[int, int]]:
     """Return (probe, margin) worth trying on an index; (0, 0) alone where there is nothing to set.
 
     A margin gives each query what it needs, a number of probes gives all the same; with both, the few hardest
-    queries do not take much longer than the others.
+    queries do not take much longer than the others. `many` are for tuning; a build tries few, by either.
     """
     indexer = family(coarse.spec.family)
-    probes = [(probe, 0) for probe in indexer.probes(coarse.spec, many=True)]
+    probes = [(probe, 0) for probe in indexer.probes(coarse.spec, many=many)]
     if coarse.probed is None:
         return probes
+    if not many:
+        return [*probes, *((0, margin) for margin in MARGINS)]
     cap = max(1, round(indexer.cells(coarse.spec) * CAP))
     return [*probes, *((cap, margin) for margin in MARGINS), *((0, margin) for margin in MARGINS if margin >= WIDE)]
 
 
-def plans(coarse: Coarse, shortlists: Sequence[int], k: int, last: Sequence[int] = ()) -> Iterator[SearchPlan]:
-    """Yield plans that end in a rerank at full dimension, from short shortlists to long ones.
+def plans(
+    coarse: Coarse, shortlists: Sequence[int], k: int, last: Sequence[int] = (), *, many: bool = True
+) -> Iterator[SearchPlan]:
+    """Yield the plans of an index that end in a rerank at full dimension, from short shortlists to long ones.
 
     Args:
         coarse: their index.
@@ -76,14 +80,15 @@ def plans(coarse: Coarse, shortlists: Sequence[int], k: int, last: Sequence[int]
         k: the least of them.
         last: how much of a shortlist may be left for the stored vectors after a stage at the dimension of the index;
             without, there is no such stage.
+        many: whether all efforts are tried, or the few of a build.
     """
     d, full_dim = coarse.spec.dim, coarse.store.dim
     for shortlist in (one for one in shortlists if k <= one < len(coarse.store)):
         ways = [(Stage(d, shortlist), Stage(full_dim, one)) for one in last if k <= one < shortlist]
         for stages in ways if last else [(Stage(full_dim, shortlist),)]:
-            for probe, margin in efforts(coarse):
+            for probe, margin in efforts(coarse, many=many):
                 # A graph keeps as many candidates as it is asked for in any case.
-                if not family(coarse.spec.family).is_graph or probe >= shortlist:
+                if not (many and family(coarse.spec.family).is_graph) or probe >= shortlist:
                     yield SearchPlan(coarse.spec.key, probe, stages, margin)
 
 
