@@ -108,7 +108,11 @@ class Reader:
 
     def __repr__(self) -> str:
         space, plans = self.space, self.space.plans
-        told = f"{len(self):,} items, version {self.version}, space {self.space_name!r} of {space.dim} dimensions"
+        try:
+            items = f"{len(self):,} items"
+        except NestvecError:  # whoever looks at it wants no error
+            items = "damaged"
+        told = f"{items}, version {self.version}, space {self.space_name!r} of {space.dim} dimensions"
         by = space.encoder if space.base is None else f"a head on {space.base!r}"
         plan = f", {plans[0].plan}" if plans else ""
         return printable(f"<{type(self).__name__} {str(self.root)!r}: {told} by {by}{plan}>")

@@ -197,3 +197,14 @@ def test_what_they_are_is_told_on_one_screen(opened: Collection) -> None:
     assert copy.copy(answers).ids is answers.ids
     again = carried(answers)
     assert again.ids.tolist() == answers.ids.tolist() and again.captions == answers.captions
+
+
+def test_it_is_told_even_where_files_are_damaged(tmp_path: Path) -> None:
+    with Collection.create(tmp_path / "c.nest", encoder="precomputed", dim=D) as made:
+        made.add_vectors(X.xb[:20])
+        made.remove(ids=[3])
+    (deletes,) = (tmp_path / "c.nest/deletes").iterdir()
+    deletes.chmod(0o644)
+    deletes.write_bytes(b"x")
+    with Reader.open(tmp_path / "c.nest") as reader:
+        assert ": damaged, version " in repr(reader)
