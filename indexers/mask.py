@@ -70,6 +70,10 @@ class Mask:
         allowed[inside] = False
         return cls.of(allowed)
 
+    def __reduce__(self) -> Any:
+        """Leave out what FAISS was told, which cannot be copied."""
+        return Mask, (self.rows, self.count, self.bits)
+
     def __len__(self) -> int:
         return self.rows
 

@@ -143,12 +143,19 @@ def answer_all(snapshot: Snapshot, searcher: Searcher, asked: Asked, how: Query)
     xq = searcher.check_queries(asked.xq)
     found = _found(searcher, asked, xq, how)
     # Stored values that are infinite come first, and unit vectors have no such cosines.
-    if found.scores.size and not math.isfinite(found.scores[:, 0].max() if len(xq) > 1 else found.scores.item(0)):
+    if found.scores.size and _is_infinite(found):
         raise CorruptCollection(f"{snapshot.root} holds vectors that are not finite; see `nestvec verify`")
     ids = snapshot.ids[found.ids]
     if asked.own:
         ids = np.where(found.ids == MISSING, MISSING, ids)
     return AnswerList(found.scores, ids, asked.names, snapshot, found.ids)
+
+
+def _is_infinite(found: Neighbors) -> bool:
+    """Whether the best answer of a query has no finite score; where there is none, it has none to have."""
+    if len(found.ids) == 1:
+        return not math.isfinite(found.scores.item(0)) and found.ids.item(0) != MISSING
+    return bool((~np.isfinite(found.scores[:, 0]) & (found.ids[:, 0] != MISSING)).any())
 
 
 def _found(searcher: Searcher, asked: Asked, xq: FloatArray, how: Query) -> Neighbors:

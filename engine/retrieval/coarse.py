@@ -53,7 +53,7 @@ class Coarse(NamedTuple):
         indexer = family(self.spec.family)
         if plan.margin and not plan.probe:
             return indexer.most_probes(self.spec, len(self.store))
-        return plan.probe or indexer.default_probe(self.spec)
+        return min(plan.probe or indexer.default_probe(self.spec), indexer.most_probes(self.spec, len(self.store)))
 
 
 def coarse_over(spec: IndexSpec, index: FaissIndex, store: VectorStore) -> Coarse:

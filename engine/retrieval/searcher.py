@@ -21,6 +21,7 @@ from engine.storage import layout
 from indexers import checks
 from indexers.base import MISSING, FaissIndex, IndexSpec, Neighbors
 from indexers.errors import CorruptCollection, InvalidInput, InvalidVectors
+from indexers.families.registry import family
 from indexers.files import read_index
 from indexers.mask import Mask
 from indexers.plan import EXACT, SearchPlan
@@ -105,7 +106,11 @@ class Searcher:
         self.live = Mask.without(self.rows, snapshot.deleted)
         self._live = self._cut(self.live)
         self._made: dict[tuple[SearchPlan | None, int, int | None], ReadyPlan] = {}
-        specs = {key: spec for segment in reversed(indexed) for key, spec in segment.specs.items()}
+        specs: dict[str, IndexSpec] = {}
+        for segment in indexed:  # of each index that of the part with the most cells: what a plan may visit
+            for key, spec in segment.specs.items():
+                if key not in specs or family(spec.family).cells(spec) > family(spec.family).cells(specs[key]):
+                    specs[key] = spec
         most = max((len(segment) for segment in indexed), default=0)
         self.routes = Routes(space, self.entry, specs, most)
 
@@ -263,6 +268,8 @@ class Searcher:
         if xq.ndim != 2 or xq.shape[1] != self.dim:
             raise InvalidVectors(f"queries: expected shape [nq, {self.dim}], found {list(xq.shape)}")
         k = checks.whole("k", k)
+        if own is not None and np.shape(own) != (len(xq),):
+            raise InvalidInput(f"own: expected a row for each of {len(xq)} queries, found shape {list(np.shape(own))}")
         live, masks = (self.live, self._live) if mask is None else self._masked(mask)
         asked = min(k + (own is not None), live.count)
         if asked == 0 or not len(xq):
@@ -276,7 +283,7 @@ class Searcher:
         return found if own is None else without_own(found, own, min(k, asked))
 
     def _masked(self, mask: Mask) -> tuple[Mask, Masks]:
-        if mask.rows != self.rows:
+        if checks.instance("mask", mask, Mask).rows != self.rows:
             raise InvalidInput(f"mask: expected one of {self.rows} rows, found {mask.rows}")
         both = self.live & mask
         return both, self._cut(both)

@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 FLOOR_MARGIN = 1e-4
 """By how much FAISS' sum of D products may lie above ours."""
 
-FEW = 64
-"""Where a mask leaves one row of so many they are fetched one by one: a scan would look at the bits of all."""
-
 
 class Segment:
     """The rows [first, first + len(store)) of a version; immutable once open, and safe to use from many threads.
@@ -113,15 +110,7 @@ class Segment:
             if (reason := on_device.refusal(plan)) is not None:
                 raise InvalidSpec(f"plan {plan}: {reason}")
             return lambda xq, mask: on_device.search(coarse.spec, coarse.index, xq, k, plan, mask)
-        run, shortlist = prepared(coarse, plan, k), plan.stages[0].shortlist
-
-        def search(xq: FloatArray, mask: Mask | None) -> Neighbors:
-            # What may answer is no more than would be scored by stored vectors in any case.
-            if mask is not None and mask.count <= shortlist:
-                return scan_prefix(self.store, xq, k, dim, mask.numbers)
-            return run(xq, mask)
-
-        return search
+        return prepared(coarse, plan, k)
 
     def scan(self, k: int, dim: int, hint: Search | None, xq: FloatArray, mask: Mask | None) -> Neighbors:
         """Score every row that may answer by the first `dim` numbers; the arguments are those of `searching`."""
@@ -130,8 +119,6 @@ class Segment:
             return scan_prefix(self.store, xq, k, dim, rows)
         if self.accelerator is not None:
             return self.accelerator.scan(xq, k, mask)
-        if mask is not None and FEW * mask.count <= len(self.store):
-            return scan_prefix(self.store, xq, k, dim, mask.numbers)
         if self.pruned is not None:
             return self.search_pruned(self.pruned, xq, k, mask, hint).neighbors
         return self.store.search(xq, k, mask)

@@ -65,3 +65,14 @@ def test_where_there_are_fewer_others_than_asked_for(opened: Collection) -> None
     for asked, one in zip((7, 3), found, strict=True):
         assert sorted(one.ids) == [row for row in range(ROWS) if row != asked]
         assert np.isfinite(one.scores).all() and len(one.items) == ROWS - 1
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_one_item_alone_is_like_nothing(tmp_path: Path, rows: int) -> None:
+    with Collection.create(tmp_path / "c.nest", encoder="precomputed", dim=D) as made:
+        made.add_vectors(structured(40, D, seed=3).xb[:rows])
+        made.remove(ids=range(1, rows)) if rows > 1 else None
+        for exact in (False, True):
+            assert len(made.similar(0, k=1, exact=exact)) == 0
+            assert [len(one) for one in made.similar([0, 0], k=2, exact=exact)] == [0, 0]
+            assert made.similar(0, k=1, exact=exact, include_self=True).ids.tolist() == [0]

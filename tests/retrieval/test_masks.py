@@ -141,3 +141,12 @@ def test_rows_are_left_out_of_their_own_answers(collection: Collection) -> None:
 def test_a_mask_of_other_rows_is_refused(collection: Collection) -> None:
     with pytest.raises(InvalidInput, match=f"mask: expected one of {collection.searcher.rows} rows, found 3"):
         collection.searcher.search(queries(), 10, mask=Mask.every(3))
+
+
+def test_what_does_not_fit_the_queries_is_refused(collection: Collection) -> None:
+    searcher, xq = collection.searcher, queries()[:1]
+    for own in (np.array([1, 2]), np.empty(0, np.int64)):
+        with pytest.raises(InvalidInput, match="own: expected a row for each of 1 queries"):
+            searcher.search(xq, 3, own=own)
+    with pytest.raises(InvalidInput, match="mask: expected Mask"):
+        searcher.search(xq, 3, mask=np.ones(searcher.rows, bool))  # type: ignore[arg-type]

@@ -129,3 +129,18 @@ def test_a_plan_for_an_index_that_only_some_have(collection: Collection) -> None
     """The part without it is scanned."""
     found = collection.searcher.search(queries(), 10, SearchPlan.parse(f"sq@16 | 300@{D}"))
     assert recall_of(found.ids, live_scores(collection, queries()), 10) >= 0.95
+
+
+def test_a_part_with_more_cells_is_visited_as_it_needs(tmp_path: Path) -> None:
+    """A plan is cut to what the part with the most cells has, and each part goes no further than its own."""
+    x = structured(1400, D, seed=7).xb
+    with Collection.create(tmp_path / "c.nest", encoder="precomputed", dim=D, dtype="float32") as opened:
+        opened.add_vectors(x[:500], names=[f"{row}" for row in range(500)])
+        opened.build(["ivf-pq@16:nlist=5"])
+        opened.add_vectors(x[500:], names=[f"{row}" for row in range(500, 1400)])
+        add_part(tmp_path / "c.nest", ["ivf-pq@16:nlist=60"])
+        opened.refresh()
+        plan = SearchPlan.parse(f"ivf-pq@16:nprobe=60 | 400@{D}")
+        assert opened.searcher.routes.fit(plan, 10).probe == 60
+        found = opened.searcher.search(x[500:540], 10, plan)
+        assert recall_of(found.ids, live_scores(opened, x[500:540]), 10) >= 0.97
