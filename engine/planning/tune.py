@@ -245,7 +245,7 @@ class _Tuner:
     # -- 1. bounds -----------------------------------------------------------------------
 
     def bounds(self) -> dict[int, tuple[int, bool]]:
-        """Return {d: (shortlist, growth, axes or the vectors' own)} of the prefixes that can keep the recall."""
+        """Return {d: (shortlist, whether along principal axes)} of the prefixes that can keep the recall."""
         n = self._live.count
         own = needed_shortlists(self._bound, self.goal.recall, smaller=self._smaller, n=n)
         turned = needed_shortlists(self._bound, self.goal.recall, axes=self._axes, smaller=self._smaller, n=n)
@@ -369,7 +369,7 @@ class _Tuner:
         return measured
 
     def on_all_rows(self, candidate: IndexCandidate, exact: Point) -> Measured:
-        """Build an candidate on all rows and measure its plans."""
+        """Build a candidate on all rows and measure its plans."""
         self.say(f"building {candidate.spec} on {self._n:,} rows")
         coarse = coarse_over(candidate.spec, self._built(candidate.spec, self._store), self._store)
         measured = Measured(coarse, with_exact(self._front(coarse, candidate.stages, self._judge), exact))

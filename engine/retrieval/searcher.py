@@ -7,6 +7,7 @@ What is done around it in Python is done once per plan and kept.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -125,7 +126,7 @@ class Searcher:
                 first,
                 store,
                 specs={entry.spec.key: entry.spec for entry in part.indexes},
-                load=lambda key, part=part, store=store: self._load(part, key, store),  # type: ignore[misc]
+                load=partial(self._load, part, store),
                 pruned=self._open_pruned(part, store),
                 accelerator=_on_device(store, device, gpu_memory, share) if device != "cpu" and len(store) else None,
             )
@@ -144,7 +145,7 @@ class Searcher:
             return None
         return PrunedIndex(self._snapshot.open_covering(part.pruned), len(store), self.dim)
 
-    def _load(self, part: Part, key: str, store: VectorStore) -> FaissIndex:
+    def _load(self, part: Part, store: VectorStore, key: str) -> FaissIndex:
         entry = next(entry for entry in part.indexes if entry.spec.key == key)
         path = self._snapshot.open_covering(entry.covering)
         return read_index(path, spec=entry.spec, full_dim=self.dim, rows=len(store))

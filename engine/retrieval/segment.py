@@ -103,8 +103,7 @@ class Segment:
         """
         if self.is_scanned(plan):
             helps = self.pruned is not None and self.accelerator is None and dim == self.store.dim
-            hint = self.searching(usual, k, dim) if helps and usual is not None and not self.is_scanned(usual) else None
-            return partial(self.scan, k, dim, hint)
+            return partial(self.scan, k, dim, self._hint(usual, k) if helps else None)
         coarse = self.coarse(plan.index)
         if (on_device := self.accelerator) is not None:
             if (reason := on_device.refusal(plan)) is not None:
@@ -127,8 +126,11 @@ class Segment:
         """Return how many bytes of it an exact search reads for one query: of codes, lengths and stored vectors."""
         if self.pruned is None:
             return len(self) * self.store.row_bytes
-        hint = None if usual is None or self.is_scanned(usual) else self.searching(usual, k, self.store.dim)
-        return int(self.search_pruned(self.pruned, xq, k, mask, hint).bytes_read[0])
+        return int(self.search_pruned(self.pruned, xq, k, mask, self._hint(usual, k)).bytes_read[0])
+
+    def _hint(self, usual: SearchPlan | None, k: int) -> Search | None:
+        """Return the approximate search that tells an exact one what score there is to reach, if there is one."""
+        return None if usual is None or self.is_scanned(usual) else self.searching(usual, k, self.store.dim)
 
     def search_pruned(
         self, pruned: PrunedIndex, xq: FloatArray, k: int, mask: Mask | None = None, hint: Search | None = None
