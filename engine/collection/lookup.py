@@ -21,6 +21,7 @@ from engine.storage.layout import FileRef
 from engine.storage.messages import map_batches
 from engine.storage.place import new_file, written
 from indexers.errors import CorruptCollection
+from indexers.vectors import IdArray
 
 BATCH_ROWS = 65_536
 # Each batch of a file costs as much as a thousand of its rows; those that are written are much larger than these.
@@ -184,6 +185,24 @@ class Lookup:
         if any(found[name] is None for name in NEEDED):
             raise CorruptCollection(f"row {position} of the items lacks one of {', '.join(NEEDED)}")
         return found
+
+    def value(self, name: str, position: int) -> Any:
+        """Return one value of one item, by row number; of a text only what lies among the texts."""
+        at = bisect_right(self._starts, position) - 1
+        column, row = self._batches[at].column(name), position - self._starts[at]
+        try:
+            if pa.types.is_string(column.type):
+                _Texts(column).check(row)
+            return column[row].as_py()
+        except (pa.ArrowException, UnicodeDecodeError) as error:
+            raise CorruptCollection(f"row {position} of the items cannot be read: {error}") from error
+
+    def where(self, name: str, wanted: np.ndarray) -> IdArray:
+        """Return the numbers of the rows, ascending, whose value in a column of numbers is one of those wanted."""
+        found = [np.empty(0, np.int64)]
+        for start, batch in zip(self._starts, self._batches, strict=False):
+            found.append(start + np.flatnonzero(np.isin(batch.column(name).to_numpy(), wanted)))
+        return np.concatenate(found)
 
     def table(self, first: int, rows: int) -> pa.Table:
         """Return consecutive rows of a file that was opened without a tail, all columns."""

@@ -300,6 +300,8 @@ def json_of(part: Any) -> Any:
         return str(part)
     if isinstance(part, Fingerprint):
         return part.to_json()
+    if type(part) is FileRef:
+        return vars(part)  # as below, and there are thousands of them
     if is_dataclass(part):
         told = [(one, getattr(part, one.name)) for one in fields(part)]
         told = [(one, value) for one, value in told if one.metadata != UNSAID or value != one.default]

@@ -23,8 +23,9 @@ from engine.collection.manifest import (
 from engine.collection.plans import read_plan, read_tuning
 from engine.encoders.base import Fingerprint
 from engine.storage import layout
+from engine.storage.kept import Kept
 from engine.storage.layout import FileRef
-from engine.storage.regular import read_regular
+from engine.storage.regular import check_regular, read_regular
 from indexers.base import IndexSpec
 from indexers.errors import CorruptCollection, UnsupportedFormat
 from indexers.store import check_dtype
@@ -41,6 +42,9 @@ MOST_VERSION_BYTES = 64 << 20
 Read, one takes up many times its size.
 """
 
+# Who adds one row reads the newest version a few times. One takes some four times as many bytes as its text.
+_versions: Kept[tuple[Manifest, int]] = Kept(most=32 << 20, largest=8 << 20, weigh=lambda read: 4 * read[1])
+
 
 def read_version(root: Path, number: int) -> Manifest:
     """Read one version.
@@ -50,15 +54,22 @@ def read_version(root: Path, number: int) -> Manifest:
     """
     path = root / layout.version_file(number)
     try:
-        text = read_regular(path, most=MOST_VERSION_BYTES, own=True).decode("ascii")
+        found = _versions.get(check_regular(path, own=True), lambda: _read(root, number))[0]
     except OSError as error:
         raise unreadable(root, number, error) from error
-    except UnicodeDecodeError as error:
-        raise CorruptCollection(f"version {number} of {root} cannot be read: {error}") from error
-    found = from_json(text, name=str(path))
     if found.version != number:
         raise CorruptCollection(f"{path} says it is version {found.version}")
     return found
+
+
+def _read(root: Path, number: int) -> tuple[Manifest, int]:
+    """Read a version file, and return also how long it is."""
+    path = root / layout.version_file(number)
+    try:
+        text = read_regular(path, most=MOST_VERSION_BYTES, own=True).decode("ascii")
+    except UnicodeDecodeError as error:
+        raise CorruptCollection(f"version {number} of {root} cannot be read: {error}") from error
+    return from_json(text, name=str(path)), len(text)
 
 
 def unreadable(root: Path, number: int, error: OSError) -> CorruptCollection:

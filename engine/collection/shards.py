@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from blake3 import blake3
 
 from engine.storage import layout
+from engine.storage.kept import Kept
 from engine.storage.layout import FileRef
 from engine.storage.parquet import MOST_EXPANDED, most_expanded, read_parquet
 from engine.storage.place import new_file, written
@@ -27,6 +28,10 @@ from indexers.vectors import IdArray
 SHARD_ROWS = 4096
 SHARD_BYTES = 64 << 20
 MOST_SHARD_ROWS = 65_536
+
+# Files of few rows are read again and again, by each version that comes after them.
+SMALL_FILE = 1 << 20
+_small: Kept[pa.Table] = Kept(most=64 << 20, largest=4 * SMALL_FILE, weigh=lambda table: table.nbytes)
 
 META = "meta."
 """Prefix of the user's own columns, so that no name of theirs can shadow one of ours."""
@@ -128,7 +133,21 @@ def read_table(root: Path, ref: FileRef, columns: list[str] | None = None) -> pa
             meant, or lacks a column, or a value, that all such files have.
     """
     path = root / ref.path
-    check_size(root, ref)
+    status = check_size(root, ref)
+    if status.st_size <= SMALL_FILE:
+        table = _small.get(status, lambda: _read(ref, path, None))
+        if table.num_rows != ref.rows:
+            raise CorruptCollection(f"{path}: expected {ref.rows} rows, found {table.num_rows}")
+        if columns is not None:
+            table = table.select([at for at, name in enumerate(table.column_names) if name in columns])
+    else:
+        table = _read(ref, path, columns)
+    _check_columns(table, SCHEMAS.get(ref.path.partition("/")[0], pa.schema([])), columns, path)
+    return table
+
+
+def _read(ref: FileRef, path: Path, columns: list[str] | None) -> pa.Table:
+    """Read a file whose size has been checked; see `read_table`."""
     try:
         table = read_parquet(path, columns=columns, own=True, check=lambda file: _check_room(file, ref, path))
         table.schema.names  # noqa: B018 - decoded only when asked for, and no checksum covers them
@@ -136,7 +155,6 @@ def read_table(root: Path, ref: FileRef, columns: list[str] | None = None) -> pa
         raise CorruptCollection(f"{path} cannot be read: {error}; see `nestvec verify`") from error
     if table.num_rows != ref.rows:
         raise CorruptCollection(f"{path}: expected {ref.rows} rows, found {table.num_rows}")
-    _check_columns(table, SCHEMAS.get(ref.path.partition("/")[0], pa.schema([])), columns, path)
     return table.replace_schema_metadata(None)
 
 

@@ -252,7 +252,7 @@ class Snapshot:
         # Beyond these there is none, and perhaps no 64-bit number either.
         if len(ids) and ids[first] <= wanted <= ids[last]:
             start, stop = ids.searchsorted(wanted, "left", order), ids.searchsorted(wanted, "right", order)
-            rows = self._living(np.arange(start, stop) if order is None else order[start:stop])
+            rows = self.living(np.arange(start, stop) if order is None else order[start:stop])
             if len(rows):
                 return int(rows[0])
         raise ItemNotFound(f"no item with id {wanted} in {self.root}")
@@ -264,7 +264,7 @@ class Snapshot:
             return None
         return np.argsort(self.ids, kind="stable")
 
-    def _living(self, rows: IdArray) -> IdArray:
+    def living(self, rows: IdArray) -> IdArray:
         """Return those of some rows that have no tombstone, in the same order."""
         if not len(self.deleted):
             return rows
@@ -310,8 +310,8 @@ class Snapshot:
         return names
 
     def _find(self, source: str, name: str) -> int | None:
-        rows = np.flatnonzero(self.lookup.column("key") == np.uint64(path_key(source, name)))
-        for row in self._living(rows):
+        rows = self.lookup.where("key", np.array([path_key(source, name)], dtype=np.uint64))
+        for row in self.living(rows):
             found = self.lookup.row(int(row))
             if found["source"] == source and found["path"] == name:
                 return int(row)

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from engine.collection.lookup import Lookup
 from engine.collection.snapshot import Snapshot
 from engine.ingest.entries import Block, Keys
 from indexers.errors import CorruptCollection
 from indexers.store import StoredArray
 from indexers.vectors import FloatArray, IdArray
 
-COLUMNS = ["id", "source", "key", "content", "size", "mtime_ns", "meta_key", "width", "height"]
+TOLD = ("id", "content", "size", "mtime_ns", "meta_key", "width", "height")
 KEPT_SHARDS = 8
-ROWS_AT_ONCE = 16_384
+# From so many keys on, all items are sorted by theirs: until then it takes longer than to look through them.
+FEW = 64
 
 
 @dataclass(frozen=True)
@@ -45,20 +48,32 @@ def content_key(content: str) -> int:
 
 
 class Catalogue:
-    """Live items by (source, path) and by content: about 150 bytes an item."""
+    """Live items by (source, path) and by content.
+
+    A few are looked for where they lie; for many, all are sorted first: about 60 bytes an item, and as many again where
+    they are looked for by content.
+    """
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
-        positions = snapshot.live.numbers
-        self._table = pa.concat_tables(snapshot.item_tables(COLUMNS)).combine_chunks() if snapshot.rows else None
-        contents = self._table.column("content") if self._table else pa.chunked_array([], pa.string())
-        self._numbers = {name: self._numeric(name) for name in COLUMNS if name not in ("source", "content")}
-        keys = np.empty(snapshot.rows, dtype=np.uint64)
-        for start in range(0, snapshot.rows, ROWS_AT_ONCE):  # as Python's objects they take three times the memory
-            part = contents.slice(start, ROWS_AT_ONCE).to_pylist()
-            keys[start : start + ROWS_AT_ONCE] = [self._content_key(content) for content in part]
-        self._by_key = _Sorted(self._numbers["key"][positions], positions)
-        self._by_content = _Sorted(keys[positions], positions)
+        self._lookup = _lookup_of(snapshot)
+        self._asked = 0
+
+    @cached_property
+    def _by_key(self) -> _Sorted:
+        positions = self._snapshot.live.numbers
+        return _Sorted(self._numbers("key")[positions], positions)
+
+    @cached_property
+    def _by_content(self) -> _Sorted:
+        keys = np.empty(self._snapshot.rows, dtype=np.uint64)
+        start = 0
+        for table in self._snapshot.item_tables(["content"]):
+            contents = table.column("content").to_pylist()
+            keys[start : start + len(contents)] = [self._content_key(content) for content in contents]
+            start += len(contents)
+        positions = self._snapshot.live.numbers
+        return _Sorted(keys[positions], positions)
 
     def _content_key(self, content: str) -> int:
         try:
@@ -68,8 +83,32 @@ class Catalogue:
                 f"{self._snapshot.root}: an item has {content!r} for the hash of its file"
             ) from error
 
-    def _numeric(self, name: str) -> np.ndarray:
-        return np.empty(0, np.uint64) if self._table is None else self._table.column(name).to_numpy()
+    def _numbers(self, name: str) -> np.ndarray:
+        """Return a column of all rows."""
+        if name not in self._columns:
+            self._columns[name] = self._lookup.column(name)
+        return self._columns[name]
+
+    @cached_property
+    def _columns(self) -> dict[str, np.ndarray]:
+        return {}
+
+    def _find(self, keys: Keys) -> IdArray:
+        """Return the row number of the live item of each key, −1 where there is none."""
+        self._asked += len(keys)
+        if self._asked > FEW:
+            return self._by_key.find(keys)
+        rows = self._snapshot.living(self._lookup.where("key", keys))
+        return _Sorted(np.array([self._lookup.value("key", row) for row in rows], dtype=np.uint64), rows).find(keys)
+
+    def _same(self, name: str, positions: IdArray, value: Keys | int) -> NDArray[np.bool_]:
+        """Whether the items at some row numbers, −1 for none, have a value in a column, or one each."""
+        if self._asked > FEW:
+            found = self._numbers(name)[positions]
+        else:
+            found = np.array([self._lookup.value(name, max(0, row)) for row in positions])
+        same: NDArray[np.bool_] = found == value
+        return same
 
     def look_up(self, block: Block) -> tuple[IdArray, NDArray[np.bool_]]:
         """Find the rows of a block.
@@ -78,26 +117,23 @@ class Catalogue:
             their row numbers here, −1 for a new one, int64 [n]; and whether each comes from the same file at
             the same time with the same caption and columns, bool [n].
         """
-        positions = self._by_key.find(block.keys)
+        positions = self._find(block.keys)
         same = positions >= 0
         if not block.mtime_ns or not same.any():
             return positions, np.zeros(len(block), dtype=bool)
-        same &= self._numbers["size"][positions] == block.size
-        same &= self._numbers["mtime_ns"][positions] == block.mtime_ns
-        same &= self._numbers["meta_key"][positions] == block.meta_keys
+        same &= self._same("size", positions, block.size)
+        same &= self._same("mtime_ns", positions, block.mtime_ns)
+        same &= self._same("meta_key", positions, block.meta_keys)
         return positions, same
 
     def known(self, key: int) -> Known | None:
         """Return the live item of a (source, path)."""
-        position = int(self._by_key.find(np.array([key], dtype=np.uint64))[0])
+        position = int(self._find(np.array([key], dtype=np.uint64))[0])
         return None if position < 0 else self.at(position)
 
     def at(self, position: int) -> Known:
         """Return the item at a row number."""
-        if self._table is None:
-            raise IndexError(position)
-        row = {name: int(self._numbers[name][position]) for name in self._numbers if name != "key"}
-        return Known(position=position, content=self._table.column("content")[position].as_py(), **row)
+        return Known(position=position, **{name: self._lookup.value(name, position) for name in TOLD})
 
     def with_content(self, content: str) -> Iterator[Known]:
         """Yield the live items whose file had this content."""
@@ -109,11 +145,19 @@ class Catalogue:
     def missing(self, source: str, seen: Keys) -> IdArray:
         """Return the row numbers of live items of a source whose keys were not seen."""
         candidates = np.sort(self._by_key.values[~np.isin(self._by_key.keys, seen)])
-        if self._table is None or not len(candidates):
+        if not len(candidates):
             return candidates
-        names = self._table.column("source").take(pa.array(candidates))
+        names = pa.concat_tables(self._snapshot.item_tables(["source"])).column("source").take(pa.array(candidates))
         gone: IdArray = candidates[pc.equal(names, source).to_numpy()]
         return gone
+
+
+def _lookup_of(snapshot: Snapshot) -> Lookup:
+    """Return the items at random access; from their shards where the file of them is damaged, as it can be made again."""
+    try:
+        return snapshot.lookup
+    except CorruptCollection:
+        return Lookup.open(None, 0, snapshot.item_tables())
 
 
 class _Sorted:

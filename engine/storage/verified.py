@@ -10,17 +10,22 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from blake3 import blake3
 
+from engine.storage.kept import Stamp, stamp_of
 from engine.storage.layout import FileRef
 from engine.storage.regular import check_regular, hash_regular
 from indexers.errors import CorruptCollection
+from indexers.threads import new_lock
 
-Stamp = list[int]
 FOLDER = "verified"
+# Lines of files that are gone are taken out when so many have come, and as many again as are left then.
+MOST_GONE = 4096
+MOST_NOTED = 64
 
 
 def cache_folder() -> Path:
@@ -35,34 +40,79 @@ def cache_file(root: Path, kind: str) -> Path:
     return cache_folder() / kind / f"{blake3(os.fsencode(root.resolve())).hexdigest(length=16)}.jsonl"
 
 
-def _stamp(status: os.stat_result) -> Stamp:
-    return [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+@dataclass
+class _Noted:
+    """What a cache file says, and how it was when it did."""
+
+    stamp: Stamp
+    known: dict[str, Stamp]
+    tidy_at: int
+
+
+_noted: dict[Path, _Noted] = {}
+_lock = new_lock()
 
 
 def _load(root: Path) -> dict[str, Stamp]:
-    known: dict[str, Stamp] = {}
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        for line in cache_file(root, FOLDER).read_text().splitlines():
-            # A line half-written by a killed process is as good as none.
-            with contextlib.suppress(ValueError, TypeError, RecursionError):
-                path, stamp = json.loads(line)
-                known[path] = stamp
+    """Return what a cache file says, which is read again only when somebody else has written to it."""
+    target = cache_file(root, FOLDER)
+    try:
+        stamp = stamp_of(target.stat())
+    except OSError:
+        return {}
+    with _lock:
+        noted = _noted.get(target)
+        if noted is not None and noted.stamp == stamp:
+            return noted.known
+    known = _read(target)
+    with _lock:
+        if len(_noted) >= MOST_NOTED:
+            _noted.clear()
+        _noted[target] = _Noted(stamp, known, 2 * len(known) + MOST_GONE)
     return known
 
 
-def _append(root: Path, lines: Iterable[tuple[str, Stamp]]) -> None:
+def _read(target: Path) -> dict[str, Stamp]:
+    known: dict[str, Stamp] = {}
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        for line in target.read_text().splitlines():
+            # A line half-written by a killed process is as good as none.
+            with contextlib.suppress(ValueError, TypeError, RecursionError):
+                path, stamp = json.loads(line)
+                known[path] = tuple(stamp)
+    return known
+
+
+def _append(root: Path, lines: Sequence[tuple[str, Stamp]]) -> None:
     text = "".join(json.dumps(line) + "\n" for line in lines)
     # A read-only home is no reason to fail: the files are hashed again next time.
     with contextlib.suppress(OSError):
         target = cache_file(root, FOLDER)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("a") as out:
+        with target.open("a") as out, _lock:
+            before = stamp_of(os.fstat(out.fileno()))
             out.write(text)
+            out.flush()
+            noted = _noted.get(target)
+            if noted is None or noted.stamp != before:
+                return
+            noted.known.update(lines)
+            noted.stamp = stamp_of(os.fstat(out.fileno()))
+        if len(noted.known) > noted.tidy_at:
+            _tidy(root, target)
+
+
+def _tidy(root: Path, target: Path) -> None:
+    """Write a cache file anew without what is said of files that are gone."""
+    left = [(path, stamp) for path, stamp in _load(root).items() if os.path.lexists(root / path)]
+    new = target.with_name(f"{target.name}.{os.getpid()}")
+    new.write_text("".join(json.dumps(line) + "\n" for line in left))
+    new.replace(target)
 
 
 def remember(root: Path, ref: FileRef) -> None:
     """Note a file this process has just written and hashed."""
-    _append(root, [(ref.path, _stamp(check_regular(root / ref.path, own=True)))])
+    _append(root, [(ref.path, stamp_of(check_regular(root / ref.path, own=True)))])
 
 
 def check_size(root: Path, ref: FileRef) -> os.stat_result:
@@ -107,7 +157,6 @@ class Verified:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._known: dict[str, Stamp] | None = None
         self._done: dict[str, Stamp] = {}
 
     def ensure(self, refs: Iterable[FileRef]) -> None:
@@ -119,13 +168,14 @@ class Verified:
             CorruptCollection: one is missing, no regular file, of another size, or changed.
         """
         fresh: list[tuple[str, Stamp]] = []
+        known: dict[str, Stamp] | None = None
         for ref in refs:
-            stamp = _stamp(check_size(self.root, ref))
+            stamp = stamp_of(check_size(self.root, ref))
             if self._done.get(ref.path) == stamp:
                 continue
-            if self._known is None:
-                self._known = _load(self.root)
-            if self._known.get(ref.path) != stamp:  # its name says its hash
+            if known is None:
+                known = _load(self.root)
+            if known.get(ref.path) != stamp:  # its name says its hash
                 check_hash(self.root, ref)
                 fresh.append((ref.path, stamp))
             self._done[ref.path] = stamp
