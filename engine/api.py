@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ from engine.collection import history
 from engine.collection.history import Version
 from engine.collection.plans import Tuning
 from engine.encoders.base import Encoder
-from engine.ingest import arrays
 from engine.jobs import compact, index, remove, spaces
+from engine.jobs.batch import Batch, vectors_listing
 from engine.jobs.index import RunOptions, Verb
 from engine.jobs.run_encoder import DEFAULT_ENCODER
 from engine.jobs.tune import TuneOptions, tune_space
@@ -21,7 +22,6 @@ from engine.query.reader import Reader
 from engine.storage import layout
 from indexers import checks
 from indexers.base import IndexSpec, read_specs
-from indexers.errors import InvalidInput
 
 Paths = str | Path | Sequence[str | Path]
 Specs = Sequence[str | IndexSpec]
@@ -102,11 +102,32 @@ class Collection(Reader):
                 counted as failed.
             InvalidInput: names, captions or columns that do not fit, or a `source` of pictures.
         """
-        rows = arrays.ArrayListing(source, vectors, names, captions, meta, dim=self.snapshot.manifest.space().dim)
-        if any(one.name == source and one.kind != "vectors" for one in self.snapshot.manifest.sources):
-            raise InvalidInput(f"source {source!r} is a source of pictures; choose another name")
-        options = self._options(None)
-        return self._changed(index.add_listing(self.root, rows, self._main, options))
+        rows = vectors_listing(self.snapshot, vectors, names, captions, meta, source)
+        return self._changed(index.add_listings(self.root, [rows], self._main, self._options(None)))
+
+    @contextmanager
+    def batch(self) -> Iterator[Batch]:
+        """Gather calls, and make one version of them all when the block ends; none if it ends with an error.
+
+        Who adds or removes many items one by one is done much sooner so: a version is written to the disk and flushed.
+
+        Example:
+            >>> vectors = engine.Collection.open("vectors.nest")
+            >>> with vectors.batch() as batch:
+            ...     batch.remove("vectors.npy#7")
+            ...     for name, vector in zip("ab", np.eye(2, 32)):
+            ...         batch.add_vectors([vector], names=[name])
+            >>> batch.summary.added, batch.summary.removed
+            (2, 1)
+
+        Raises:
+            CommitConflict: another process indexes the same items, or compacted the collection meanwhile.
+        """
+        batch = Batch(self.snapshot)
+        yield batch
+        listings, options = batch.listings(), self._options(None)
+        batch.summary = index.add_listings(self.root, listings, self._main, options, removed=batch.removed)
+        self.refresh()
 
     def build(
         self, specs: Specs | None = None, listener: Listener | None = None, *, space: str = layout.DEFAULT_SPACE

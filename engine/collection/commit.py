@@ -28,6 +28,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version as package_version
 from pathlib import Path
 
@@ -138,6 +139,11 @@ def supersede(root: Path, number: int, wanted: Manifest) -> Manifest:
         raise CommitConflict(f"another process changed {root} while it was repaired; run this again") from error
 
 
+@cache
+def _own_version() -> str:
+    return package_version("nestvec")
+
+
 def _publish(root: Path, wanted: Manifest, operation: str) -> Manifest:
     """Write a manifest as the version after its own.
 
@@ -149,7 +155,7 @@ def _publish(root: Path, wanted: Manifest, operation: str) -> Manifest:
         version=wanted.version + 1,
         created=datetime.now(UTC).isoformat(timespec="milliseconds"),
         operation=operation,
-        writer=f"nestvec {package_version('nestvec')}",
+        writer=f"nestvec {_own_version()}",
     )
     # What could not be read again must not be published: it would be the newest, and lock everybody out.
     check(final, layout.version_file(final.version))

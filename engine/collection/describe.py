@@ -25,15 +25,14 @@ def describe(root: Path) -> dict[str, Any]:
     """
     with Snapshot.open(root) as snapshot:
         manifest = snapshot.manifest
-        deleted = manifest.deletes.rows if manifest.deletes else 0
         return {
             "path": str(root),
             "version": manifest.version,
             "created": manifest.created,
             "operation": manifest.operation,
             "writer": manifest.writer,
-            "items": manifest.rows - deleted,
-            "deleted": deleted,
+            "items": manifest.rows - manifest.dead_rows,
+            "deleted": manifest.dead_rows,
             "failures": manifest.failures.rows if manifest.failures else 0,
             "shards": len(manifest.items),
             "sources": [{**asdict(one), "tables": [asdict(table) for table in one.tables]} for one in manifest.sources],
@@ -72,7 +71,7 @@ def _cuts_untrained(space: Space) -> bool:
 
 def advice(manifest: Manifest, tuning: Tuning) -> str | None:
     """Say why a space should be tuned again, or None."""
-    live = manifest.rows - (manifest.deletes.rows if manifest.deletes else 0)
+    live = manifest.rows - manifest.dead_rows
     if live > GROWN * tuning.rows:
         return f"it was tuned on {tuning.rows:,} items, and there are {live:,} now"
     if live * GROWN < tuning.rows:

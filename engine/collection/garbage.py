@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,13 +18,19 @@ from pathlib import Path
 from engine.collection.commit import current_version
 from engine.collection.history import numbers
 from engine.collection.manifest import Manifest
-from engine.collection.reading import read_version
+from engine.collection.reading import MOST_VERSION_BYTES, read_version
 from engine.storage import disk, layout
-from engine.storage.regular import opened_regular
+from engine.storage.regular import opened_regular, read_regular
 from indexers.errors import CollectionError
 
 KEPT = timedelta(days=7)
 WAIT_SECONDS = 10.0
+
+KEPT_SMALL, THINNED_EVERY = 64, 16
+SMALL_CHANGES = (b"add", b"index", b"remove")
+_LISTED = re.compile(rb'"path":"([^"]+)"')
+_MADE = re.compile(rb'"created":"([^"]{16})[^"]*","operation":"([^"]*)"')
+"""When a version was made, to the minute, and by which verb."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,54 @@ def forget(root: Path, wanted: Iterable[int]) -> None:
             if number < newest:
                 _release(root, number, dry_run=False)
         disk.sync(root / layout.VERSIONS)
+
+
+def thin(root: Path, number: int) -> None:
+    """Leave out versions between others, where small changes have left many, and the files that only they list.
+
+    The newest `KEPT_SMALL` stay, and of older ones one a minute; so do all that somebody has open, and those that did
+    more than add, change or remove items. While somebody else writes, nothing is done: the next change is soon enough.
+
+    Args:
+        root: the collection.
+        number: of the version that was just made.
+    """
+    if number % THINNED_EVERY:
+        return
+    there = numbers(root)
+    if len(there) < 2 * KEPT_SMALL:
+        return
+    with contextlib.suppress(CollectionError), disk.collecting(root, wait=0):
+        # Taken as text: what looks like a file's name is one, even in a version that cannot be read.
+        texts = {one: _text(root, one) for one in there}
+        gone = [one for one in _between(texts, there[:-KEPT_SMALL]) if _release(root, one, dry_run=False)]
+        if not gone:
+            return
+        disk.sync(root / layout.VERSIONS)
+        left = {path for one in numbers(root) for path in _LISTED.findall(texts.get(one) or _text(root, one))}
+        files = {path for one in gone for path in _LISTED.findall(texts[one])} - left
+        _delete(root, sorted(path.decode("ascii") for path in files if layout.is_own(path.decode("ascii", "replace"))))
+
+
+def _text(root: Path, number: int) -> bytes:
+    try:
+        return read_regular(root / layout.version_file(number), most=MOST_VERSION_BYTES, own=True)
+    except OSError:
+        return b""
+
+
+def _between(texts: Mapping[int, bytes], older: Sequence[int]) -> Iterator[int]:
+    """Yield the versions among some that one a minute does without, the newest first."""
+    kept: bytes | None = None
+    for number in reversed(older):
+        found = _MADE.search(texts[number])
+        if found is None:
+            kept = None
+            continue
+        minute, operation = found[1], found[2]
+        if operation in SMALL_CHANGES and minute == kept:
+            yield number
+        kept = minute
 
 
 def _expire(root: Path, before: datetime | None, *, dry_run: bool) -> tuple[list[int], list[int], set[str]]:

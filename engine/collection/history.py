@@ -88,9 +88,8 @@ def versions(root: Path, *, every: bool = False) -> list[Version]:
 
 
 def _described(manifest: Manifest) -> Version:
-    dead = manifest.deletes.rows if manifest.deletes else 0
     size = sum(ref.size for ref in manifest.files())
-    return Version(manifest.version, manifest.created, manifest.operation, manifest.rows - dead, size)
+    return Version(manifest.version, manifest.created, manifest.operation, manifest.rows - manifest.dead_rows, size)
 
 
 def rollback(root: Path, number: int) -> Manifest:

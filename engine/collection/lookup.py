@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from engine.collection.shards import ITEM_SCHEMA, is_plain, read_items
+from engine.collection.shards import ITEM_SCHEMA, is_plain, read_table
 from engine.storage import layout, verified
 from engine.storage.layout import FileRef
 from engine.storage.messages import map_batches
@@ -46,12 +46,16 @@ def _common(one: pa.DataType, other: pa.DataType) -> pa.DataType:
     return pa.float64() if numbers else pa.string()
 
 
-def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Cast a shard to the union schema, with nulls in columns it does not have."""
+def conform(table: pa.Table, schema: pa.Schema, *, safe: bool = False) -> pa.Table:
+    """Cast a shard to the union schema, with nulls in columns it does not have.
+
+    Raises:
+        ArrowInvalid: `safe`, and a number would become another.
+    """
     columns, names = [], set(table.column_names)
     for field in schema:
         if field.name in names:
-            columns.append(table.column(field.name).cast(field.type, safe=False))
+            columns.append(table.column(field.name).cast(field.type, safe=safe))
         else:
             columns.append(pa.nulls(table.num_rows, field.type))
     return pa.table(columns, schema=schema)
@@ -73,9 +77,9 @@ def write_lookup(root: Path, tables: Iterable[pa.Table], schema: pa.Schema, need
 def save_lookup(root: Path, shards: Sequence[FileRef]) -> FileRef:
     """Write the items of shards once more, for random access."""
     verified.Verified(root).ensure(shards)
-    schema = union_schema(read_items(root, ref).schema for ref in shards)
+    schema = union_schema(read_table(root, ref).schema for ref in shards)
     needed = sum(ref.size for ref in shards)  # at least: the shards are compressed
-    return write_lookup(root, (read_items(root, ref) for ref in shards), schema, needed)
+    return write_lookup(root, (read_table(root, ref) for ref in shards), schema, needed)
 
 
 def _batches(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -129,16 +133,27 @@ class _Texts:
             raise pa.ArrowInvalid(f"a text from {start} to {end} of {self._size} bytes")
 
 
+class _Batch:
+    """Some rows, with what is needed to read one of them found out once."""
+
+    def __init__(self, batch: pa.RecordBatch) -> None:
+        self._columns = [(name, batch.column(name)) for name in _told(batch.schema)]
+        self._texts = [_Texts(column) for _, column in self._columns if pa.types.is_string(column.type)]
+
+    def row(self, row: int) -> dict[str, Any]:
+        """Return what is told of one row."""
+        for texts in self._texts:
+            texts.check(row)
+        return {name: column[row].as_py() for name, column in self._columns}
+
+
 class Lookup:
     """Random access to item rows; some in a mapped file, the newest ones in memory."""
 
     def __init__(self, batches: list[pa.RecordBatch]) -> None:
         self._batches = batches
         self._starts: list[int] = [0, *accumulate(batch.num_rows for batch in batches)]
-        self._columns = [[(name, batch.column(name)) for name in _told(batch.schema)] for batch in batches]
-        self._texts = [
-            [_Texts(column) for _, column in columns if pa.types.is_string(column.type)] for columns in self._columns
-        ]
+        self._opened: dict[int, _Batch] = {}
 
     @classmethod
     def open(cls, path: Path | None, rows: int, tail: Iterable[pa.Table]) -> Lookup:
@@ -177,9 +192,9 @@ class Lookup:
         at = bisect_right(self._starts, position) - 1
         row = position - self._starts[at]
         try:
-            for texts in self._texts[at]:
-                texts.check(row)
-            found = {name: column[row].as_py() for name, column in self._columns[at]}
+            if at not in self._opened:
+                self._opened[at] = _Batch(self._batches[at])
+            found = self._opened[at].row(row)
         except (pa.ArrowException, UnicodeDecodeError) as error:
             raise CorruptCollection(f"row {position} of the items cannot be read: {error}") from error
         if any(found[name] is None for name in NEEDED):

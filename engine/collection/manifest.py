@@ -20,6 +20,9 @@ from indexers.errors import CorruptCollection, InvalidInput, did_you_mean
 from indexers.plan import SearchPlan
 from indexers.vectors import IdArray
 
+Tombstone = tuple[str, int]
+"""Path of an item shard, and a row in it that is no longer there."""
+
 # Fields that are written only where they say something: a collection without them is what it always was.
 UNSAID = {"unsaid": True}
 
@@ -219,6 +222,8 @@ class Source:
 class Manifest:
     """Everything one version is made of. See `layout` for the files; `default` is the space searched by default.
 
+    `dead` are the newest tombstones, ascending, before they are many enough for the file `deletes`.
+
     Example:
         >>> manifest = engine.Collection.open("photos.nest").snapshot.manifest
         >>> manifest.version, manifest.operation, manifest.rows, list(manifest.spaces)
@@ -237,6 +242,12 @@ class Manifest:
     lookup: Covering | None = None
     spaces: dict[str, Space] = field(default_factory=dict)
     default: str = field(default=layout.DEFAULT_SPACE, metadata=UNSAID)
+    dead: tuple[Tombstone, ...] = field(default=(), metadata=UNSAID)
+
+    @property
+    def dead_rows(self) -> int:
+        """How many rows have a tombstone."""
+        return (self.deletes.rows if self.deletes else 0) + len(self.dead)
 
     @property
     def rows(self) -> int:
@@ -289,7 +300,8 @@ class Manifest:
 
     def to_json(self) -> str:
         """Write the version as JSON text, with a hash of itself in front."""
-        data = {"format": layout.FORMAT, **json_of(self)}
+        # A reader that did not know of such tombstones would answer with what was removed.
+        data = {"format": layout.FORMAT if self.dead else layout.FIRST_FORMAT, **json_of(self)}
         body = json.dumps(data, separators=(",", ":"), ensure_ascii=True)
         return f'{{"blake3":"{blake3(body.encode()).hexdigest()}","body":{body}}}\n'
 

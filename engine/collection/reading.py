@@ -126,6 +126,7 @@ def _manifest(body: Mapping[str, Any], name: str) -> Manifest:
         lookup=_covering(body["lookup"]) if body["lookup"] else None,
         spaces={str(key): _space(value) for key, value in body["spaces"].items()},
         default=str(body.get("default", layout.DEFAULT_SPACE)),
+        dead=tuple((str(shard), int(row)) for shard, row in body.get("dead", ())),
     )
     check(manifest, name)
     return manifest
@@ -187,8 +188,13 @@ def check(manifest: Manifest, name: str) -> None:
     # Rows decide how much memory is set aside. Each has 8 bytes of key for itself, and none is deleted twice.
     if any(ref.rows > MOST_ROWS_A_BYTE * ref.size for ref in manifest.items):
         raise CorruptCollection(f"{name}: an item shard has more rows than its bytes can hold")
-    if manifest.deletes is not None and manifest.deletes.rows > manifest.rows:
+    if manifest.dead_rows > manifest.rows:
         raise CorruptCollection(f"{name}: more rows are deleted than there are")
+    sizes = {ref.path: ref.rows for ref in manifest.items} if manifest.dead else {}
+    if any(not 0 <= row < sizes.get(shard, 0) for shard, row in manifest.dead) or (
+        list(manifest.dead) != sorted(set(manifest.dead))
+    ):
+        raise CorruptCollection(f"{name}: a row is deleted that is not there, or twice")
     if len({source.name for source in manifest.sources}) < len(manifest.sources):
         raise CorruptCollection(f"{name}: two sources have the same name")
     if manifest.default not in (manifest.spaces or (layout.DEFAULT_SPACE,)):

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from engine.collection.changes import Change, check_unknown, cover, cover_again, tombstone_table, tombstones_of
+from engine.collection.changes import Change, check_unknown, cover, cover_again, tombstones_of
 from engine.collection.lookup import conform, save_lookup, union_schema
 from engine.collection.manifest import Covering, Manifest
-from engine.collection.shards import ITEM_SCHEMA, as_new_shard, read_items, write_table
+from engine.collection.shards import ITEM_SCHEMA, as_new_shard, read_table, tombstone_table, write_table
 from engine.storage import layout
 from engine.storage.layout import FileRef
 from indexers.errors import CommitConflict
@@ -32,7 +32,7 @@ def rewrite_items(root: Path, ref: FileRef, rows: IdArray, items: pa.Table) -> F
         rows: row numbers in it, each once, int64 [n].
         items: what stands there now, n rows.
     """
-    table = read_items(root, ref)
+    table = read_table(root, ref)
     kept = np.ones(len(table), dtype=bool)
     kept[rows] = False
     parts = [said(table.filter(pa.array(kept))), said(items)]
@@ -78,17 +78,23 @@ def relabel(root: Path, shards: Mapping[str, FileRef], keys: set[int], prepared_
             )
         check_unknown(root, keys, prepared_on, base)
         draft = replace(base, items=tuple(shards.get(ref.path, ref) for ref in base.items))
-        draft = replace(draft, deletes=_renamed(root, base, shards), lookup=follow(base.lookup, draft))
+        draft = replace(_renamed(root, draft, shards), lookup=follow(base.lookup, draft))
         return cover_again(draft)
 
     return change
 
 
-def _renamed(root: Path, base: Manifest, shards: Mapping[str, FileRef]) -> FileRef | None:
+def _renamed(root: Path, base: Manifest, shards: Mapping[str, FileRef]) -> Manifest:
     """Let the tombstones of a version point into the shards that take the place of others."""
-    old = tombstones_of(root, base)
-    new = {(shards[path].path if path in shards else path, row) for path, row in old}
-    return base.deletes if new == old else write_table(root, layout.DELETES, tombstone_table(new))
+
+    def renamed(path: str) -> str:
+        return shards[path].path if path in shards else path
+
+    dead = tuple(sorted((renamed(path), row) for path, row in base.dead))
+    old = tombstones_of(root, replace(base, dead=()))
+    new = {(renamed(path), row) for path, row in old}
+    deletes = base.deletes if new == old else write_table(root, layout.DELETES, tombstone_table(new))
+    return replace(base, dead=dead, deletes=deletes)
 
 
 def names_in(now: Manifest, before: Manifest) -> dict[str, str]:

@@ -6,6 +6,7 @@ Page checksums are written and, unlike by default, checked when reading.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -121,8 +122,23 @@ def as_new_shard(table: pa.Table) -> pa.Table:
     return table.replace_schema_metadata({"nestvec.shard": uuid.uuid4().hex})
 
 
-SCHEMAS = {layout.DELETES: TOMBSTONE_SCHEMA, layout.FAILURES: FAILURE_SCHEMA}
-"""What a file must have, by its folder; for items see `read_items`."""
+def tombstone_table(rows: Iterable[tuple[str, int]]) -> pa.Table:
+    """Lay tombstones out as they are stored: the same ones always make the same file."""
+    ordered = sorted(rows)
+    return pa.table([[s for s, _ in ordered], [r for _, r in ordered]], schema=TOMBSTONE_SCHEMA)
+
+
+def with_dead(table: pa.Table | None, dead: Iterable[tuple[str, int]]) -> pa.Table:
+    """Return the tombstones of a file, if there is one, with others, in the order in which they are stored."""
+    more = tombstone_table(dead)
+    if table is None or not len(more):
+        return more if table is None else table
+    both = pa.concat_tables([table.select(TOMBSTONE_SCHEMA.names).cast(TOMBSTONE_SCHEMA), more])
+    return both.sort_by([("shard", "ascending"), ("row", "ascending")]).combine_chunks()
+
+
+SCHEMAS = {layout.ITEMS: ITEM_SCHEMA, layout.DELETES: TOMBSTONE_SCHEMA, layout.FAILURES: FAILURE_SCHEMA}
+"""What a file must have, by its folder."""
 
 
 def read_table(root: Path, ref: FileRef, columns: list[str] | None = None) -> pa.Table:
@@ -134,16 +150,18 @@ def read_table(root: Path, ref: FileRef, columns: list[str] | None = None) -> pa
     """
     path = root / ref.path
     status = check_size(root, ref)
-    if status.st_size <= SMALL_FILE:
-        table = _small.get(status, lambda: _read(ref, path, None))
-        if table.num_rows != ref.rows:
-            raise CorruptCollection(f"{path}: expected {ref.rows} rows, found {table.num_rows}")
-        if columns is not None:
-            table = table.select([at for at, name in enumerate(table.column_names) if name in columns])
-    else:
-        table = _read(ref, path, columns)
-    _check_columns(table, SCHEMAS.get(ref.path.partition("/")[0], pa.schema([])), columns, path)
-    return table
+    if status.st_size > SMALL_FILE:
+        return _read(ref, path, columns)
+    table = _small.get(status, lambda: _read(ref, path, None))
+    _require_rows(table, ref, path)
+    if columns is None:
+        return table
+    return table.select([at for at, name in enumerate(table.column_names) if name in columns])
+
+
+def _require_rows(table: pa.Table, ref: FileRef, path: Path) -> None:
+    if table.num_rows != ref.rows:
+        raise CorruptCollection(f"{path}: expected {ref.rows} rows, found {table.num_rows}")
 
 
 def _read(ref: FileRef, path: Path, columns: list[str] | None) -> pa.Table:
@@ -153,8 +171,8 @@ def _read(ref: FileRef, path: Path, columns: list[str] | None) -> pa.Table:
         table.schema.names  # noqa: B018 - decoded only when asked for, and no checksum covers them
     except (pa.ArrowException, OSError, UnicodeDecodeError, KeyError) as error:
         raise CorruptCollection(f"{path} cannot be read: {error}; see `nestvec verify`") from error
-    if table.num_rows != ref.rows:
-        raise CorruptCollection(f"{path}: expected {ref.rows} rows, found {table.num_rows}")
+    _require_rows(table, ref, path)
+    _check_columns(table, SCHEMAS.get(ref.path.partition("/")[0], pa.schema([])), columns, path)
     return table.replace_schema_metadata(None)
 
 
@@ -205,17 +223,6 @@ def _check_columns(table: pa.Table, schema: pa.Schema, columns: list[str] | None
             raise CorruptCollection(f"{path}: column {field.name!r} is missing or of another type")
         if not field.nullable and table.column(field.name).null_count:
             raise CorruptCollection(f"{path}: values of column {field.name!r} are missing")
-
-
-def read_items(root: Path, ref: FileRef, columns: list[str] | None = None) -> pa.Table:
-    """Read an item shard, or some of its columns.
-
-    Raises:
-        CorruptCollection: it cannot be read, or lacks a column every shard has.
-    """
-    table = read_table(root, ref, columns)
-    _check_columns(table, ITEM_SCHEMA, columns, root / ref.path)
-    return table
 
 
 def write_embeddings(root: Path, space: str, ids: IdArray, vectors: StoredArray, dtype: str) -> FileRef:

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from engine.collection import commit, reading
 from engine.collection.lookup import Lookup
 from engine.collection.manifest import Covering, Manifest, Source
-from engine.collection.shards import META, check_rows, read_embeddings, read_items, read_table
+from engine.collection.shards import META, check_rows, read_embeddings, read_table, with_dead
 from engine.storage import place, verified
 from engine.storage.layout import FileRef
 from engine.storage.names import file_text, path_key, path_text
@@ -164,19 +165,18 @@ class Snapshot:
     @cached_property
     def deleted(self) -> IdArray:
         """Row numbers with a tombstone, ascending."""
-        if self.manifest.deletes is None:
-            return np.empty(0, dtype=np.int64)
-        self.ensure([self.manifest.deletes])
-        table = read_table(self.root, self.manifest.deletes)
-        numbers = {ref.path: number for number, ref in enumerate(self.manifest.items)}
-        try:
-            shards = np.array([numbers[shard] for shard in table.column("shard").to_pylist()], dtype=np.int64)
-        except KeyError as error:
-            raise CorruptCollection(f"{self.root}: a tombstone points into {error}, which is not listed") from error
-        rows = table.column("row").to_numpy().astype(np.int64)
-        if (rows < 0).any() or (rows >= np.diff(self.shard_starts)[shards]).any():
+        file = self.manifest.deletes
+        if file is not None:
+            self.ensure([file])
+        table = with_dead(None if file is None else read_table(self.root, file), self.manifest.dead)
+        listed = pa.array([ref.path for ref in self.manifest.items], pa.string())
+        shards = pc.index_in(table.column("shard"), value_set=listed)
+        if shards.null_count:
+            raise CorruptCollection(f"{self.root}: a tombstone points into a shard that is not listed")
+        numbers, rows = shards.to_numpy().astype(np.int64), table.column("row").to_numpy().astype(np.int64)
+        if (rows < 0).any() or (rows >= np.diff(self.shard_starts)[numbers]).any():
             raise CorruptCollection(f"{self.root}: a tombstone points behind its shard")
-        return np.unique(self.shard_starts[shards] + rows)
+        return np.unique(self.shard_starts[numbers] + rows)
 
     @cached_property
     def live(self) -> Mask:
@@ -210,7 +210,7 @@ class Snapshot:
         tail = self.manifest.items[covered.stop :]
         self.ensure([*([covering.file] if covering else []), *tail])
         path = self.root / covering.file.path if covering else None
-        return Lookup.open(path, self.manifest.rows_in(covered), (read_items(self.root, ref) for ref in tail))
+        return Lookup.open(path, self.manifest.rows_in(covered), (read_table(self.root, ref) for ref in tail))
 
     @cached_property
     def ids(self) -> IdArray:
@@ -321,7 +321,7 @@ class Snapshot:
         """Yield the item shards from number `first` on, or some of their columns, one at a time."""
         for ref in self.manifest.items[first:]:
             self.ensure([ref])
-            yield read_items(self.root, ref, columns)
+            yield read_table(self.root, ref, columns)
 
     # -- vectors -------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from engine.collection.lookup import Lookup
 from engine.collection.snapshot import Snapshot
 from engine.ingest.entries import Block, Keys
 from indexers.errors import CorruptCollection
-from indexers.store import StoredArray
+from indexers.store import StoredArray, VectorStore, check_dtype
 from indexers.vectors import FloatArray, IdArray
 
 TOLD = ("id", "content", "size", "mtime_ns", "meta_key", "width", "height")
@@ -153,7 +153,7 @@ class Catalogue:
 
 
 def _lookup_of(snapshot: Snapshot) -> Lookup:
-    """Return the items at random access; from their shards where the file of them is damaged, as it can be made again."""
+    """Return the items by row number; from their shards where the file of them is damaged: it can be made again."""
     try:
         return snapshot.lookup
     except CorruptCollection:
@@ -181,7 +181,7 @@ class _Sorted:
 
 
 class StoredVectors:
-    """Single vectors from embedding shards, the last shards kept, for items that only moved."""
+    """Single vectors for items that only moved: from the matrix for reranking, or the last shards that were read."""
 
     def __init__(self, snapshot: Snapshot, space: str) -> None:
         self._snapshot = snapshot
@@ -190,6 +190,8 @@ class StoredVectors:
 
     def __call__(self, position: int) -> FloatArray:
         """Return the vector at a row number, float32 [D]."""
+        if position < len(self._matrix):
+            return np.asarray(self._matrix[position], dtype=np.float32)
         shard = int(np.searchsorted(self._snapshot.shard_starts, position, side="right")) - 1
         if shard not in self._shards:
             if len(self._shards) >= KEPT_SHARDS:
@@ -197,3 +199,16 @@ class StoredVectors:
             _, stored = next(self._snapshot.stored_vectors(self._space, first=shard, stop=shard + 1))
             self._shards[shard] = stored
         return np.asarray(self._shards[shard][position - int(self._snapshot.shard_starts[shard])], dtype=np.float32)
+
+    @cached_property
+    def _matrix(self) -> StoredArray:
+        """The rows of the first part, mapped; none where there are none, or their file is damaged: shards have them."""
+        entry = self._snapshot.manifest.space(self._space)
+        empty = np.empty((0, entry.dim), dtype=check_dtype(entry.dtype))
+        if entry.vectors is None:
+            return empty
+        try:
+            rows = VectorStore.open(self._snapshot.open_covering(entry.vectors)).rows
+        except CorruptCollection:
+            return empty
+        return rows if rows.shape == (entry.vectors.file.rows, entry.dim) else empty

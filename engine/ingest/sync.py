@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -29,7 +29,7 @@ from engine.progress import Advance, Listener, Summary
 from engine.storage.kinds import DEFAULT_MAX_PIXELS, MOST_FILE_BYTES
 from engine.storage.regular import read_regular
 from indexers import checks
-from indexers.errors import InvalidInput
+from indexers.errors import InvalidInput, ItemNotFound
 from indexers.vectors import FloatArray
 
 MORE_IDS = 1024
@@ -84,6 +84,12 @@ def read_file(entry: Entry) -> bytes:
     return read_regular(entry.location, most=MOST_FILE_BYTES)
 
 
+def _rows_of(snapshot: Snapshot, ids: Iterable[int]) -> Iterator[int]:
+    for one in ids:
+        with suppress(ItemNotFound):
+            yield snapshot.find_id(one)
+
+
 class Ids:
     """Ids for one run, set aside when the first is needed: nothing is written for a run that finds nothing new.
 
@@ -100,6 +106,9 @@ class Ids:
 
     def take(self, count: int = 1) -> int:
         """Return the first of `count` consecutive new ids."""
+        if (waiting := self._writer.ids) is not None:
+            self._writer.ids = range(waiting.start, waiting.stop + count)
+            return waiting.stop
         if self._next + count > self._end:
             self._reserve(max(count, self._count))
             self._count = MORE_IDS  # a source may have grown since it was compared
@@ -136,6 +145,7 @@ class Sync:
         listings: Sequence[Listing],
         *,
         notice_gone: bool,
+        removed: Iterable[int] = (),
         compared: Callable[[Comparison], None] = lambda _: None,
     ) -> None:
         """List, compare, encode, commit.
@@ -143,6 +153,7 @@ class Sync:
         Args:
             listings: the sources.
             notice_gone: whether items missing from them are removed.
+            removed: ids of items that are removed in the same version; one that is gone already is passed over.
             compared: is told what the first look found, before anything is written; may raise.
         """
         with Snapshot.open(self.root) as snapshot:
@@ -152,7 +163,7 @@ class Sync:
             again, how = self.options.again, readers(self.options.max_pixels)
             self.failures = KnownFailures.of(snapshot, how, again=again)
             found = compare(listings, self.catalogue, snapshot, notice_gone=notice_gone, failures=self.failures)
-            self.gone = set(found.gone)
+            self.gone = {*found.gone, *_rows_of(snapshot, removed)}
             self.moved: set[int] = set()
             self.repeated = dict.fromkeys(found.repeated, False)
             self.listener.say(f"{found.total} found, {found.todo} to look at, {len(found.gone)} gone from their source")
@@ -165,7 +176,12 @@ class Sync:
         # What the sources were compared with, and no later version: what came after it is another writer's.
         sources = [listing.source for listing in listings]
         base = self.snapshot.manifest
-        writer = ShardWriter(self.root, self.space, base, sources=sources, committed=self._committed)
+        writer = ShardWriter(
+            self.root, self.space, base, sources=sources, committed=self._committed, vectors=self.vectors
+        )
+        if found.todo <= SHARD_ROWS and all(isinstance(listing, VectorListing) for listing in listings):
+            # All of it is one commit, which takes the ids it finds: nothing is encoded between the two.
+            writer.ids = range(base.next_id, base.next_id)
         self.ids = Ids(self.root, sources, found.new, writer)
         for listing in listings:
             writer.run_over(listing)

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from engine.collection import changes
-from engine.collection.changes import Tombstone
 from engine.collection.commit import commit
 from engine.collection.failures import Failure, record_failures
-from engine.collection.garbage import forget
-from engine.collection.manifest import Manifest, Source
+from engine.collection.fold import fold
+from engine.collection.garbage import forget, thin
+from engine.collection.manifest import Manifest, Source, Tombstone
 from engine.collection.relabel import relabel, rewrite_items
 from engine.collection.shards import SHARD_ROWS, as_new_shard, write_embeddings, write_table
 from engine.ingest.catalogue import Known
@@ -22,8 +22,12 @@ from engine.ingest.entries import Block, Entry, Listing
 from engine.ingest.rows import ItemRows, Relabelled
 from engine.storage import layout
 from engine.storage.disk import writing
+from engine.storage.layout import FileRef
 from indexers.store import StoredArray, check_dtype
 from indexers.vectors import FloatArray
+
+FEW_RELABELLED, WRITTEN_ANYWAY, WRITTEN_A_LABEL = 64, 16_384, 256
+"""Labels of so few items may be written as new rows: where more rows are in the way than this, in all or for each."""
 
 DONE = "index"
 """What the last version of a run is called."""
@@ -89,8 +93,11 @@ class ShardWriter:
     """Collects rows and failures of one run and commits them shard by shard.
 
     Attributes:
+        dtype: of the vectors as they are stored.
         shard_rows: rows at which a shard is full.
         failures: what could not be indexed so far.
+        ids: of the rows that wait, where they get theirs with the commit: those the newest version would give, from
+            `ids.start` on; None where they are set aside before.
     """
 
     def __init__(
@@ -101,18 +108,22 @@ class ShardWriter:
         *,
         sources: Sequence[Source],
         committed: Callable[[Manifest], None],
+        vectors: Callable[[int], FloatArray],
     ) -> None:
         self.root = root
         self.space = space
         self.base = base
         self.failures: list[Failure] = []
-        self._dtype = check_dtype(base.space(space).dtype)
+        self.dtype = check_dtype(base.space(space).dtype)
         self._starts = base.shard_starts
-        self._pending = Pending(self._dtype)
+        self._pending = Pending(self.dtype)
         self._relabelled = Relabelled()
+        self._few: list[tuple[Entry, Known]] = []
+        self._vectors = vectors
         self._sources: set[str] = set()
         self._paths: set[tuple[str, str]] = set()
         self.shard_rows = SHARD_ROWS
+        self.ids: range | None = None
         self._add_sources = changes.add_sources(root, sources, base)
         self._committed = committed
         self._listing = 0
@@ -150,14 +161,32 @@ class ShardWriter:
         self.failures.append(failure)
 
     def relabel(self, entry: Entry, known: Known) -> None:
-        """Let an item be called, and say, what an entry does; its row and its vector stay where they are."""
-        self._relabelled.add(known.position, entry, known.id, known.content, known.width, known.height)
+        """Let an item be called, and say, what an entry does.
+
+        Its row and its vector stay where they are; or, where very few items in large shards are meant, it gets another.
+        """
+        if not len(self._relabelled) and len(self._few) < FEW_RELABELLED:
+            self._few.append((entry, known))
+            return
+        for one, before in (*self._few, (entry, known)):
+            self._relabelled.add(before.position, one, before.id, before.content, before.width, before.height)
+        self._few = []
         if self._relabelled.is_full:
             self.flush("add")
 
+    def _are_rows_cheaper(self, few: Sequence[tuple[Entry, Known]]) -> bool:
+        """Whether so much would have to be written for a few labels that new rows for them are better."""
+        positions = [known.position for _, known in few]
+        shards = np.unique(np.searchsorted(self._starts, positions, side="right") - 1).tolist()
+        written: int = sum(self.base.items[shard].rows for shard in shards)
+        lookup = self.base.lookup
+        if lookup is not None and any(shard in lookup.span for shard in shards):
+            written += lookup.file.rows
+        return written > max(WRITTEN_ANYWAY, WRITTEN_A_LABEL * len(few))
+
     def flush(self, operation: str, *, bury: Sequence[int] = ()) -> Manifest:
         """Commit the rows and labels gathered so far, tombstones by row number, and the failures up to now."""
-        changed = len(self._pending) + len(self._relabelled) > 0
+        changed = len(self._pending) + len(self._relabelled) + len(self._few) > 0
         with writing(self.root):
             result = self._flush(operation, bury)
         if changed:
@@ -166,17 +195,36 @@ class ShardWriter:
             if self._listing == result.version - 1:
                 forget(self.root, [self._listing])
             self._listing = result.version
+            if operation == DONE:
+                thin(self.root, result.version)
         return result
 
     def _flush(self, operation: str, bury: Sequence[int]) -> Manifest:
-        rows, self._pending = self._pending, Pending(self._dtype)
+        rows, self._pending = self._pending, Pending(self.dtype)
         relabelled, self._relabelled = self._relabelled, Relabelled()
-        wanted = [self._append(rows)] if len(rows) else []
+        few, self._few = self._few, []
+        if few and self._are_rows_cheaper(few):
+            for entry, known in few:
+                size = (known.width, known.height)
+                rows.add(Row(entry, known.id, known.content, *size, self._vectors(known.position), known.position))
+        else:
+            for entry, known in few:
+                relabelled.add(known.position, entry, known.id, known.content, known.width, known.height)
+        prepared_on, shard = self.base, _Shard(self, rows) if len(rows) else None
+        wanted: list[changes.Change] = [shard.append] if shard else []
         wanted += [self._relabel(relabelled)] if len(relabelled) else []
-        wanted.append(changes.bury(self.root, [self._tombstone(position) for position in (*rows.buried, *bury)]))
+        tombstones = [self._tombstone(position) for position in (*rows.buried, *bury)]
+        wanted.append(changes.bury(self.root, tombstones, prepared_on))
         wanted += [self._failures(whole=operation == DONE), self._add_sources]
+        # Not before: until a run ends, it knows its rows by the shards there were.
+        wanted += [fold(self.root)] if operation == DONE else []
         result = commit(self.root, changes.chain(*wanted), operation=operation)
-        self.base = replace(self.base, deletes=result.deletes)
+        self.base = replace(self.base, deletes=result.deletes, dead=result.dead)
+        if shard is not None:
+            # Rows this run has committed already are not another writer's: only later shards count.
+            self.base = replace(self.base, items=(*self.base.items, shard.items))
+        if self.ids is not None:
+            self.ids = range(result.next_id, result.next_id)
         self._committed(result)
         return result
 
@@ -185,15 +233,6 @@ class ShardWriter:
         sources = self._sources if whole else set()
         seen = frozenset() if whole else frozenset(failure[:2] for failure in self.failures)
         return record_failures(self.root, sources, self.failures, paths=seen | self._paths)
-
-    def _append(self, rows: Pending) -> changes.Change:
-        items = write_table(self.root, layout.ITEMS, as_new_shard(rows.items.table()))
-        columns = rows.items.columns
-        ids = np.array(columns["id"], dtype=np.int64)
-        embeddings = write_embeddings(self.root, self.space, ids, np.concatenate(rows.vectors), self._dtype.name)
-        # Rows this run has committed already are not another writer's: only later shards count.
-        prepared_on, self.base = self.base, replace(self.base, items=(*self.base.items, items))
-        return changes.append(self.root, self.space, items, embeddings, set(columns["key"]), prepared_on)
 
     def _relabel(self, relabelled: Relabelled) -> changes.Change:
         prepared_on, items = self.base, list(self.base.items)
@@ -208,3 +247,39 @@ class ShardWriter:
         """Return where a row is by now: the shards there were at first stay the first, whatever they are called."""
         number = int(np.searchsorted(self._starts, position, side="right")) - 1
         return self.base.items[number].path, position - int(self._starts[number])
+
+
+class _Shard:
+    """Rows about to be committed as a shard: written before, and again if their ids are others' by then.
+
+    Attributes:
+        items: the item shard that was committed, or was about to be.
+    """
+
+    items: FileRef
+
+    def __init__(self, writer: ShardWriter, rows: Pending) -> None:
+        self._writer, self._rows = writer, rows
+        self._prepared_on, self._new = writer.base, writer.ids
+        self._append = self._written(0)
+
+    def _written(self, shift: int) -> changes.Change:
+        """Write the shard, with new ids that are higher by some number, and return what appends it."""
+        writer, columns = self._writer, self._rows.items.columns
+        ids = np.array(columns["id"], dtype=np.int64)
+        if self._new is not None and shift:
+            ids[ids >= self._new.start] += shift
+            columns["id"], self._new = ids.tolist(), range(self._new.start + shift, self._new.stop + shift)
+        self.items = write_table(writer.root, layout.ITEMS, as_new_shard(self._rows.items.table()))
+        vectors, dtype = np.concatenate(self._rows.vectors), writer.dtype.name
+        embeddings = write_embeddings(writer.root, writer.space, ids, vectors, dtype)
+        keys = set(columns["key"])
+        return changes.append(writer.root, writer.space, self.items, embeddings, keys, self._prepared_on)
+
+    def append(self, base: Manifest) -> Manifest:
+        """Do as `changes.append`, and hand out the ids that were not set aside."""
+        if self._new is None:
+            return self._append(base)
+        if base.next_id != self._new.start:
+            self._append = self._written(base.next_id - self._new.start)
+        return self._append(replace(base, next_id=self._new.stop))

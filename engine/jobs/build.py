@@ -15,6 +15,7 @@ import numpy as np
 
 from engine.collection import changes
 from engine.collection.commit import commit
+from engine.collection.fold import settled
 from engine.collection.lookup import save_lookup
 from engine.collection.manifest import IndexEntry, Manifest
 from engine.collection.plans import PlanEntry, Tuning
@@ -72,16 +73,14 @@ def build_indexes(root: Path, space: str, options: BuildOptions, listener: Liste
         CommitConflict: the collection was compacted meanwhile.
         NotEnoughMemory: an index would take more than there is; nothing is built then.
     """
-    with Snapshot.open(root) as snapshot:
+    with settled(root), Snapshot.open(root) as snapshot:
         if space not in snapshot.manifest.spaces:
             raise CommitConflict(f"space {space!r} of {root} was removed before its indexes were built")
         with writing(root):
             return commit(root, build_space(snapshot, space, options, listener), operation="build")
 
 
-def build_space(
-    snapshot: Snapshot, space: str, options: BuildOptions, listener: Listener, *, keep_lookup: bool = False
-) -> changes.Change:
+def build_space(snapshot: Snapshot, space: str, options: BuildOptions, listener: Listener) -> changes.Change:
     """Write all derived files of a space of a version, measure plans on them, and return the change that lists them.
 
     Args:
@@ -89,7 +88,6 @@ def build_space(
         space: whose vectors.
         options: which indexes, and how.
         listener: hears about it.
-        keep_lookup: whether the lookup of another space's build serves, if it covers everything.
     """
     root, manifest = snapshot.root, snapshot.manifest
     shards = range(len(manifest.items))
@@ -97,7 +95,7 @@ def build_space(
     for spec in specs:  # all of them, before the first is built
         _require_memory(snapshot, space, spec, options)
     lookup = manifest.lookup
-    if lookup is None or lookup.span != shards or not keep_lookup:
+    if lookup is None or lookup.span != shards:
         lookup = changes.cover(manifest, save_lookup(root, manifest.items), shards)
     vectors = changes.cover(manifest, write_vectors(snapshot, space), shards)
     store = VectorStore.open(root / vectors.file.path)
@@ -137,7 +135,7 @@ def build_spaces(root: Path, draft: Manifest, wanted: Mapping[str, BuildOptions]
     """
     found: list[changes.Change] = []
     for space, options in wanted.items():
-        found.append(build_space(Snapshot.draft(root, draft), space, options, listener, keep_lookup=bool(found)))
+        found.append(build_space(Snapshot.draft(root, draft), space, options, listener))
         draft = found[-1](draft)
     return changes.chain(*found)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from engine.collection.snapshot import Snapshot
 from engine.collection.spaces import map_queries
 from engine.encoders.base import Encoder, require_modality
 from engine.ingest.compare import Comparison
-from engine.ingest.entries import Listing, VectorListing
+from engine.ingest.entries import VectorListing
 from engine.ingest.joined import TableOptions
 from engine.ingest.moves import is_moved
 from engine.ingest.sources import Moved, Sources, open_sources
@@ -263,15 +263,24 @@ def _newest(root: Path) -> Manifest | None:
     return reading.read_version(root, commit.current_version(root))
 
 
-def add_listing(
-    root: Path, listing: Listing, load: Load, options: RunOptions, listener: Listener | None = None
+def add_listings(
+    root: Path,
+    listings: Sequence[VectorListing],
+    load: Load,
+    options: RunOptions,
+    listener: Listener | None = None,
+    *,
+    removed: Iterable[int] = (),
 ) -> Summary:
-    """Add one listing, whose vectors exist already, to a collection; its encoder is loaded if indexes are due."""
+    """Add listings, whose vectors exist already, and remove items by their ids, all as one version.
+
+    The collection's encoder is loaded if indexes are due.
+    """
     started = time.perf_counter()
     summary = Summary()
     heard = as_listener(listener)
     sync = Sync(root, layout.DEFAULT_SPACE, load, options.encode, heard, summary)
-    sync.run([listing], notice_gone=False)
+    sync.run(listings, notice_gone=False, removed=removed)
     result = finish(root, load, options, heard)
     summary.version = result.version
     summary.unindexed = tail_rows(result, result.default)

@@ -42,10 +42,8 @@ def remove(
             is removed then.
         InvalidInput: nothing was named.
     """
-    named, folders = checks.texts("paths", paths), checks.texts("below", below)
-    numbers = checks.one_or_several("ids", ids, partial(checks.whole, low=-checks.MOST_ID, high=checks.MOST_ID))
-    if not (named or numbers or folders):
-        raise InvalidInput("name at least one path, id or folder to remove")
+    folders = checks.texts("below", below)
+    named, numbers = checked_names(paths, ids, or_else=bool(folders))
     started = time.perf_counter()
     if purge:
         require_own_folders(root)  # first: it is what is wrong, whatever else is
@@ -58,6 +56,19 @@ def remove(
             if not left:
                 raise
     return Summary(version=result.version, removed=count, seconds=time.perf_counter() - started)
+
+
+def checked_names(paths: Sequence[str], ids: Sequence[int], *, or_else: bool = False) -> tuple[list[str], list[int]]:
+    """Return the paths and ids that somebody named; none of either only where something else was (`or_else`).
+
+    Raises:
+        InvalidInput: nothing was named, or what is no path or id.
+    """
+    named = checks.texts("paths", paths)
+    numbers = checks.one_or_several("ids", ids, partial(checks.whole, low=-checks.MOST_ID, high=checks.MOST_ID))
+    if not (named or numbers or or_else):
+        raise InvalidInput("name at least one path, id or folder to remove")
+    return named, numbers
 
 
 def _removed(

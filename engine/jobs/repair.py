@@ -12,15 +12,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from engine.collection import changes
-from engine.collection.changes import Tombstone
 from engine.collection.commit import commit, current_version, supersede
 from engine.collection.encoder import encoder_of
 from engine.collection.garbage import forget
 from engine.collection.history import numbers
 from engine.collection.lookup import save_lookup
-from engine.collection.manifest import Covering, Manifest
+from engine.collection.manifest import Covering, Manifest, Tombstone
 from engine.collection.reading import read_version
-from engine.collection.shards import read_items
+from engine.collection.shards import read_table
 from engine.collection.snapshot import Snapshot
 from engine.collection.spaces import derived_shard, with_derived
 from engine.collection.verify import Problem, verify
@@ -261,21 +260,20 @@ def _without_lost(job: _Repair) -> None:
 
 def _deletes(job: _Repair) -> None:
     """Gather the tombstones; where they are damaged, what can be known of them."""
-    ref = job.draft.deletes
-    if ref is None:
-        return
-    if not job.is_damaged(ref):
+    ref, known = job.draft.deletes, set(job.draft.dead)
+    if ref is not None and not job.is_damaged(ref):
         known = changes.tombstones_of(job.root, job.draft)
-        known = {(job.renamed.get(path, path), row) for path, row in known}
-    else:
+    known = {(job.renamed.get(path, path), row) for path, row in known}
+    if ref is not None and job.is_damaged(ref):
         readable = [one for shard, one in enumerate(job.draft.items) if shard not in job.lost_shards]
-        known, origin = tombstones_again(job.root, ref, job.draft, readable, job.renamed)
+        found, origin = tombstones_again(job.root, ref, job.draft, readable, job.renamed)
+        known |= found
         if origin is not None:
             job.restored(ref, origin)
         else:
             told = f"{len(known):,} are known, the others are found again"
             job.done.lost.append(f"{ref.path}: which {ref.rows:,} rows were removed; {told}")
-    job.draft = replace(job.draft, deletes=None)
+    job.draft = replace(job.draft, deletes=None, dead=())
     job.bury = known
 
 
@@ -326,7 +324,7 @@ def _vectors(job: _Repair, space: str, shard: int, ref: FileRef) -> FileRef:
     entry = draft.space(space)
     new, matrix = None, next((part.vectors for part in entry.parts if shard in part.vectors.span), None)
     if matrix is not None and not job.is_damaged(matrix):
-        ids = read_items(root, draft.items[shard], ["id"]).column("id").to_numpy()
+        ids = read_table(root, draft.items[shard], ["id"]).column("id").to_numpy()
         new = vectors_from_matrix(root, draft, space, matrix, shard, ids)
     if new is not None:
         job.restored(ref, "the matrix for reranking")

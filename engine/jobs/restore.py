@@ -12,14 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from engine.collection import changes
-from engine.collection.changes import Tombstone
 from engine.collection.history import numbers
 from engine.collection.lookup import Lookup
-from engine.collection.manifest import Covering, Manifest, Source, Space
+from engine.collection.manifest import Covering, Manifest, Source, Space, Tombstone
 from engine.collection.originals import read_below
 from engine.collection.reading import MOST, read_version
 from engine.collection.relabel import names_in, said
-from engine.collection.shards import as_new_shard, hash_of, read_items, write_embeddings, write_table
+from engine.collection.shards import as_new_shard, hash_of, read_table, tombstone_table, write_embeddings, write_table
 from engine.encoders.base import Encoder
 from engine.ingest.pipeline import Skipped, encode_pictures
 from engine.ingest.unit import contents_of, unit_rows
@@ -99,7 +98,7 @@ def tombstones_again(
     replaced = _replaced(root, items, old_names)
     sure, trusted, origin = replaced, True, None
     for number, operation, older in _older_tombstones(root, ref, draft, old_names):
-        same = [one for one in (older, older | replaced) if hash_of(changes.tombstone_table(one)) == ref.blake3]
+        same = [one for one in (older, older | replaced) if hash_of(tombstone_table(one)) == ref.blake3]
         if same:
             sure, origin = same[0], f"version {number}"
             break
@@ -138,7 +137,7 @@ def _replaced(root: Path, items: list[FileRef], old_names: Mapping[str, str]) ->
     keys = np.empty(0, np.uint64)
     found: set[Tombstone] = set()
     for ref in reversed(items):
-        table = read_items(root, ref, ["id", "key"])
+        table = read_table(root, ref, ["id", "key"])
         own_ids, own_keys = (table.column(name).to_numpy() for name in ("id", "key"))
         dead = np.flatnonzero(np.isin(own_ids, ids) | np.isin(own_keys, keys))
         found |= {(old_names.get(ref.path, ref.path), row) for row in dead.tolist()}
@@ -184,7 +183,7 @@ def vectors_from_sources(
     Returns:
         the shard, and the rows whose source is gone or has changed: they hold a vector that is none of theirs.
     """
-    table = read_items(root, manifest.items[shard])
+    table = read_table(root, manifest.items[shard])
     entry = manifest.space()
     _require_room(len(table), entry)
     names = zip(*(table.column(name).to_pylist() for name in ("source", "path", "content")), strict=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from engine.collection import changes
 from engine.collection.commit import commit
 from engine.collection.encoder import encoder_of
+from engine.collection.fold import settled
 from engine.collection.manifest import Manifest, Space
 from engine.collection.reading import MOST_DIMENSIONS
 from engine.collection.snapshot import Snapshot
@@ -98,13 +99,15 @@ def apply_head(
     head = open_head(checks.path("path", path))
     with Snapshot.open(root) as snapshot:
         base = _base(snapshot.manifest, head, str(path))
-        if _is_there(snapshot.manifest, base, head, how):
-            result = commit(root, changes.use_space(root, how.name), operation="use")
-        else:
+        there = _is_there(snapshot.manifest, base, head, how)
+        if not there:
             _check(root, snapshot.manifest, head, how, str(path))
-            with writing(root):
-                change = _prepared(snapshot, base, head, how, heard, load)
-                result = commit(root, change, operation="apply-head")
+    if there:
+        result = commit(root, changes.use_space(root, how.name), operation="use")
+    else:
+        with settled(root), Snapshot.open(root) as snapshot, writing(root):
+            change = _prepared(snapshot, base, head, how, heard, load)
+            result = commit(root, change, operation="apply-head")
     unindexed = tail_rows(result, how.name)
     return Summary(version=result.version, unindexed=unindexed, seconds=time.perf_counter() - started)
 
@@ -171,7 +174,7 @@ def _prepared(
         run = RunOptions(device=how.device)
         build = available_options(load or (lambda: _load(manifest, how.device)), draft, run, listener)
         build = for_space(build, draft, how.name, how.specs)
-        change = changes.chain(change, build_space(draft, how.name, build, listener, keep_lookup=True))
+        change = changes.chain(change, build_space(draft, how.name, build, listener))
     return changes.chain(change, changes.use_space(root, how.name)) if how.use else change
 
 

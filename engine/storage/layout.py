@@ -28,7 +28,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-FORMAT = 1
+FIRST_FORMAT, FORMAT = 1, 2
+"""A version says the first that can tell all that is in it; this nestvec reads both."""
+
 VERSIONS = "versions"
 ITEMS = "items"
 LOOKUP = "lookup"

@@ -79,8 +79,7 @@ def test_tombstones_add_up(root: Path) -> None:
     commit(root, other, operation="remove")
     with Snapshot.open(root) as snapshot:
         assert snapshot.deleted.tolist() == [1, 2, 5]
-        assert snapshot.manifest.deletes is not None
-        assert snapshot.manifest.deletes.rows == 3
+        assert snapshot.manifest.dead_rows == 3
 
 
 def test_burying_what_is_buried_is_no_version(root: Path) -> None:
@@ -181,7 +180,7 @@ def test_changes_of_a_chain_come_together_or_not_at_all(root: Path) -> None:
     buried = changes.bury(root, [(on.items[0].path, 1)])
     twice = changes.chain(buried, appending(root, "new", on))
     done = commit(root, twice, operation="add")
-    assert (done.version, done.rows, done.deletes is not None) == (on.version + 1, 61, True)
+    assert (done.version, done.rows, done.dead_rows) == (on.version + 1, 61, 1)
     with pytest.raises(CommitConflict):
         commit(
             root, changes.chain(changes.bury(root, [(on.items[0].path, 2)]), appending(root, "new", on)), operation="x"

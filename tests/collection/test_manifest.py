@@ -133,8 +133,8 @@ def test_what_is_no_version_is_refused(text: str) -> None:
 
 
 def test_a_newer_format_says_what_to_do() -> None:
-    changed = {**body(), "format": 2}
-    with pytest.raises(UnsupportedFormat, match=r"of format 2.*upgrade"):
+    changed = {**body(), "format": 3}
+    with pytest.raises(UnsupportedFormat, match=r"of format 3.*upgrade"):
         from_json(signed(changed), name="v")
 
 

@@ -22,7 +22,7 @@ from engine.collection.garbage import collect
 from engine.collection.history import diff, rollback
 from engine.collection.manifest import Covering, Manifest, Part, Space, coverings_of
 from engine.collection.relabel import relabel, rewrite_items
-from engine.collection.shards import read_items
+from engine.collection.shards import read_table
 from engine.collection.verify import verify
 from engine.jobs.compact import compact
 from engine.jobs.due import is_due, tail_rows
@@ -30,6 +30,7 @@ from engine.jobs.index import RunOptions
 from engine.jobs.repair import repair
 from engine.progress import Silent
 from engine.storage import layout
+from engine.storage.place import versions
 from indexers.base import IndexSpec
 from indexers.errors import CommitConflict, CorruptCollection
 from indexers.pruned import is_available
@@ -209,7 +210,7 @@ def test_items_from_the_lookup_leave_the_parts(root: Path) -> None:
     with Collection.open(root, device="cpu") as opened:
         opened.build()
         lookup = opened.snapshot.manifest.lookup
-    rollback(root, current_version(root) - 1)
+    rollback(root, versions(root)[-2])
     late = replace(newest(root), lookup=lookup)
     commit(root, lambda base: replace(late, version=base.version), operation="build")
     before = newest(root)
@@ -225,7 +226,7 @@ def test_items_from_the_lookup_leave_the_parts(root: Path) -> None:
 def test_other_labels_leave_the_parts(root: Path) -> None:
     before = newest(root)
     ref = before.items[2]
-    table = read_items(root, ref).slice(4, 1)
+    table = read_table(root, ref).slice(4, 1)
     for name, value in (("caption", "told"), ("meta_key", 7)):
         at = table.column_names.index(name)
         table = table.set_column(at, table.schema.field(at), pa.array([value], table.schema.field(at).type))

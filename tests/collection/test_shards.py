@@ -20,7 +20,6 @@ from engine.collection.shards import (
     ITEM_SCHEMA,
     check_vectors_finite,
     read_embeddings,
-    read_items,
     read_table,
     vector_shard_rows,
     write_embeddings,
@@ -34,9 +33,9 @@ from indexers.errors import CorruptCollection, InvalidInput, InvalidSpec
 from tests.helpers import clustered, flip_bit
 
 
-def put(root: Path, table: pa.Table, **options: Any) -> FileRef:
+def put(root: Path, table: pa.Table, folder: str = "spaces/main/embeddings", **options: Any) -> FileRef:
     """Write a Parquet file as somebody else might have."""
-    with new_file(root, "spaces/main/embeddings", ".parquet") as new:
+    with new_file(root, folder, ".parquet") as new:
         pq.write_table(table, new.temporary, **options)
         new.rows = table.num_rows
     return written(new)
@@ -57,7 +56,7 @@ def test_items_are_read_as_they_were_written(rows: list[tuple[str, str | None, d
         entry = Entry("source", path, 5, 1_700_000_000_123_456_789, caption, meta)
         pending.add(Row(entry, number, "b3:" + "0" * 32, 3, 4, np.zeros(2, np.float32)))
     with tempfile.TemporaryDirectory() as folder:
-        found = read_items(Path(folder), write_table(Path(folder), "items", pending.items.table()))
+        found = read_table(Path(folder), write_table(Path(folder), "items", pending.items.table()))
     assert found.column("path").to_pylist() == [path for path, _, _ in rows]
     assert found.column("caption").to_pylist() == [caption for _, caption, _ in rows]
     assert found.column("mtime_ns").to_pylist() == [1_700_000_000_123_456_789] * len(rows)
@@ -117,8 +116,8 @@ def test_an_item_shard_needs_all_its_columns(tmp_path: Path, damage: str) -> Non
     if damage == "retyped":
         table = table.append_column("key", pa.array(["x"]))
     with pytest.raises(CorruptCollection, match="column 'key' is missing or of another type"):
-        read_items(tmp_path, put(tmp_path, table))
-    assert read_items(tmp_path, put(tmp_path, full)).equals(full)
+        read_table(tmp_path, put(tmp_path, table, "items"))
+    assert read_table(tmp_path, put(tmp_path, full, "items")).equals(full)
 
 
 @settings(max_examples=150, deadline=None)

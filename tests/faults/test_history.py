@@ -147,10 +147,10 @@ def test_items_that_a_rollback_brings_back_are_not_added_again(tmp_path: Path, r
         prepared_on = opened.snapshot.manifest
     rollback(root, whole)
     from engine.collection import changes
-    from engine.collection.shards import as_new_shard, read_items, write_embeddings, write_table
+    from engine.collection.shards import as_new_shard, read_table, write_embeddings, write_table
 
     ref = prepared_on.items[0]
-    table = read_items(root, ref).slice(1, 1)
+    table = read_table(root, ref).slice(1, 1)
     items = write_table(root, "items", as_new_shard(table))
     embeddings = write_embeddings(root, "main", np.array([99]), clustered(1, DIM), "float16")
     change = changes.append(root, "main", items, embeddings, set(table.column("key").to_pylist()), prepared_on)

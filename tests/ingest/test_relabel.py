@@ -110,8 +110,7 @@ def test_what_was_removed_stays_removed(root: Path) -> None:
     before = newest(root)
     index(root, root.parent / "v.npy", table=beside(root.parent, {7: "another", 10: "another"}))
     assert newest(root).rows == before.rows == ROWS + 2
-    assert before.deletes is not None
-    assert before.deletes.rows == 2
+    assert before.dead_rows == 2
     assert len(captions(root)) == ROWS
     assert list(verify(root)) == []
 
