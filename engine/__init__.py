@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from engine.ingest.joined import TableOptions
     from engine.ingest.sync import EncodeOptions
     from engine.ingest.tables import LabelTable
+    from engine.jobs.batch import Batch
     from engine.jobs.examples import ExampleOptions
     from engine.jobs.index import RunOptions
     from engine.jobs.train import train_head
@@ -81,6 +82,7 @@ _HOME = {
     "Accelerator": "engine.retrieval.accelerator",
     "AnswerList": "engine.query.answers",
     "Answers": "engine.query.answers",
+    "Batch": "engine.jobs.batch",
     "Coarse": "engine.retrieval.coarse",
     "Collection": "engine.api",
     "CollectionError": "indexers.errors",
@@ -163,6 +165,7 @@ __all__ = [
     "Accelerator",
     "AnswerList",
     "Answers",
+    "Batch",
     "Coarse",
     "Collection",
     "CollectionError",

@@ -13,7 +13,7 @@ from engine.collection.history import Version
 from engine.collection.plans import Tuning
 from engine.encoders.base import Encoder
 from engine.jobs import compact, index, remove, spaces
-from engine.jobs.batch import Batch, vectors_listing
+from engine.jobs.batch import Batch, gathered, vectors_listing
 from engine.jobs.index import RunOptions, Verb
 from engine.jobs.run_encoder import DEFAULT_ENCODER
 from engine.jobs.tune import TuneOptions, tune_space
@@ -114,7 +114,7 @@ class Collection(Reader):
         Example:
             >>> vectors = engine.Collection.open("vectors.nest")
             >>> with vectors.batch() as batch:
-            ...     batch.remove("vectors.npy#7")
+            ...     batch.remove("row-7")
             ...     for name, vector in zip("ab", np.eye(2, 32)):
             ...         batch.add_vectors([vector], names=[name])
             >>> batch.summary.added, batch.summary.removed
@@ -125,8 +125,8 @@ class Collection(Reader):
         """
         batch = Batch(self.snapshot)
         yield batch
-        listings, options = batch.listings(), self._options(None)
-        batch.summary = index.add_listings(self.root, listings, self._main, options, removed=batch.removed)
+        listings, removed = gathered(batch)
+        batch.summary = index.add_listings(self.root, listings, self._main, self._options(None), removed=removed)
         self.refresh()
 
     def build(

@@ -93,7 +93,7 @@ class Summary:
 
     Example:
         >>> engine.Collection.open("photos.nest").remove("drawings/bus.png")
-        Summary(version=5, added=0, changed=0, moved=0, relabelled=0, removed=1, ...)
+        Summary(version=6, added=0, changed=0, moved=0, relabelled=0, removed=1, ...)
 
     Attributes:
         version: the version it left behind.

@@ -52,7 +52,7 @@ def test_a_collection_offers_these_methods() -> None:
     assert public == {
         *("open", "create", "close", "refresh"),
         *("snapshot", "version", "space", "space_name", "encoder", "searcher"),
-        *("index", "add", "add_vectors", "build", "remove", "compact", "purge"),
+        *("index", "add", "add_vectors", "batch", "build", "remove", "compact", "purge"),
         *("versions", "rollback"),
         *("apply_head", "remove_space", "use", "tune"),
         *("ask", "ask_all", "search", "similar", "encode_texts", "encode_picture", "explain", "explain_item"),

@@ -38,7 +38,7 @@ ODD: list[Any] = [
 
 # What comes back and is read: nobody makes one, and what they offer is asked through the collection.
 ANSWERS = set(
-    """
+    "Batch ""
     Accelerator AnswerList Answers Coarse Covering CurvePoint Evaluation Explanation FileRef Fingerprint Found
     Head IndexEntry Item LabelTable Manifest Mask Neighbors Part PlanEntry Probed ProbedIndex Reader PrunedIndex Routes
     Row Searcher Segment Snapshot Source SourceTable Space Step Summary Tower Tuning Unjoined VectorStore
@@ -75,6 +75,7 @@ def doors(root: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
             here.add_vectors,
             {"vectors": clustered(2, 8), "names": None, "captions": None, "meta": None, "source": "api"},
         ),
+        "batch": (lambda **given: here.batch(**given).__enter__(), {}),
         "build": (here.build, {"specs": ["flat@4"], "listener": None, "space": "main"}),
         "remove": (here.remove, items),
         "purge": (here.purge, {**items, "listener": None}),

@@ -6,7 +6,7 @@ five times, however many come.
 
 Only what nothing is derived from is folded: indexes, vectors and the lookup go on covering the shards they cover. Rows
 that were removed are left out. Whoever holds an older version goes on reading its shards; whoever has prepared a change
-on it finds rows again by their ids (`changes.bury`).
+on it finds rows again by their ids (`tombstones.bury`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from engine.collection.changes import Change, chain, cover, tombstones_of, with_tombstones
+from engine.collection.changes import Change, chain, cover
 from engine.collection.commit import commit
 from engine.collection.garbage import forget
 from engine.collection.history import RESERVE
@@ -34,6 +34,7 @@ from engine.collection.shards import (
     write_embeddings,
     write_table,
 )
+from engine.collection.tombstones import tombstones_of, with_tombstones
 from engine.storage import layout
 from engine.storage.layout import FileRef
 from engine.storage.verified import Verified

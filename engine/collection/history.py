@@ -38,7 +38,7 @@ class Version:
     Example:
         >>> photos = engine.Collection.open("photos.nest")
         >>> [(one.number, one.operation, one.items) for one in photos.versions()]
-        [(4, 'build', 33), (3, 'index', 33), (1, 'create', 0)]
+        [(5, 'build', 33), (3, 'index', 33), (1, 'create', 0)]
 
     Attributes:
         number: what it is called.

@@ -227,7 +227,7 @@ class Manifest:
     Example:
         >>> manifest = engine.Collection.open("photos.nest").snapshot.manifest
         >>> manifest.version, manifest.operation, manifest.rows, list(manifest.spaces)
-        (4, 'build', 33, ['main'])
+        (5, 'build', 33, ['main'])
     """
 
     version: int = 0

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from engine.collection.changes import Change, check_unknown, cover, cover_again, tombstones_of
+from engine.collection.changes import Change, check_unknown, cover, cover_again
 from engine.collection.lookup import conform, save_lookup, union_schema
 from engine.collection.manifest import Covering, Manifest
 from engine.collection.shards import ITEM_SCHEMA, as_new_shard, read_table, tombstone_table, write_table
+from engine.collection.tombstones import tombstones_of
 from engine.storage import layout
 from engine.storage.layout import FileRef
 from indexers.errors import CommitConflict

@@ -72,7 +72,7 @@ class Snapshot:
     Example:
         >>> with engine.Snapshot.open("photos.nest") as snapshot:
         ...     print(snapshot.manifest.version, snapshot.live_rows, snapshot.item(1).path)
-        4 33 drawings/banana.png
+        5 33 drawings/banana.png
     """
 
     def __init__(self, root: Path, manifest: Manifest, pin: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.collection import changes
+from engine.collection import changes, tombstones
 from engine.collection.commit import commit
 from engine.collection.failures import Failure, record_failures
 from engine.collection.fold import fold
@@ -213,8 +213,8 @@ class ShardWriter:
         prepared_on, shard = self.base, _Shard(self, rows) if len(rows) else None
         wanted: list[changes.Change] = [shard.append] if shard else []
         wanted += [self._relabel(relabelled)] if len(relabelled) else []
-        tombstones = [self._tombstone(position) for position in (*rows.buried, *bury)]
-        wanted.append(changes.bury(self.root, tombstones, prepared_on))
+        gone = [self._tombstone(position) for position in (*rows.buried, *bury)]
+        wanted.append(tombstones.bury(self.root, gone, prepared_on))
         wanted += [self._failures(whole=operation == DONE), self._add_sources]
         # Not before: until a run ends, it knows its rows by the shards there were.
         wanted += [fold(self.root)] if operation == DONE else []

@@ -72,6 +72,14 @@ class Batch:
 
     Of an item that is added and then removed nothing is left; one that is removed and then added keeps its id.
 
+    Example:
+        >>> vectors = engine.Collection.open("vectors.nest")
+        >>> with vectors.batch() as batch:
+        ...     batch.add_vectors(np.eye(2, 32), names=["a", "b"], captions=["one", "another"])
+        ...     batch.remove(["a", "row-7"])
+        >>> batch.summary.added, batch.summary.removed, len(vectors)
+        (1, 1, 1200)
+
     Args:
         snapshot: the version in which names and ids of what is removed are looked up.
 
@@ -128,14 +136,10 @@ class Batch:
         items = (self._snapshot.item(row) for row in found)
         self._removed |= {(item.source, item.path): item.id for item in items}
 
-    @property
-    def removed(self) -> list[int]:
-        """Ids of the items that are removed."""
-        return list(self._removed.values())
 
-    def listings(self) -> list[Gathered]:
-        """Return what is added, by source."""
-        return list(self._added.values())
+def gathered(batch: Batch) -> tuple[list[Gathered], list[int]]:
+    """Return what a batch adds, by source, and the ids of what it removes."""
+    return list(batch._added.values()), list(batch._removed.values())
 
 
 def vectors_listing(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from engine.collection import changes
+from engine.collection import changes, tombstones
 from engine.collection.commit import commit
 from engine.collection.failures import record_failures
 from engine.collection.manifest import Manifest
@@ -86,7 +86,7 @@ def _removed(
                 f"{error}. If a purge of it was cut short, this ends it: {rest_of_a_purge(root)}"
             ) from error
         rows = [snapshot.locate(position) for position in sorted(positions)]
-        change = changes.bury(root, [(ref.path, row) for ref, row in rows])
+        change = tombstones.bury(root, [(ref.path, row) for ref, row in rows])
         if purge:
             items = (snapshot.item(position) for position in positions)
             names = {(item.source, item.path) for item in items} | failed

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from engine.collection import changes
+from engine.collection import changes, tombstones
 from engine.collection.commit import commit, current_version, supersede
 from engine.collection.encoder import encoder_of
 from engine.collection.garbage import forget
@@ -262,7 +262,7 @@ def _deletes(job: _Repair) -> None:
     """Gather the tombstones; where they are damaged, what can be known of them."""
     ref, known = job.draft.deletes, set(job.draft.dead)
     if ref is not None and not job.is_damaged(ref):
-        known = changes.tombstones_of(job.root, job.draft)
+        known = tombstones.tombstones_of(job.root, job.draft)
     known = {(job.renamed.get(path, path), row) for path, row in known}
     if ref is not None and job.is_damaged(ref):
         readable = [one for shard, one in enumerate(job.draft.items) if shard not in job.lost_shards]
@@ -347,7 +347,7 @@ def _vectors(job: _Repair, space: str, shard: int, ref: FileRef) -> FileRef:
 
 def _rebuilt(job: _Repair, base: Manifest, options: RunOptions, listener: Listener) -> changes.Change:
     """Bury what is lost, and return the change that lists anew what is derived, where something of it is damaged."""
-    draft = changes.bury(job.root, job.bury)(job.draft)
+    draft = tombstones.bury(job.root, job.bury)(job.draft)
     lookup, due = draft.lookup, []
     for name, entry in draft.spaces.items():
         damaged = [one.file for one in entry.coverings if job.is_damaged(one)]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.collection import changes
+from engine.collection import tombstones
 from engine.collection.history import numbers
 from engine.collection.lookup import Lookup
 from engine.collection.manifest import Covering, Manifest, Source, Space, Tombstone
@@ -124,7 +124,7 @@ def _older_tombstones(
             if older.deletes is not None and older.deletes.path != ref.path:
                 verified.check_hash(root, older.deletes)
                 names = names_in(draft, older)
-                found = ((names.get(path, path), row) for path, row in changes.tombstones_of(root, older))
+                found = ((names.get(path, path), row) for path, row in tombstones.tombstones_of(root, older))
                 known = {(old_names.get(path, path), row) for path, row in found}
             yield number, older.operation, known
         except CollectionError:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.api import Collection
-from engine.collection import changes
+from engine.collection import changes, tombstones
 from engine.collection.commit import commit
 from engine.collection.describe import list_failures
 from engine.collection.failures import Failure, record_failures
@@ -74,7 +74,7 @@ def test_an_append_survives_a_compaction(root: Path) -> None:
 
 def test_tombstones_add_up(root: Path) -> None:
     shard = newest(root).items[0].path
-    one, other = changes.bury(root, [(shard, 1), (shard, 2)]), changes.bury(root, [(shard, 2), (shard, 5)])
+    one, other = tombstones.bury(root, [(shard, 1), (shard, 2)]), tombstones.bury(root, [(shard, 2), (shard, 5)])
     commit(root, one, operation="remove")
     commit(root, other, operation="remove")
     with Snapshot.open(root) as snapshot:
@@ -84,13 +84,13 @@ def test_tombstones_add_up(root: Path) -> None:
 
 def test_burying_what_is_buried_is_no_version(root: Path) -> None:
     shard = newest(root).items[0].path
-    done = commit(root, changes.bury(root, [(shard, 1)]), operation="remove")
-    assert commit(root, changes.bury(root, [(shard, 1)]), operation="remove") == done
-    assert commit(root, changes.bury(root, []), operation="remove") == done
+    done = commit(root, tombstones.bury(root, [(shard, 1)]), operation="remove")
+    assert commit(root, tombstones.bury(root, [(shard, 1)]), operation="remove") == done
+    assert commit(root, tombstones.bury(root, []), operation="remove") == done
 
 
 def test_tombstones_into_compacted_shards_are_refused(root: Path) -> None:
-    change = changes.bury(root, [(newest(root).items[0].path, 1)])
+    change = tombstones.bury(root, [(newest(root).items[0].path, 1)])
     remove(root, ["v.npy#0"])
     compact(root)
     with pytest.raises(CommitConflict, match="compacted meanwhile"):
@@ -177,14 +177,13 @@ def test_failures_are_those_of_the_latest_run_of_their_source(root: Path) -> Non
 
 def test_changes_of_a_chain_come_together_or_not_at_all(root: Path) -> None:
     on = newest(root)
-    buried = changes.bury(root, [(on.items[0].path, 1)])
+    buried = tombstones.bury(root, [(on.items[0].path, 1)])
     twice = changes.chain(buried, appending(root, "new", on))
     done = commit(root, twice, operation="add")
     assert (done.version, done.rows, done.dead_rows) == (on.version + 1, 61, 1)
     with pytest.raises(CommitConflict):
-        commit(
-            root, changes.chain(changes.bury(root, [(on.items[0].path, 2)]), appending(root, "new", on)), operation="x"
-        )
+        buried = tombstones.bury(root, [(on.items[0].path, 2)])
+        commit(root, changes.chain(buried, appending(root, "new", on)), operation="x")
     assert newest(root) == done
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.api import Collection
-from engine.collection import changes, garbage
+from engine.collection import changes, garbage, tombstones
 from engine.collection.commit import commit
 from engine.collection.fold import FAN, TIERS, Group, fold, settled
 from engine.collection.fold import _tiers as tiers
@@ -104,8 +104,8 @@ def test_a_change_prepared_before_a_fold_finds_its_rows(opened: Collection) -> N
     add(opened, 0, 5)
     with Snapshot.open(opened.root) as before:
         wanted = before.locate(before.find_path("r3"))
-        late = changes.bury(opened.root, [(wanted[0].path, wanted[1])], before.manifest)
-        bare = changes.bury(opened.root, [(wanted[0].path, wanted[1])])
+        late = tombstones.bury(opened.root, [(wanted[0].path, wanted[1])], before.manifest)
+        bare = tombstones.bury(opened.root, [(wanted[0].path, wanted[1])])
         add(opened, 5, 12)
         assert wanted[0].path not in {ref.path for ref in newest(opened.root).items}
         with pytest.raises(CommitConflict, match="compacted meanwhile"):

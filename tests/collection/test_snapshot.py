@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.api import Collection
-from engine.collection.changes import tombstones_of
 from engine.collection.manifest import Manifest
 from engine.collection.snapshot import Snapshot
+from engine.collection.tombstones import tombstones_of
 from engine.jobs.remove import remove
 from indexers.errors import CorruptCollection, ItemNotFound, NotACollection
 from indexers.vectors import IdArray

@@ -29,7 +29,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
     root = vectors_collection(folder)
     with Collection.open(root) as opened, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("engine.collection.changes.MOST_DEAD", 0)
+        patch.setattr("engine.collection.tombstones.MOST_DEAD", 0)
         opened.add_vectors(np.vstack([clustered(5, 8, 1), np.zeros(8)]))
         opened.remove(["v.npy#3"])
     return root

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from engine.api import Collection
-from engine.collection import changes
+from engine.collection import tombstones
 from engine.collection.commit import current_version, read_version
 from engine.collection.describe import describe, list_failures
 from engine.collection.failures import failures_of
@@ -119,7 +119,7 @@ def use_all(root: Path) -> None:
     list_failures(root)
     failures_of(root, read_version(root, current_version(root)))
     with Snapshot.open(root) as snapshot:
-        changes.tombstones_of(root, snapshot.manifest)
+        tombstones.tombstones_of(root, snapshot.manifest)
         for table in snapshot.item_tables():
             table.to_pylist()
         for name in snapshot.manifest.spaces:

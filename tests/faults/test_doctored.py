@@ -20,11 +20,12 @@ import pytest
 from blake3 import blake3
 
 from engine.api import Collection
-from engine.collection.changes import append, tombstones_of
+from engine.collection.changes import append
 from engine.collection.commit import current_version
 from engine.collection.failures import Failure, record_failures
 from engine.collection.history import diff
 from engine.collection.manifest import Manifest, Source
+from engine.collection.tombstones import tombstones_of
 from engine.collection.verify import verify
 from engine.jobs.compact import compact
 from engine.jobs.index import RunOptions
