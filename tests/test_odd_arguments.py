@@ -38,8 +38,8 @@ ODD: list[Any] = [
 
 # What comes back and is read: nobody makes one, and what they offer is asked through the collection.
 ANSWERS = set(
-    "Batch ""
-    Accelerator AnswerList Answers Coarse Covering CurvePoint Evaluation Explanation FileRef Fingerprint Found
+    """
+    Accelerator AnswerList Answers Batch Coarse Covering CurvePoint Evaluation Explanation FileRef Fingerprint Found
     Head IndexEntry Item LabelTable Manifest Mask Neighbors Part PlanEntry Probed ProbedIndex Reader PrunedIndex Routes
     Row Searcher Segment Snapshot Source SourceTable Space Step Summary Tower Tuning Unjoined VectorStore
     Version

@@ -86,7 +86,14 @@ def write_table(root: Path, folder: str, table: pa.Table) -> FileRef:
         _write(table, new.temporary)
         _check_readable(table, new.temporary)
         new.rows = table.num_rows
-    return written(new)
+    return _keep(root, written(new), table)
+
+
+def _keep(root: Path, ref: FileRef, table: pa.Table) -> FileRef:
+    """Keep what has just been written, as it would be read, where it is a small file."""
+    if ref.size <= SMALL_FILE:
+        _small.get(check_size(root, ref), lambda: table.replace_schema_metadata(None))
+    return ref
 
 
 def _check_readable(table: pa.Table, path: Path) -> None:
@@ -249,7 +256,7 @@ def write_embeddings(root: Path, space: str, ids: IdArray, vectors: StoredArray,
             row_group_size=SHARD_ROWS,
         )
         new.rows = table.num_rows
-    return written(new)
+    return _keep(root, written(new), table)
 
 
 def read_embeddings(root: Path, ref: FileRef, dim: int, dtype: str) -> tuple[IdArray, StoredArray]:

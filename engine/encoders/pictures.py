@@ -144,6 +144,7 @@ def _readable() -> tuple[str, ...]:
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
+@functools.cache
 def readers(max_pixels: int) -> str:
     """Say what reads pictures here: the same readers fail at the same files."""
     ours = package_version("nestvec")
