@@ -48,13 +48,13 @@ def current_version(root: Path) -> int:
         NotACollection: there is no version in it.
         CollectionError: its folder of versions is a link.
     """
-    there = place.versions(root)
-    if not there:
+    there = place.newest(root)
+    if there is None:
         from engine.collection.absent import absence
 
         raise NotACollection(absence(root))
     disk.require_own_versions(root)
-    return there[-1]
+    return there
 
 
 def check_free(root: Path) -> None:

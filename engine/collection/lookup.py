@@ -216,7 +216,8 @@ class Lookup:
         """Return the numbers of the rows, ascending, whose value in a column of numbers is one of those wanted."""
         found = [np.empty(0, np.int64)]
         for start, batch in zip(self._starts, self._batches, strict=False):
-            found.append(start + np.flatnonzero(np.isin(batch.column(name).to_numpy(), wanted)))
+            column = batch.column(name).to_numpy()
+            found.append(start + np.flatnonzero(np.isin(column, wanted) if len(wanted) != 1 else column == wanted[0]))
         return np.concatenate(found)
 
     def table(self, first: int, rows: int) -> pa.Table:

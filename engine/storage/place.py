@@ -100,6 +100,16 @@ def versions(root: Path) -> list[int]:
     return sorted(number for name in names if (number := layout.version_number(name)) is not None)
 
 
+def newest(root: Path) -> int | None:
+    """Return the highest number of a version; None where there is no collection."""
+    try:
+        names = os.listdir(root / layout.VERSIONS)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    found = (layout.version_number(name) for name in sorted(names, reverse=True))
+    return next((number for number in found if number is not None), None)
+
+
 def pin(root: Path, number: int) -> int | None:
     """Open a version file with a shared lock; None if it is gone, or was collected while this waited for the lock."""
     path = root / layout.version_file(number)
