@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -18,11 +18,17 @@ def moments(x: FloatArray, about: FloatArray | None = None) -> NDArray[np.float6
 
     Accumulated in double precision, so that directions without variance stay orthogonal.
     """
-    found = np.zeros((x.shape[1], x.shape[1]))
-    for start in range(0, len(x), ROWS_AT_ONCE):
-        part = x[start : start + ROWS_AT_ONCE]
-        centred = part if about is None else part - about
-        found += centred.T @ centred
+    blocks = (x[start : start + ROWS_AT_ONCE] for start in range(0, len(x), ROWS_AT_ONCE))
+    return moments_of(blocks if about is None else (block - about for block in blocks), x.shape[1])
+
+
+def moments_of(blocks: Iterable[FloatArray], dim: int) -> NDArray[np.float64]:
+    """Return second moments about the origin, as `moments` does, of rows [*, dim] that come in blocks."""
+    found = np.zeros((dim, dim))
+    for block in blocks:
+        for start in range(0, len(block), ROWS_AT_ONCE):
+            part = block[start : start + ROWS_AT_ONCE]
+            found += part.T @ part
     trace = float(np.trace(found))
     return found / trace if trace > 0 else found
 

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 
 from indexers import codebooks, gpu
+from indexers.axes import moments_of, principal_axes
 from indexers.base import AXES, FaissIndex, IndexSpec
+from indexers.cells import FROM
 from indexers.errors import InvalidSpec, InvalidVectors, NotEnoughMemory
 from indexers.families.registry import FAMILIES, family, resolve
 from indexers.mask import Mask
 from indexers.memory import memory_left, shown_bytes
-from indexers.prefix import trained_front, wrap
+from indexers.prefix import Front, front_along, wrap
 from indexers.store import BLOCK_ROWS, Blocks, VectorStore
 from indexers.vectors import FloatArray, IdArray
 
@@ -24,9 +27,12 @@ _log = logging.getLogger("nestvec")
 
 BuildDevice = Literal["auto", "cpu", "cuda"]
 
-# FAISS samples no more than 256 rows a cell for k-means; more would be read for nothing.
-ROWS_PER_CELL = 256
-MAX_TRAINING_BYTES = 1 << 30
+# FAISS samples no more than 256 rows a cell for k-means; more would be read for nothing. Of many cells, half as many
+# rows find centres as good.
+ROWS_PER_CELL, ROWS_PER_CELL_OF_MANY = 256, 128
+FEWEST = 65_536
+# Of what is learned from: prefixes, as float32. The rows they are of are read a block at a time.
+MAX_TRAINING_BYTES = 512 << 20
 # What FAISS, BLAS and the allocator take whatever the size; measured, and rounded up.
 FIXED = 48 << 20
 # Row numbers are drawn from all rows to choose a sample.
@@ -36,13 +42,14 @@ ASSIGNED = 16
 SHORTEST = 16
 
 
-def training_rows(spec: IndexSpec, n: int, full_dim: int) -> int:
-    """Return how many rows of `n` are worth training on, within a gigabyte; none where nothing is learned."""
+def training_rows(spec: IndexSpec, n: int) -> int:
+    """Return how many rows of `n` are worth training on; none where nothing is learned."""
     indexer = family(spec.family)
     if not indexer.needs_training and not dict(spec.params).get(AXES):
         return 0
-    wanted = max(indexer.cells(spec) * ROWS_PER_CELL, 65_536)
-    return min(n, wanted, MAX_TRAINING_BYTES // (4 * full_dim))
+    cells = indexer.cells(spec)
+    wanted = max(cells * (ROWS_PER_CELL if cells < FROM else ROWS_PER_CELL_OF_MANY), FEWEST)
+    return min(n, wanted, MAX_TRAINING_BYTES // (4 * spec.dim))
 
 
 def build(
@@ -87,58 +94,69 @@ def build(
 def _build(
     spec: IndexSpec, store: VectorStore, mask: Mask | None, queries: FloatArray | None, seed: int, *, on_gpu: bool
 ) -> FaissIndex:
-    sample = _training_sample(spec, store, mask, queries, seed)
-    front = trained_front(spec, sample.x)
-    prefixes = front(sample.x)
+    sample = _Sample(spec, store, mask, queries, seed)
+    front = sample.front()
+    prefixes = sample.prefixes(front)
     inner = _trained(spec, prefixes, on_gpu=on_gpu)
     # Rows are not turned again, nor is what nobody looks at again held while the index grows.
-    blocks = iter(Blocks(prefixes[: len(store)])) if sample.whole else map(front, Blocks(store.rows))
-    del sample, prefixes
+    blocks = iter(Blocks(prefixes[: len(store)])) if sample.is_whole else map(front, Blocks(store.rows))
+    del prefixes
     filled = inner
     if on_gpu and family(spec.family).on_device:
         filled = gpu.to_gpu(inner)
     else:
         _reserve(inner, spec, len(store))
-    for block in blocks:
-        filled.add(block)
+    with family(spec.family).adding(inner) if filled is inner else nullcontext():
+        for block in blocks:
+            filled.add(block)
     return wrap(gpu.to_cpu(filled) if filled is not inner else inner, front)
 
 
-class _Sample(NamedTuple):
-    """What an index learns from.
+class _Sample:
+    """What an index learns from: rows of the store, at most `training_rows`, and the queries after them. See `build`.
 
     Attributes:
-        x: unit float32 [nt, D]; read-only where it is the store's own memory.
-        whole: whether it begins with every row of the store, in order.
+        is_whole: whether it begins with every row of the store, in order.
     """
 
-    x: FloatArray
-    whole: bool
+    def __init__(
+        self, spec: IndexSpec, store: VectorStore, mask: Mask | None, queries: FloatArray | None, seed: int
+    ) -> None:
+        # A number for the pool, where it is everything: the draw is the same, and no row numbers are written down.
+        pool: int | IdArray = len(store)
+        if mask is not None and len(store) > mask.count >= max(1, family(spec.family).cells(spec)):
+            pool = mask.numbers
+        size = training_rows(spec, pool if isinstance(pool, int) else len(pool))
+        self._spec, self._store = spec, store
+        self._rows = np.sort(np.random.default_rng(seed).choice(pool, size, replace=False))
+        self._queries = queries if size else None
+        self.is_whole = size == len(store)
 
+    def _blocks(self) -> Iterator[FloatArray]:
+        """Yield full vectors, a block at a time: all of them may be many times what is kept of them."""
+        for start in range(0, len(self._rows), BLOCK_ROWS):
+            rows = self._rows[start : start + BLOCK_ROWS]
+            # All rows are not gathered, but read as they lie.
+            part = self._store.rows[start : start + len(rows)] if self.is_whole else self._store.gather(rows)
+            yield np.asarray(part, dtype=np.float32)
+        if self._queries is not None:
+            yield self._queries
 
-def _training_sample(
-    spec: IndexSpec, store: VectorStore, mask: Mask | None, queries: FloatArray | None, seed: int
-) -> _Sample:
-    """Draw rows to train an index on: at most `training_rows`, and the queries after them. See `build`."""
-    # A number for the pool, where it is everything: the draw is the same, and no row numbers are written down.
-    pool: int | IdArray = len(store)
-    if mask is not None and len(store) > mask.count >= max(1, family(spec.family).cells(spec)):
-        pool = mask.numbers
-    size = training_rows(spec, pool if isinstance(pool, int) else len(pool), store.dim)
-    more = 0 if queries is None or not size else len(queries)
-    whole = size == len(store)
-    if whole and not more and store.rows.dtype == np.float32:
-        return _Sample(store.rows, whole)
-    rows = np.sort(np.random.default_rng(seed).choice(pool, size, replace=False))
-    # Filled in place: parts that are put together exist twice, and this is up to a gigabyte.
-    x = np.empty((size + more, store.dim), dtype=np.float32)
-    for start in range(0, size, BLOCK_ROWS):
-        part = slice(start, min(start + BLOCK_ROWS, size))
-        # All of them are not gathered first, and then copied.
-        x[part] = store.rows[part] if whole else store.gather(rows[part])
-    if more:
-        x[size:] = queries
-    return _Sample(x, whole)
+    def front(self) -> Front:
+        """Return what rows go through before the index."""
+        if not dict(self._spec.params).get(AXES):
+            return Front(self._spec, self._store.dim)
+        return front_along(self._spec, principal_axes(moments_of(self._blocks(), self._store.dim)))
+
+    def prefixes(self, front: Front) -> FloatArray:
+        """Return what the index would hold of them, float32 [nt, d]."""
+        # Filled in place: parts that are put together exist twice.
+        more = 0 if self._queries is None else len(self._queries)
+        found, start = np.empty((len(self._rows) + more, self._spec.dim), dtype=np.float32), 0
+        for block in self._blocks():
+            found[start : start + len(block)] = front(block)
+            start += len(block)
+        return found
 
 
 def _use_gpu(device: BuildDevice) -> bool:
@@ -186,14 +204,14 @@ def build_bytes(spec: IndexSpec, n: int, full_dim: int, queries: int = 0) -> int
         queries: how many are mixed into the training sample.
     """
     d = spec.dim
-    rows = training_rows(spec, n, full_dim)
+    rows = training_rows(spec, n)
     trained = rows + queries
     prefixes = trained * d * 4
     # Stored rows, as float32, and as prefixes before and after they are scaled or turned; or all as prefixes already.
     block = min(n, BLOCK_ROWS) * (2 * full_dim + 3 * d) * 4 + (prefixes if rows == n else 0)
     # The covariance of the sample in double precision, and what it is taken apart into.
     axes = 6 * full_dim**2 * 8 if dict(spec.params).get(AXES) else 0
-    training = trained * (full_dim * 4 + ASSIGNED) + 2 * prefixes + axes
+    training = trained * ASSIGNED + 2 * prefixes + axes + BLOCK_ROWS * full_dim * 8
     return FIXED + max(DRAWN * n, training, family(spec.family).growing_bytes(spec, n) + block)
 
 

@@ -12,7 +12,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from indexers.axes import moments, principal_axes, turned_within
+from indexers.axes import turned_within
 from indexers.base import AXES, FaissIndex, IndexSpec
 from indexers.families.ivf import ROTATE
 from indexers.vectors import FloatArray, truncate
@@ -71,11 +71,6 @@ class Front:
         if (matrix := self._rotation(drawn=drawn)) is not None:
             found.append(matrix)
         return found
-
-
-def trained_front(spec: IndexSpec, xt: FloatArray) -> Front:
-    """Return the front of a resolved spec; principal axes are those of the sample, float32 [nt, D]."""
-    return front_along(spec, principal_axes(moments(xt))) if _flag(spec, AXES) else Front(spec, xt.shape[1])
 
 
 def front_along(spec: IndexSpec, axes: NDArray[np.float64]) -> Front:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,10 @@ class Indexer(ABC):
     def train(self, inner: FaissIndex, x: FloatArray) -> None:
         """Train what `create` made on rows [nt, d], at least as many as there are cells."""
         inner.train(x)
+
+    def adding(self, inner: FaissIndex) -> AbstractContextManager[None]:
+        """Return a block in which rows are added to what `train` trained, if that takes something of its own."""
+        return nullcontext()
 
     def parts(self, inner: FaissIndex) -> tuple[FaissIndex, ...]:
         """Return the indexes inside, or itself; the last holds something of each row, but for cells in their order."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 import numpy as np
@@ -28,11 +29,17 @@ SCALAR = Scalar()
 FEW_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 MANY = tuple(round(2 ** (step / 2)) for step in range(4, 21))  # 4, 6, 8, 11, 16, … 1024
 MOST_OF_THE_CELLS = 0.5
+MORE_FROM, MOST_MORE = 500_000, 2.0
 
 
 def default_nlist(n: int) -> int:
-    """Return 2·√n cells, few enough that each has some 39 training rows (FAISS' own minimum)."""
-    return max(1, min(int(2 * math.sqrt(n)), n // 39))
+    """Return 2·√n cells, few enough that each has some 39 training rows (FAISS' own minimum).
+
+    From half a million rows on there are more, up to 4·√n from two million: cells of a thousand rows and more leave too
+    much to be scanned, and to be told apart by codes.
+    """
+    more = min(MOST_MORE, max(1.0, math.sqrt(n / MORE_FROM)))
+    return max(1, min(int(2 * math.sqrt(n) * more), n // 39))
 
 
 def refine_bytes(spec: IndexSpec) -> int:
@@ -58,9 +65,24 @@ class _Inverted(Indexer):
 
     def train(self, inner: FaissIndex, x: FloatArray) -> None:
         """See `Indexer.train`."""
-        # FAISS would warn on stderr about small collections: `default_nlist` already saw to it.
-        self.parts(inner)[0].cp.min_points_per_centroid = 1
+        self.train_cells(inner, x)
         inner.train(x)
+
+    def train_cells(self, inner: FaissIndex, x: FloatArray) -> None:
+        """Find the cells, where there are so many that FAISS would take long for them."""
+        from indexers.cells import FROM, centroids_of
+
+        ivf = self.parts(inner)[0]
+        # FAISS would warn on stderr about small collections: `default_nlist` already saw to it.
+        ivf.cp.min_points_per_centroid = 1
+        if ivf.nlist >= FROM:
+            ivf.quantizer.add(centroids_of(x, ivf.nlist, ivf.cp.seed))
+
+    def adding(self, inner: FaissIndex) -> AbstractContextManager[None]:
+        """See `Indexer.adding`: with many cells, rows are sorted into them by groups of cells."""
+        from indexers.cells import sorted_quickly
+
+        return sorted_quickly(self.parts(inner)[0])
 
     def default_probe(self, spec: IndexSpec) -> int:
         """See `Indexer.default_probe`: a tenth of the cells, at least 8."""
@@ -192,8 +214,9 @@ class IvfPq(_Inverted):
 
         from indexers import codebooks
 
+        self.train_cells(inner, x)
         cells = self.parts(inner)[0]
-        cells.cp.min_points_per_centroid = cells.pq.cp.min_points_per_centroid = 1
+        cells.pq.cp.min_points_per_centroid = 1
         cells.train_q1(len(x), faiss.swig_ptr(x), False, cells.metric_type)
         codebooks.begin(cells, x)
         inner.train(x)

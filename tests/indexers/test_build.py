@@ -94,9 +94,10 @@ def test_a_device_that_is_not_there_is_refused() -> None:
 
 def test_the_training_sample_is_bounded() -> None:
     codes, cells = IndexSpec("sq", 8), IndexSpec("ivf-flat", 8, (("nlist", 1000),))
-    assert training_rows(codes, 100, 512) == 100
-    assert training_rows(codes, 10**7, 512) == 65_536
-    assert [training_rows(IndexSpec(name, 8), 10**7, 512) for name in ("flat", "hnsw")] == [0, 0]
-    assert training_rows(IndexSpec("flat", 8, (("axes", 1),)), 10**7, 512) == 65_536
-    assert training_rows(cells, 10**7, 512) == 256_000
-    assert training_rows(cells, 10**7, 4096) == MAX_TRAINING_BYTES // (4 * 4096)
+    assert training_rows(codes, 100) == 100
+    assert training_rows(codes, 10**7) == 65_536
+    assert [training_rows(IndexSpec(name, 8), 10**7) for name in ("flat", "hnsw")] == [0, 0]
+    assert training_rows(IndexSpec("flat", 8, (("axes", 1),)), 10**7) == 65_536
+    assert training_rows(cells, 10**7) == 256_000
+    assert training_rows(IndexSpec("ivf-flat", 8, (("nlist", 2000),)), 10**7) == 256_000
+    assert training_rows(IndexSpec("ivf-flat", 4096, (("nlist", 2000),)), 10**7) == MAX_TRAINING_BYTES // (4 * 4096)

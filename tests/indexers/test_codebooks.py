@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from indexers import codebooks
+from indexers.axes import moments, principal_axes
 from indexers.base import FaissIndex, IndexSpec
 from indexers.build import build
 from indexers.families.registry import family, resolve
 from indexers.mask import Mask
-from indexers.prefix import trained_front
+from indexers.prefix import front_along
 from indexers.store import VectorStore
 from indexers.vectors import FloatArray
 from tests.conftest import structured
@@ -67,7 +68,7 @@ def test_an_index_codes_as_finely_as_after_long_training(text: str) -> None:
     index = build(spec, VectorStore(xb), mask=Mask.without(12_000, np.arange(6000, 12_000)), device="cpu")
     inner = faiss.downcast_index(index.index) if isinstance(index, faiss.IndexPreTransform) else index
     cells = family("ivf-pq").parts(inner)[0]
-    front = trained_front(spec, xb[:6000])
+    front = front_along(spec, principal_axes(moments(xb[:6000])))
     sample, others = (of_cells(cells, front(part)) for part in (xb[:6000], xb[6000:]))
     trained = faiss.ProductQuantizer(spec.dim, cells.pq.M, 4)
     trained.train(sample)

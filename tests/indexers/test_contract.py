@@ -249,8 +249,8 @@ def test_the_parts_of_an_index_are_what_its_family_says(built: Built, text: str)
 def test_what_learns_nothing_is_not_trained(name: str) -> None:
     one, spec = family(name), spec_of(name, 16, 48)
     assert one.create(spec).is_trained is not one.needs_training
-    assert (training_rows(spec, N, 48) == 0) is not one.needs_training
-    assert training_rows(spec_of(f"{name}:axes=1", 16, 48), N, 48) == N
+    assert (training_rows(spec, N) == 0) is not one.needs_training
+    assert training_rows(spec_of(f"{name}:axes=1", 16, 48), N) == N
 
 
 # -- principal axes ----------------------------------------------------------------------------
