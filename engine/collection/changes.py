@@ -158,6 +158,7 @@ def list_built(
     pruned: Covering | None,
     plans: tuple[PlanEntry, ...],
     tuning: Tuning | None = None,
+    chosen: int = 0,
 ) -> Change:
     """Put derived files, as one part, in place of older ones; newer ones, which cover more shards, stand.
 
@@ -172,6 +173,7 @@ def list_built(
         pruned: the index for exact search, if there is one.
         plans: default plan first.
         tuning: how they were found, if they were tuned.
+        chosen: for how many rows the indexes were chosen; 0 where they were asked for.
     """
 
     def change(base: Manifest) -> Manifest:
@@ -183,7 +185,7 @@ def list_built(
         if base.space(space).covered > vectors.shards:
             return base
         whole = replace(base.space(space).bare(), vectors=vectors, indexes=indexes, pruned=pruned)
-        entry = _covered_again(base, replace(whole, plans=plans, tuning=tuning))
+        entry = _covered_again(base, replace(whole, plans=plans, tuning=tuning, chosen=chosen))
         return replace(base, lookup=_newer_lookup(root, base, lookup), spaces={**base.spaces, space: entry})
 
     return change
@@ -226,7 +228,7 @@ def tuned(
         now = base.spaces.get(space)
         if now is None or _derived_files(now) != before:
             raise CommitConflict(f"space {space!r} was built anew while it was tuned; run tune again")
-        entry = replace(base.space(space), indexes=indexes, pruned=pruned, plans=(plan,), tuning=tuning)
+        entry = replace(base.space(space), indexes=indexes, pruned=pruned, plans=(plan,), tuning=tuning, chosen=0)
         return replace(base, spaces={**base.spaces, space: _covered_again(base, entry)})
 
     return change

@@ -27,10 +27,10 @@ KEPT = timedelta(days=7)
 WAIT_SECONDS = 10.0
 
 KEPT_SMALL, THINNED_EVERY = 64, 16
-SMALL_CHANGES = (b"add", b"index", b"remove")
+SMALL_CHANGES = (b"add", b"index", b"remove", b"build")
 _LISTED = re.compile(rb'"path":"([^"]+)"')
-_MADE = re.compile(rb'"created":"([^"]{16})[^"]*","operation":"([^"]*)"')
-"""When a version was made, to the minute, and by which verb."""
+_MADE = re.compile(rb'"created":"([^"]{13})[^"]*","operation":"([^"]*)"')
+"""When a version was made, to the hour, and by which verb."""
 
 
 @dataclass(frozen=True)
@@ -100,11 +100,18 @@ def forget(root: Path, wanted: Iterable[int]) -> None:
         disk.sync(root / layout.VERSIONS)
 
 
+def drop(root: Path, files: Iterable[str]) -> None:
+    """Delete files that the caller has just written, and that no version lists."""
+    for path in files:
+        disk.remove(root / path)
+
+
 def thin(root: Path, number: int) -> None:
     """Leave out versions between others, where small changes have left many, and the files that only they list.
 
-    The newest `KEPT_SMALL` stay, and of older ones one a minute; so do all that somebody has open, and those that did
-    more than add, change or remove items. While somebody else writes, nothing is done: the next change is soon enough.
+    The newest `KEPT_SMALL` stay, and of older ones one an hour; so do all that somebody has open, and those that did
+    more than add, change or remove items, or build what that made due. While somebody else writes, nothing is done: the
+    next change is soon enough.
 
     Args:
         root: the collection.
@@ -135,17 +142,17 @@ def _text(root: Path, number: int) -> bytes:
 
 
 def _between(texts: Mapping[int, bytes], older: Sequence[int]) -> Iterator[int]:
-    """Yield the versions among some that one a minute does without, the newest first."""
+    """Yield the versions among some that one an hour does without, the newest first."""
     kept: bytes | None = None
     for number in reversed(older):
         found = _MADE.search(texts[number])
         if found is None:
             kept = None
             continue
-        minute, operation = found[1], found[2]
-        if operation in SMALL_CHANGES and minute == kept:
+        hour, operation = found[1], found[2]
+        if operation in SMALL_CHANGES and hour == kept:
             yield number
-        kept = minute
+        kept = hour
 
 
 def _expire(root: Path, before: datetime | None, *, dry_run: bool) -> tuple[list[int], list[int], set[str]]:

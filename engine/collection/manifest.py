@@ -121,6 +121,7 @@ class Space:
         pruned: the index of the first part that makes exact search fast; None where there are few rows.
         tuning: how the default plan was found; None where the build chose it.
         more: further parts, each of which begins where the one before ends.
+        chosen: for how many rows a build chose the indexes by itself; 0 where somebody asked for them, or tuned.
     """
 
     encoder: str
@@ -137,6 +138,7 @@ class Space:
     pruned: Covering | None = field(default=None, metadata=UNSAID)
     tuning: Tuning | None = field(default=None, metadata=UNSAID)
     more: tuple[Part, ...] = field(default=(), metadata=UNSAID)
+    chosen: int = field(default=0, metadata=UNSAID)
 
     @property
     def parts(self) -> tuple[Part, ...]:

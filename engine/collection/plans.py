@@ -20,7 +20,7 @@ class PlanEntry:
     Example:
         >>> [entry] = engine.Collection.open("vectors.nest").space.plans
         >>> entry.k, sorted(entry.recall), min(entry.recall.values()) >= 0.97
-        (10, ['items', 'mixed'], True)
+        (10, ['items', 'shifted'], True)
 
     Attributes:
         plan: how to search.

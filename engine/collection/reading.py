@@ -177,6 +177,7 @@ def _space(data: Mapping[str, Any]) -> Space:
         pruned=None if data.get("pruned") is None else _covering(data["pruned"]),
         tuning=None if data.get("tuning") is None else read_tuning(data["tuning"]),
         more=tuple(_part(one) for one in data.get("more", ())),
+        chosen=int(data.get("chosen", 0)),
     )
 
 

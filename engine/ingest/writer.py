@@ -13,7 +13,7 @@ from engine.collection import changes, tombstones
 from engine.collection.commit import commit
 from engine.collection.failures import Failure, record_failures
 from engine.collection.fold import fold
-from engine.collection.garbage import forget, thin
+from engine.collection.garbage import drop, forget, thin
 from engine.collection.manifest import Manifest, Source, Tombstone
 from engine.collection.relabel import relabel, rewrite_items
 from engine.collection.shards import SHARD_ROWS, as_new_shard, write_embeddings, write_table
@@ -217,8 +217,13 @@ class ShardWriter:
         wanted.append(tombstones.bury(self.root, gone, prepared_on))
         wanted += [self._failures(whole=operation == DONE), self._add_sources]
         # Not before: until a run ends, it knows its rows by the shards there were.
-        wanted += [fold(self.root)] if operation == DONE else []
+        made: list[set[str]] = []
+        if operation == DONE:
+            wanted = [noting(made), *wanted, noting(made), fold(self.root)]
         result = commit(self.root, changes.chain(*wanted), operation=operation)
+        if made:
+            # What was folded into another shard at once was never listed, and never will be.
+            drop(self.root, made[-1] - made[-2] - paths_of(result))
         self.base = replace(self.base, deletes=result.deletes, dead=result.dead)
         if shard is not None:
             # Rows this run has committed already are not another writer's: only later shards count.
@@ -247,6 +252,21 @@ class ShardWriter:
         """Return where a row is by now: the shards there were at first stay the first, whatever they are called."""
         number = int(np.searchsorted(self._starts, position, side="right")) - 1
         return self.base.items[number].path, position - int(self._starts[number])
+
+
+def paths_of(manifest: Manifest) -> set[str]:
+    """Return the paths of all files that a version lists."""
+    return {ref.path for ref in manifest.files()}
+
+
+def noting(found: list[set[str]]) -> changes.Change:
+    """Return a change that changes nothing, and notes which files the version lists by then."""
+
+    def change(base: Manifest) -> Manifest:
+        found.append(paths_of(base))
+        return base
+
+    return change
 
 
 class _Shard:

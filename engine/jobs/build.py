@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +17,13 @@ from engine.collection import changes
 from engine.collection.commit import commit
 from engine.collection.fold import settled
 from engine.collection.lookup import save_lookup
-from engine.collection.manifest import IndexEntry, Manifest
-from engine.collection.plans import PlanEntry, Tuning
+from engine.collection.manifest import Covering, IndexEntry, Manifest
+from engine.collection.plans import BATCH, PlanEntry, Tuning
 from engine.collection.snapshot import Snapshot
-from engine.planning.choose import calibrate, is_for, judge_of, measured_again
+from engine.planning.candidates import Candidates, Goal
+from engine.planning.choose import K, calibrate, is_for, judge_of, measured_again, wanted
+from engine.planning.cost import IndexCandidate, is_weaker
+from engine.planning.judge import Judge
 from engine.progress import Listener
 from engine.retrieval.searcher import Searcher
 from engine.storage import layout
@@ -30,16 +33,22 @@ from engine.storage.place import new_file, written
 from indexers.base import FaissIndex, IndexSpec
 from indexers.build import BuildDevice, build, pruned_build_bytes, require_memory
 from indexers.errors import CommitConflict, CorruptCollection
-from indexers.families.registry import default_specs, family, resolve, resolve_all
+from indexers.families.registry import SMALL, default_specs, family, resolve, resolve_all
 from indexers.files import write_index
 from indexers.mask import Mask
 from indexers.memory import memory_left, shown_bytes
+from indexers.plan import EXACT, Stage
 from indexers.pruned import is_available
 from indexers.pruned_file import MOST_DIMENSIONS, pruned_bytes, write_pruned
 from indexers.store import Blocks, VectorStore, check_dtype
 from indexers.vectors import FloatArray
 
 SEED = 0
+MOST_TRIED = 3
+"""Indexes that are built one after the other, until a plan over one keeps the recall."""
+
+OUTGROWN = 2
+"""An index that was chosen is kept until there are so many times as many rows, or as few."""
 
 
 # A scan of fewer vectors takes a millisecond or two: there is little to win, and D bytes a row to spare.
@@ -52,18 +61,19 @@ class BuildOptions:
     """How indexes are built.
 
     Attributes:
-        specs: the prefix indexes; if None the families and dimensions there are already, or for a new
-            collection those that suit the encoder and the number of rows.
+        specs: the prefix indexes; if None those that somebody asked for before, or one that is chosen for these rows.
         texts: unit float32 [nt, D], queries of the kind that will be asked, used for training and
             for measuring the plan; None where there is no text tower.
         device: where to build.
         prune_from: with so many rows or more there is an index for exact search too.
+        chosen: for how many rows `specs` were chosen by an earlier build; 0 where somebody asked for them.
     """
 
     specs: Sequence[IndexSpec] | None = None
     texts: FloatArray | None = None
     device: BuildDevice = "auto"
     prune_from: int = PRUNE_FROM
+    chosen: int = 0
 
 
 def build_indexes(root: Path, space: str, options: BuildOptions, listener: Listener) -> Manifest:
@@ -83,45 +93,135 @@ def build_indexes(root: Path, space: str, options: BuildOptions, listener: Liste
 def build_space(snapshot: Snapshot, space: str, options: BuildOptions, listener: Listener) -> changes.Change:
     """Write all derived files of a space of a version, measure plans on them, and return the change that lists them.
 
+    Where nobody says which indexes, one is chosen: by a sample of the rows, and by measuring it on all of them.
+
     Args:
         snapshot: the version; it need not be published yet.
         space: whose vectors.
         options: which indexes, and how.
         listener: hears about it.
     """
-    root, manifest = snapshot.root, snapshot.manifest
-    shards = range(len(manifest.items))
-    specs = _resolved(options.specs, manifest, space)
-    for spec in specs:  # all of them, before the first is built
+    specs, chosen = _wanted(options, snapshot.manifest, space)
+    for spec in specs or ():  # all of them, before the first is built
         _require_memory(snapshot, space, spec, options)
-    lookup = manifest.lookup
-    if lookup is None or lookup.span != shards:
-        lookup = changes.cover(manifest, save_lookup(root, manifest.items), shards)
-    vectors = changes.cover(manifest, write_vectors(snapshot, space), shards)
-    store = VectorStore.open(root / vectors.file.path)
-    indexes = []
-    for spec in specs:
-        listener.say(f"building {spec}")
-        file = _write_index(snapshot, space, spec, store, options)
-        indexes.append(IndexEntry(changes.cover(manifest, file, shards), spec))
-    pruned = None
-    if options.prune_from <= len(store) and store.dim <= MOST_DIMENSIONS and has_room(store, listener):
-        listener.say("building the index for exact search")
-        pruned = changes.cover(manifest, save_pruned(snapshot, space, store, options.texts), shards)
-    made = partial(
-        changes.list_built,
-        root,
-        space,
-        embeddings=manifest.space(space).embeddings,
-        head=manifest.space(space).head,
-        lookup=lookup,
-        vectors=vectors,
-        indexes=tuple(indexes),
-        pruned=pruned,
-    )
-    draft = Snapshot.draft(root, made(plans=())(manifest))
-    plans, tuning = _measure(draft, space, options.texts, listener, manifest.space(space).tuning)
-    return made(plans=plans, tuning=tuning)
+    job = _Build(snapshot, space, options, listener)
+    if specs is None:
+        return job.choose()
+    entries = [job.index(spec) for spec in specs]
+    return job.listed(entries, *job.measured(entries), chosen=chosen)
+
+
+def _wanted(options: BuildOptions, manifest: Manifest, space: str) -> tuple[list[IndexSpec] | None, int]:
+    """Return resolved specs, and for how many rows they were chosen; None for the specs where they are to be chosen."""
+    dim, chosen = manifest.space(space).dim, options.chosen
+    wanted = options.specs
+    if wanted is None:
+        wanted, chosen = chosen_specs(manifest, space) or None, manifest.space(space).chosen
+    return (None if wanted is None else resolve_all(wanted, manifest.rows, dim)), chosen
+
+
+class _Build:
+    """What is derived of the rows of a version for one space, being written."""
+
+    def __init__(self, snapshot: Snapshot, space: str, options: BuildOptions, listener: Listener) -> None:
+        self.root, self.manifest, self.space = snapshot.root, snapshot.manifest, space
+        self._snapshot, self._options, self._say = snapshot, options, listener.say
+        self._shards = range(len(self.manifest.items))
+        lookup = self.manifest.lookup
+        if lookup is None or lookup.span != self._shards:
+            lookup = self._cover(save_lookup(self.root, self.manifest.items))
+        self._lookup = lookup
+        self._vectors = self._cover(write_vectors(snapshot, space))
+        self.store = VectorStore.open(self.root / self._vectors.file.path)
+        self._pruned = self._for_exact_search(listener)
+
+    def _cover(self, file: FileRef) -> Covering:
+        return changes.cover(self.manifest, file, self._shards)
+
+    def _for_exact_search(self, listener: Listener) -> Covering | None:
+        if len(self.store) < self._options.prune_from or self.store.dim > MOST_DIMENSIONS:
+            return None
+        if not has_room(self.store, listener):
+            return None
+        self._say("building the index for exact search")
+        return self._cover(save_pruned(self._snapshot, self.space, self.store, self._options.texts))
+
+    def index(self, spec: IndexSpec) -> IndexEntry:
+        """Build a prefix index."""
+        self._say(f"building {spec}")
+        return IndexEntry(self._cover(_write_index(self._snapshot, self.space, spec, self.store, self._options)), spec)
+
+    def listed(
+        self,
+        entries: Sequence[IndexEntry],
+        plans: tuple[PlanEntry, ...] = (),
+        tuning: Tuning | None = None,
+        *,
+        chosen: int = 0,
+    ) -> changes.Change:
+        """Return the change that lists what was written, with some of the indexes."""
+        entry = self.manifest.space(self.space)
+        return changes.list_built(
+            self.root,
+            self.space,
+            embeddings=entry.embeddings,
+            head=entry.head,
+            lookup=self._lookup,
+            vectors=self._vectors,
+            indexes=tuple(entries),
+            pruned=self._pruned,
+            plans=plans,
+            tuning=tuning,
+            chosen=chosen,
+        )
+
+    def _searcher(self, entries: Sequence[IndexEntry]) -> Searcher:
+        return Searcher(Snapshot.draft(self.root, self.listed(entries)(self.manifest)), self.space)
+
+    @cached_property
+    def _judge(self) -> Judge:
+        return judge_of(self._searcher(()), self._options.texts, SEED)
+
+    def measured(
+        self, entries: Sequence[IndexEntry], stages: Sequence[Stage] = ()
+    ) -> tuple[tuple[PlanEntry, ...], Tuning | None]:
+        """Choose the default plan: of a tuned curve whose index is still there, the point that keeps the recall now."""
+        searcher, tuning = self._searcher(entries), self.manifest.space(self.space).tuning
+        if not searcher.live.count:
+            return (), None
+        if tuning is not None and is_for(tuning, searcher):
+            plan, tuning = measured_again(searcher, self._judge, tuning)
+        else:
+            plan, tuning = calibrate(searcher, self._judge, stages), None
+        recall = ", ".join(f"{name} {value:.3f}" for name, value in plan.recall.items())
+        self._say(f"plan {plan.plan} (recall@{plan.k}: {recall})")
+        return (plan,), tuning
+
+    def choose(self) -> changes.Change:
+        """Build indexes until a plan keeps the recall, and list the one that it takes."""
+        rows, dim = len(self.store), self.store.dim
+        if rows < SMALL or not self._searcher(()).live.count:
+            # They are built in a moment, and measured to find out which.
+            trained = self.manifest.space(self.space).fingerprint.trained_dims
+            entries = [self.index(spec) for spec in resolve_all(default_specs(rows, dim, trained), rows, dim)]
+            return self.listed(entries, *self.measured(entries), chosen=rows)
+        done: list[IndexSpec] = []
+        plans: tuple[PlanEntry, ...] = ()
+        for candidate in self._candidates():
+            if len(done) == MOST_TRIED or any(is_weaker(candidate, one) for one in done):
+                continue
+            entry = self.index(candidate.spec)
+            plans, _ = self.measured([entry], candidate.stages)
+            if plans[0].plan.index != EXACT:
+                return self.listed([entry], plans, chosen=rows)
+            done.append(candidate.spec)
+        return self.listed((), plans or self.measured(())[0], chosen=rows)
+
+    def _candidates(self) -> list[IndexCandidate]:
+        live = Mask.without(len(self.store), self._snapshot.deleted)
+        texts = 0 if self._options.texts is None else len(self._options.texts)
+        goal = Goal(min(map(wanted, self._judge.sets)), K, BATCH)
+        return Candidates(self.store, live, self._judge, goal, texts, self._say).found()
 
 
 def build_spaces(root: Path, draft: Manifest, wanted: Mapping[str, BuildOptions], listener: Listener) -> changes.Change:
@@ -140,32 +240,6 @@ def build_spaces(root: Path, draft: Manifest, wanted: Mapping[str, BuildOptions]
     return changes.chain(*found)
 
 
-def _measure(
-    draft: Snapshot, space: str, texts: FloatArray | None, listener: Listener, tuning: Tuning | None
-) -> tuple[tuple[PlanEntry, ...], Tuning | None]:
-    """Choose the default plan: of a tuned curve whose index is still there, the point that keeps the recall now."""
-    searcher = Searcher(draft, space)
-    if not searcher.live.count:
-        return (), None
-    judge = judge_of(searcher, texts, SEED)
-    if tuning is not None and is_for(tuning, searcher):
-        plan, tuning = measured_again(searcher, judge, tuning)
-    else:
-        plan, tuning = calibrate(searcher, judge), None
-    recall = ", ".join(f"{name} {value:.3f}" for name, value in plan.recall.items())
-    listener.say(f"plan {plan.plan} (recall@{plan.k}: {recall})")
-    return (plan,), tuning
-
-
-def _resolved(specs: Sequence[IndexSpec] | None, manifest: Manifest, space: str) -> list[IndexSpec]:
-    entry = manifest.space(space)
-    n = manifest.rows
-    wanted = specs
-    if wanted is None:
-        wanted = chosen_specs(manifest, space) or default_specs(n, entry.dim, entry.fingerprint.trained_dims)
-    return resolve_all(wanted, n, entry.dim)
-
-
 def fitting(specs: Iterable[IndexSpec], rows: int) -> list[IndexSpec]:
     """Return specs without the number of cells where fewer rows than that are left: the family chooses again."""
     found = ((spec, family(spec.family)) for spec in specs)
@@ -173,7 +247,7 @@ def fitting(specs: Iterable[IndexSpec], rows: int) -> list[IndexSpec]:
 
 
 def chosen_specs(manifest: Manifest, space: str) -> list[IndexSpec]:
-    """Return the indexes somebody asked for, so that they outlive a rebuild; none if they are the usual ones.
+    """Return the indexes that outlive a rebuild: those somebody asked for, or that were chosen for about as many rows.
 
     Of the resolved parameters those are kept that differ from what the family would have chosen by itself.
     """
@@ -181,7 +255,8 @@ def chosen_specs(manifest: Manifest, space: str) -> list[IndexSpec]:
     built = [index.spec for index in entry.indexes]
     rows = manifest.rows_in(entry.indexes[0].covering.span) if built else 0
     usual = resolve_all(default_specs(rows, entry.dim, entry.fingerprint.trained_dims), rows, entry.dim)
-    if built == usual:
+    outgrown = entry.chosen and not entry.chosen / OUTGROWN <= manifest.rows <= entry.chosen * OUTGROWN
+    if built == usual or outgrown:
         return []
     return fitting((_as_asked(spec, rows, entry.dim) for spec in built), manifest.rows)
 

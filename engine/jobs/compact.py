@@ -101,7 +101,8 @@ def as_before(before: Manifest, snapshot: Snapshot, space: str, options: BuildOp
     """
     specs = options.specs if space == layout.DEFAULT_SPACE else None
     kept = fitting(chosen_specs(before, space), rows)
-    return for_space(options, snapshot, space, specs or kept or None)
+    how = replace(options, chosen=0 if specs else before.space(space).chosen)
+    return for_space(how, snapshot, space, specs or kept or None)
 
 
 def only_on(version: int, draft: Manifest, verb: str) -> changes.Change:

@@ -25,7 +25,8 @@ def is_due(manifest: Manifest, space: str, specs: Sequence[IndexSpec] | None) ->
         return False
     entry = manifest.space(space)
     parts = entry.parts
-    if not parts or not all(part.indexes for part in parts) or manifest.lookup is None:
+    # Where an exact scan is the plan there need not be an index.
+    if not parts or manifest.lookup is None or not (entry.plans or all(part.indexes for part in parts)):
         return True
     for part in parts if specs is not None else ():
         wanted = resolve_all(specs or (), manifest.rows_in(part.vectors.span), entry.dim)

@@ -19,11 +19,12 @@ from engine.encoders.base import Encoder
 from engine.jobs import index
 from engine.jobs.build import has_room, save_index, save_pruned
 from engine.jobs.due import tail_rows
+from engine.planning.candidates import Goal
 from engine.planning.curve import Point
 from engine.planning.judge import INTERVAL, Judge, make_judge
 from engine.planning.prompts import text_sample
 from engine.planning.queries import ITEMS, QuerySet
-from engine.planning.tune import Goal, Outcome, tune
+from engine.planning.tune import Outcome, tune
 from engine.progress import Listener
 from engine.retrieval.searcher import Searcher
 from engine.storage.disk import writing

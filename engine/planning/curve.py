@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engine.planning.bounds import SHORTLISTS
 from engine.planning.cost import rerank_bytes
 from engine.planning.judge import Judge, microseconds
 from engine.retrieval.coarse import Coarse, Search, middle_of, prepared, probing
@@ -90,6 +91,13 @@ def plans(
                 # A graph keeps as many candidates as it is asked for in any case.
                 if not (many and family(coarse.spec.family).is_graph) or probe >= shortlist:
                     yield SearchPlan(coarse.spec.key, probe, stages, margin)
+
+
+def around(stages: Sequence[Stage]) -> tuple[list[int], list[int]]:
+    """Return shortlists to try about those that an index was chosen with, and how much of each may be left after it."""
+    shortlist, *rest = (stage.shortlist for stage in stages)
+    first = [one for one in SHORTLISTS if shortlist / 3 <= one <= shortlist * 4]
+    return first, [one for one in SHORTLISTS if rest and rest[0] <= one <= 2 * rest[0]]
 
 
 def searches(coarse: Coarse, plan: SearchPlan, judge: Judge) -> dict[str, Search]:

@@ -28,7 +28,7 @@ def test_counts_bytes_and_plans(tmp_path: Path) -> None:
     assert space["untrained_prefixes"] is False
     assert space["vectors"]["bytes"] == 128 + 60 * 16
     assert [index["spec"] for index in space["indexes"]] == ["sq@8:bits=8"]
-    assert set(space["plans"][0]["recall"]) == {"items", "mixed"}
+    assert set(space["plans"][0]["recall"]) == {"items", "shifted"}
     (failure,) = list_failures(root)
     assert (failure["source"], failure["path"]) == ("api", "f")
     assert "NaN" in failure["reason"]

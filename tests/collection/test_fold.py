@@ -68,6 +68,9 @@ def test_one_row_at_a_time_leaves_few_shards(opened: Collection) -> None:
     holds(opened, {f"r{number}": number for number in range(200)})
     assert opened.snapshot.ids.tolist() == list(range(1, 201))  # what was removed is in no shard any more
     assert newest(opened.root).dead_rows == 0
+    # What was folded in the very commit that wrote it is nowhere.
+    listed = {ref.path for number in numbers(opened.root) for ref in _version(opened.root, number).files()}
+    assert {f"items/{path.name}" for path in (opened.root / "items").iterdir()} <= listed
 
 
 def test_rows_are_replaced_and_removed_among_folds(opened: Collection) -> None:
@@ -182,10 +185,10 @@ def test_versions_and_files_are_thinned(opened: Collection, monkeypatch: pytest.
             snapshot.ensure(snapshot.manifest.files())
 
 
-def test_what_is_thinned_is_a_minute_apart(opened: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_left_is_an_hour_apart(opened: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = {
-        number: f'{{"created":"2026-01-01T00:{minute:02}:10.000+00:00","operation":"{verb}"'.encode()
-        for number, (minute, verb) in enumerate([(0, "add"), (0, "index"), (0, "build"), (1, "add"), (1, "remove")])
+        number: f'{{"created":"2026-01-01T{hour:02}:59:10.000+00:00","operation":"{verb}"'.encode()
+        for number, (hour, verb) in enumerate([(0, "add"), (0, "index"), (0, "tune"), (1, "add"), (1, "remove")])
     }
     assert list(garbage._between(texts, list(texts))) == [3, 1, 0]
 

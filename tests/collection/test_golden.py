@@ -85,5 +85,5 @@ def test_a_collection_with_a_head_goes_on(nested: Path) -> None:
         assert opened.search(TURN @ VECTORS[1], k=1).uris == ["east again"]
         opened.compact()
         assert opened.search(TURN @ VECTORS[1], k=1).uris == ["east again"]
-        assert opened.space.plans[0].recall.keys() == {"items", "mixed"}
+        assert opened.space.plans[0].recall.keys() == {"items", "shifted"}
     assert list(verify(nested)) == []

@@ -111,7 +111,7 @@ def test_indexes_are_at_the_trained_dimensions_and_the_plan_is_measured(root: Pa
     assert (after.version, after.operation, summary.version) == (before.version + 1, "apply-head", after.version)
     entry = after.space("nested")
     assert [one.spec.key for one in entry.indexes] == ["sq@3", "sq@6", "sq@12"]
-    assert (entry.dtype, entry.plans[0].recall.keys(), summary.unindexed) == ("float32", {"items", "mixed"}, 0)
+    assert (entry.dtype, entry.plans[0].recall.keys(), summary.unindexed) == ("float32", {"items", "shifted"}, 0)
     assert after.space() == before.space()
     assert after.lookup == before.lookup
     assert after.default == "main"
@@ -155,7 +155,7 @@ def test_an_encoder_that_is_not_at_hand_costs_the_text_queries_only(root: Path) 
 
     apply_head(root, saved(head, root.parent / "h.safetensors"), None, Hears(said.append), load=load)
     assert "the plan is chosen without text queries: gone" in said
-    assert newest(root).space("nested").plans[0].recall.keys() == {"items", "mixed"}
+    assert newest(root).space("nested").plans[0].recall.keys() == {"items", "shifted"}
 
 
 def test_an_empty_collection_takes_a_head(tmp_path: Path) -> None:

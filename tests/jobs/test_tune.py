@@ -18,10 +18,11 @@ from engine.collection.commit import commit
 from engine.collection.describe import advice, describe
 from engine.collection.reading import from_json
 from engine.jobs.tune import TuneOptions
+from engine.planning.candidates import Goal
 from engine.planning.curve import searches
 from engine.planning.judge import make_judge
 from engine.planning.queries import QuerySet
-from engine.planning.tune import Goal, tune
+from engine.planning.tune import tune
 from indexers.errors import CommitConflict, CorruptCollection, InvalidInput, InvalidVectors
 from indexers.plan import EXACT, SearchPlan
 from indexers.vectors import FloatArray

@@ -9,7 +9,7 @@ import pytest
 
 from engine.api import Collection
 from engine.jobs.tune import TuneOptions
-from engine.planning import tune
+from engine.planning import candidates
 from engine.planning.bounds import SHORTLISTS, SMALLER, Sample, needed_shortlists
 from engine.planning.cost import IndexCandidate, is_weaker
 from engine.planning.judge import make_judge
@@ -68,7 +68,7 @@ def test_where_the_sample_is_all_rows_nothing_grows() -> None:
 
 def test_tuning_is_not_misled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By a sample of a fortieth it finds a plan all the same, and one that keeps the recall."""
-    monkeypatch.setattr(tune, "SAMPLE_ROWS", SAMPLED)
+    monkeypatch.setattr(candidates, "SAMPLE_ROWS", SAMPLED)
     x = uneven(N, seed=6)
     with Collection.create(tmp_path / "c.nest", encoder="precomputed", dim=D) as opened:
         opened.add_vectors(x)
