@@ -14,6 +14,7 @@ CASES = {
     "data": "Make the frozen data sets and fill in the tables of their page.",
     "search": "The default plan on structured data: recall, latency, bytes.",
     "exact": "Exact search beside FAISS' scan.",
+    "scale": "How cost grows with the rows, beside a grid of FAISS strings.",
     "adds": "One row at a time.",
     "encode": "How fast pictures become vectors.",
     "gpu": "Search on a GPU beside FAISS' own indexes there.",

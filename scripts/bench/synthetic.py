@@ -32,6 +32,7 @@ class Shape:
         turn: of shifted queries: cosine of their mean with the base's, or (positive) how far it is turned away.
         vague: factor on their local part and noise (positive: on the noise alone).
         shared: of texts, how much of their content lies in directions that mean something for pictures.
+        copies: share of the rows that are another one and a little noise, as photos of a burst are.
     """
 
     rows: int
@@ -52,6 +53,7 @@ class Shape:
     turn: float
     vague: float
     shared: float = 1.0
+    copies: float = 0.0
 
 
 SHAPES = {
@@ -137,6 +139,16 @@ class World:
         return self.finish(shape.cone * mean, x), fine
 
 
+def copied(shape: Shape, block: int, drawn: FloatArray, fine: IdArray) -> Drawn:
+    """Make some rows of a block near-copies of others of it."""
+    rng = np.random.default_rng([shape.seed, 4, block])
+    copies = np.flatnonzero(rng.random(len(drawn)) < shape.copies)
+    of = rng.integers(len(drawn), size=len(copies))
+    noise = rng.standard_normal((len(copies), shape.dim), dtype=np.float32) * np.float32(0.05 * shape.dim**-0.5)
+    drawn[copies], fine[copies] = normalize(drawn[of] + noise), fine[of]
+    return drawn, fine
+
+
 def unit(x: NDArray[np.floating]) -> FloatArray:
     """Return one vector as float32 of length 1."""
     return (x / np.linalg.norm(x)).astype(np.float32)
@@ -149,6 +161,8 @@ def synthetic(shape: Shape, target: Path) -> None:
     clusters = []
     for start in range(0, shape.rows, BLOCK):
         drawn, fine = world.like_base(1, start // BLOCK, BLOCK)
+        if shape.copies:
+            drawn, fine = copied(shape, start // BLOCK, drawn, fine)
         xb[start : start + BLOCK] = drawn[: shape.rows - start]
         clusters.append(fine)
     xb.flush()
