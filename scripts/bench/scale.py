@@ -50,8 +50,8 @@ PER_CELL = 64  # training rows of the strings; FAISS' own most is 256, and takes
 INTRO = (
     "Made by `python -m scripts.bench scale` on {cores} cores of {cpu}: vectors of {dim} numbers in two shapes, `even` "
     "clusters and `uneven` ones (sizes by a power law, one row in twelve a near-copy of another), queries items that "
-    "were held out and texts beyond a gap. *nestvec* is the default plan after `index`, and its *build* all of `index`, "
-    "from the file; *tuned* is `tune` for recall .95 after that, without any query told, and *build* how long it took. "
+    "were held out and texts beyond a gap. *nestvec* is the default plan after `index`, and its *build* all of "
+    "`index`, from the file; *tuned* is `tune` for recall .95 after that, without any query told, and *build* how long it took. "
     "Beside them is the fastest of {strings} FAISS strings (train and add) that finds .95 of both kinds, its setting "
     "chosen with half of the queries. All figures are of the other half: the least recall@10, and times as the mean "
     "over both kinds. Memory is what a build held of its own, mapped files not counted; bytes are on disk, and of a "
