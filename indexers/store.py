@@ -23,6 +23,8 @@ from indexers.vectors import FloatArray, IdArray
 
 DTYPES = ("float16", "float32")
 BLOCK_ROWS = 16_384
+# From so many queries on, rows in half precision are widened a block at a time, and multiplied with all queries.
+MANY, BLOCK_BYTES = 20, 16 << 20
 
 StoredArray = NDArray[Any]
 
@@ -65,6 +67,41 @@ class Blocks:
     def __iter__(self) -> Iterator[FloatArray]:
         for start in range(0, len(self.rows), BLOCK_ROWS):
             yield np.asarray(self.rows[start : start + BLOCK_ROWS], dtype=np.float32)
+
+
+class BlockScan:
+    """An exact search of many queries, a block of rows at a time: each is read and widened once for all of them.
+
+    What it costs is known after the first block, whatever the rest is found with.
+
+    Args:
+        store: the rows.
+        xq: unit float32 [nq, D].
+        k: answers a query.
+
+    Attributes:
+        rows: how many have been read, the first ones.
+    """
+
+    def __init__(self, store: VectorStore, xq: FloatArray, k: int) -> None:
+        self._store, self._xq, self._k = store, np.ascontiguousarray(xq), k
+        self._best = faiss.ResultHeap(len(xq), k, keep_max=True)
+        self.rows = 0
+
+    def read(self, rows: int) -> None:
+        """Read on, until so many rows have been."""
+        at_once = max(1, BLOCK_BYTES // (4 * self._store.dim))
+        while self.rows < rows:
+            block = np.asarray(self._store.rows[self.rows : min(rows, self.rows + at_once)], dtype=np.float32)
+            k = min(self._k, len(block))
+            scores, found = faiss.knn(self._xq, block, k, metric=faiss.METRIC_INNER_PRODUCT)
+            self._best.add_result(scores, found + np.where(found >= 0, self.rows, 0))
+            self.rows += len(block)
+
+    def neighbors(self) -> Neighbors:
+        """Return the best of the rows that were read, [nq, k]."""
+        self._best.finalize()
+        return cosines(self._best.D, self._best.I)
 
 
 class VectorStore:
@@ -130,6 +167,10 @@ class VectorStore:
         Returns:
             Neighbors [nq, k] whose ids are row numbers.
         """
+        if mask is None and len(xq) >= MANY and self.rows.dtype == np.float16 and len(self) > 0:
+            scan = BlockScan(self, xq, k)
+            scan.read(len(self))
+            return scan.neighbors()
         selector = None if mask is None else mask.selector
         scores, rows = self.index.search(xq, k, params=faiss.SearchParameters(sel=selector))
         return cosines(scores, rows)

@@ -25,8 +25,9 @@ def is_due(manifest: Manifest, space: str, specs: Sequence[IndexSpec] | None) ->
         return False
     entry = manifest.space(space)
     parts = entry.parts
-    # Where an exact scan is the plan there need not be an index.
-    if not parts or manifest.lookup is None or not (entry.plans or all(part.indexes for part in parts)):
+    indexed = [bool(part.indexes) for part in parts]
+    # Where an exact scan is the plan there need not be an index, in any part.
+    if not parts or manifest.lookup is None or not (all(indexed) or (entry.plans and not any(indexed))):
         return True
     for part in parts if specs is not None else ():
         wanted = resolve_all(specs or (), manifest.rows_in(part.vectors.span), entry.dim)

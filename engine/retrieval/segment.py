@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
@@ -15,12 +16,18 @@ from indexers.errors import InvalidSpec
 from indexers.mask import Mask
 from indexers.plan import SearchPlan
 from indexers.pruned import Found, PrunedIndex
-from indexers.store import VectorStore
+from indexers.store import BlockScan, VectorStore
 from indexers.threads import new_lock
 from indexers.vectors import FloatArray
 
 if TYPE_CHECKING:
     from engine.retrieval.accelerator import Accelerator
+
+COMPARED, TRIED, TRIED_ROWS, ROWS_A_K = 64, 16, 32, 8
+"""From so many queries on two exact searches are compared: with so many queries, and one row of so many."""
+
+LARGE = 128
+"""Answers from which on it is found out whether bounds pay for few queries, too."""
 
 FLOOR_MARGIN = 1e-4
 """By how much FAISS' sum of D products may lie above ours."""
@@ -62,6 +69,7 @@ class Segment:
         self._load = load
         self._coarse: dict[str, Coarse] = {}
         self._loading = new_lock()
+        self._scan_is_faster: dict[int, bool] = {}
 
     def __len__(self) -> int:
         return len(self.store)
@@ -118,9 +126,44 @@ class Segment:
             return scan_prefix(self.store, xq, k, dim, rows)
         if self.accelerator is not None:
             return self.accelerator.scan(xq, k, mask)
-        if self.pruned is not None:
-            return self.search_pruned(self.pruned, xq, k, mask, hint).neighbors
-        return self.store.search(xq, k, mask)
+        if self.pruned is None:
+            return self.store.search(xq, k, mask)
+        if mask is None and len(xq) >= COMPARED:
+            return self._scan_many(self.pruned, k, hint, xq)
+        if mask is None and k >= LARGE and self._is_scan_faster(self.pruned, k, hint, xq[:1]):
+            return self.store.search(xq, k)
+        return self.search_pruned(self.pruned, xq, k, mask, hint).neighbors
+
+    def _is_scan_faster(self, pruned: PrunedIndex, k: int, hint: Search | None, xq: FloatArray) -> bool:
+        """Whether bounds do not pay for one query and so many answers: found out with the first, and remembered."""
+        size = k.bit_length()
+        if size not in self._scan_is_faster:
+            started = time.perf_counter()
+            self.search_pruned(pruned, xq, k, None, hint)
+            between = time.perf_counter()
+            self.store.search(xq, k)
+            self._scan_is_faster[size] = time.perf_counter() - between < between - started
+        return self._scan_is_faster[size]
+
+    def _scan_many(self, pruned: PrunedIndex, k: int, hint: Search | None, xq: FloatArray) -> Neighbors:
+        """Search exactly by the pruned index or by blocks of rows, whichever takes less time here, for these queries.
+
+        How far bounds help depends on the data, on the queries and on k; what either takes is found out with a few of
+        the queries, and with a few of the rows.
+        """
+        tried, started = max(1, min(TRIED, TRIED * LARGE // k)), time.perf_counter()
+        first = self.search_pruned(pruned, xq[:tried], k, None, hint).neighbors
+        bounded = (time.perf_counter() - started) / tried
+        rest = np.ascontiguousarray(xq[tried:])
+        scan, started = BlockScan(self.store, rest, k), time.perf_counter()
+        # Of a block hardly longer than k most rows are kept for a while, which takes longer than to multiply them.
+        scan.read(min(len(self), max(len(self) // TRIED_ROWS, ROWS_A_K * k)))
+        if (time.perf_counter() - started) / scan.rows * len(self) < bounded * len(rest):
+            scan.read(len(self))
+            last = scan.neighbors()
+        else:
+            last = self.search_pruned(pruned, rest, k, None, hint).neighbors
+        return Neighbors(np.concatenate([first.scores, last.scores]), np.concatenate([first.ids, last.ids]))
 
     def exact_bytes(self, xq: FloatArray, k: int, mask: Mask | None, usual: SearchPlan | None) -> int:
         """Return how many bytes of it an exact search reads for one query: of codes, lengths and stored vectors."""

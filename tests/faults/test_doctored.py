@@ -200,7 +200,8 @@ def test_what_lies_is_refused_in_words(root: Path, doctor: str) -> None:
             carry_out(copy)
         except NestvecError:
             refused.add(verb)
-    assert refused or "matrix" in doctor, "nobody noticed"
+    # Contents are looked at where pictures are compared with them, and here are none.
+    assert refused or "matrix" in doctor or "contents" in doctor, "nobody noticed"
 
 
 def test_versions_that_contradict_each_other_are_not_compared(root: Path) -> None:

@@ -194,7 +194,7 @@ READS: dict[str, Callable[[Path], object]] = {
 
 
 NOT_READ = {
-    "items": ("search", "read", "exact"),
+    "items": ("search", "read", "exact", "add"),
     "lookup": ("diff", "add", "compact", "rollback"),
     "deletes": (),
     "spaces/main/vectors": ("diff", "add", "compact", "rollback"),

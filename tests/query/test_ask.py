@@ -199,7 +199,8 @@ def test_what_they_are_is_told_on_one_screen(opened: Collection) -> None:
     assert again.ids.tolist() == answers.ids.tolist() and again.captions == answers.captions
 
 
-def test_it_is_told_even_where_files_are_damaged(tmp_path: Path) -> None:
+def test_it_is_told_even_where_files_are_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.collection.tombstones.MOST_DEAD", 0)
     with Collection.create(tmp_path / "c.nest", encoder="precomputed", dim=D) as made:
         made.add_vectors(X.xb[:20])
         made.remove(ids=[3])
