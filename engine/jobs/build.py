@@ -125,7 +125,7 @@ class _Build:
 
     def __init__(self, snapshot: Snapshot, space: str, options: BuildOptions, listener: Listener) -> None:
         self.root, self.manifest, self.space = snapshot.root, snapshot.manifest, space
-        self._snapshot, self._options, self._say = snapshot, options, listener.say
+        self._snapshot, self._options, self._listener, self._say = snapshot, options, listener, listener.say
         self._shards = range(len(self.manifest.items))
         lookup = self.manifest.lookup
         if lookup is None or lookup.span != self._shards:
@@ -133,15 +133,16 @@ class _Build:
         self._lookup = lookup
         self._vectors = self._cover(write_vectors(snapshot, space))
         self.store = VectorStore.open(self.root / self._vectors.file.path)
-        self._pruned = self._for_exact_search(listener)
 
     def _cover(self, file: FileRef) -> Covering:
         return changes.cover(self.manifest, file, self._shards)
 
-    def _for_exact_search(self, listener: Listener) -> Covering | None:
+    @cached_property
+    def _pruned(self) -> Covering | None:
+        """The index for exact search, built the first time it is listed: an index to be chosen is measured with it."""
         if len(self.store) < self._options.prune_from or self.store.dim > MOST_DIMENSIONS:
             return None
-        if not has_room(self.store, listener):
+        if not has_room(self.store, self._listener):
             return None
         self._say("building the index for exact search")
         return self._cover(save_pruned(self._snapshot, self.space, self.store, self._options.texts))
