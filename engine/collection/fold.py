@@ -38,7 +38,6 @@ from engine.collection.tombstones import tombstones_of, with_tombstones
 from engine.storage import layout
 from engine.storage.layout import FileRef
 from engine.storage.verified import Verified
-from indexers.errors import CorruptCollection
 from indexers.mask import Allowed
 
 FAN = 8
@@ -65,22 +64,14 @@ def _looked_up(root: Path) -> Change:
     made: dict[tuple[FileRef, ...], FileRef] = {}
 
     def change(base: Manifest) -> Manifest:
-        shards = range(len(base.items))
-        if not shards or (base.lookup is not None and base.lookup.span == shards and _is_whole(root, base.lookup.file)):
+        shards, lookup = range(len(base.items)), base.lookup
+        if not shards or (lookup is not None and lookup.span == shards and Verified(root).is_whole(lookup.file)):
             return base
         if base.items not in made:
             made[base.items] = save_lookup(root, base.items)
         return replace(base, lookup=cover(base, made[base.items], shards))
 
     return change
-
-
-def _is_whole(root: Path, ref: FileRef) -> bool:
-    try:
-        Verified(root).ensure([ref])
-    except CorruptCollection:
-        return False
-    return True
 
 
 class Group(NamedTuple):

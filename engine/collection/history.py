@@ -17,11 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.collection.commit import commit, current_version
-from engine.collection.manifest import Covering, Manifest
+from engine.collection.manifest import Manifest
 from engine.collection.reading import read_version
 from engine.collection.snapshot import Snapshot
 from engine.storage import layout, place
 from engine.storage.disk import writing
+from engine.storage.verified import Verified
 from indexers.errors import CollectionError, CorruptCollection
 
 ADDED, REMOVED, CHANGED, MOVED, RELABELLED = KINDS = ("added", "removed", "changed", "moved", "relabelled")
@@ -115,23 +116,15 @@ def rollback(root: Path, number: int) -> Manifest:
 
 def _without_damaged(snapshot: Snapshot) -> Manifest:
     """Check the files of a version; return it without what is derived and damaged."""
-    manifest = snapshot.manifest
-    if manifest.lookup is not None and not _is_whole(snapshot, manifest.lookup):
+    manifest, verified = snapshot.manifest, Verified(snapshot.root)
+    if manifest.lookup is not None and not verified.is_whole(manifest.lookup.file):
         manifest = replace(manifest, lookup=None)
     for name, space in manifest.spaces.items():
-        if not all(_is_whole(snapshot, one) for one in space.coverings):
+        if not all(verified.is_whole(one.file) for one in space.coverings):
             bare = replace(space.bare(), plans=(), tuning=None)
             manifest = replace(manifest, spaces={**manifest.spaces, name: bare})
-    snapshot.ensure(manifest.files())
+    verified.ensure(manifest.files())
     return manifest
-
-
-def _is_whole(snapshot: Snapshot, covering: Covering) -> bool:
-    try:
-        snapshot.ensure([covering.file])
-    except CorruptCollection:
-        return False
-    return True
 
 
 # -- comparing -------------------------------------------------------------------------------

@@ -58,6 +58,7 @@ class Catalogue:
         self._snapshot = snapshot
         self._lookup = _lookup_of(snapshot)
         self._asked = 0
+        self._columns: dict[str, np.ndarray] = {}
 
     @cached_property
     def _by_key(self) -> _Sorted:
@@ -88,10 +89,6 @@ class Catalogue:
         if name not in self._columns:
             self._columns[name] = self._lookup.column(name)
         return self._columns[name]
-
-    @cached_property
-    def _columns(self) -> dict[str, np.ndarray]:
-        return {}
 
     def _find(self, keys: Keys) -> IdArray:
         """Return the row number of the live item of each key, −1 where there is none."""

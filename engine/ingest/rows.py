@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from engine.collection.lookup import conform, union_schema
 from engine.collection.shards import ITEM_SCHEMA, META, SHARD_BYTES, SHARD_ROWS
+from engine.ingest.catalogue import Known
 from engine.ingest.entries import Block, Entry
 from indexers.vectors import IdArray
 
@@ -81,11 +82,11 @@ class Relabelled:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def add(self, position: int, entry: Entry, id: int, content: str, width: int, height: int) -> None:
-        """Take the item at a row number."""
+    def add(self, entry: Entry, known: Known) -> None:
+        """Take an item, as it is called now and as it was known."""
         self.keys.add(entry.key)
-        self._positions.append(position)
-        self._rows.add(entry, id, content, width, height)
+        self._positions.append(known.position)
+        self._rows.add(entry, known.id, known.content, known.width, known.height)
         if len(self._rows) >= SHARD_ROWS:
             self._close()
 

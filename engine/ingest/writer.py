@@ -168,8 +168,8 @@ class ShardWriter:
         if not len(self._relabelled) and len(self._few) < FEW_RELABELLED:
             self._few.append((entry, known))
             return
-        for one, before in (*self._few, (entry, known)):
-            self._relabelled.add(before.position, one, before.id, before.content, before.width, before.height)
+        for one in (*self._few, (entry, known)):
+            self._relabelled.add(*one)
         self._few = []
         if self._relabelled.is_full:
             self.flush("add")
@@ -209,7 +209,7 @@ class ShardWriter:
                 rows.add(Row(entry, known.id, known.content, *size, self._vectors(known.position), known.position))
         else:
             for entry, known in few:
-                relabelled.add(known.position, entry, known.id, known.content, known.width, known.height)
+                relabelled.add(entry, known)
         prepared_on, shard = self.base, _Shard(self, rows) if len(rows) else None
         wanted: list[changes.Change] = [shard.append] if shard else []
         wanted += [self._relabel(relabelled)] if len(relabelled) else []

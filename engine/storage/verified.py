@@ -182,6 +182,14 @@ class Verified:
         if fresh:
             _append(self.root, fresh)
 
+    def is_whole(self, ref: FileRef) -> bool:
+        """Whether `ensure` would take a file."""
+        try:
+            self.ensure([ref])
+        except CorruptCollection:
+            return False
+        return True
+
     def fetch(self, ref: FileRef) -> Path:
         """Check a file as `ensure` does, and return where it can be opened."""
         self.ensure([ref])

@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import faiss
@@ -43,6 +43,7 @@ from scripts.markdown_table import table
 
 K, TARGET, SEED = 10, 0.95, 0
 KINDS = {"even": {"zipf": 0.0}, "uneven": {"zipf": 1.0, "copies": 1 / 12}}
+OURS = ("nestvec", "nestvec, tuned")
 BLOCK = 65_536
 REPEATS, SINGLE = 3, 200
 PER_CELL = 64  # training rows of the strings; FAISS' own most is 256, and takes four times as long
@@ -64,7 +65,7 @@ HEADER = (
 )
 
 Record = dict[str, Any]
-Search = Callable[[FloatArray], tuple[np.ndarray, np.ndarray]]
+Search = Callable[[FloatArray], tuple[Any, Any]]
 
 
 def strings(rows: int, dim: int) -> list[str]:
@@ -153,7 +154,7 @@ def ours(data: Dataset, root: Path, *, tuned: bool) -> Record:
         record["bytes"] = sum(ref.size for ref in refs) / len(data.xb)
         record["plan"] = str(opened.space.plans[0].plan)
         searcher = opened.searcher
-        record["found"] = searched(data, lambda xq: tuple(searcher.search(xq, K)), 1)  # type: ignore[arg-type,return-value]
+        record["found"] = searched(data, lambda xq: searcher.search(xq, K), 1)
     return record
 
 
@@ -191,7 +192,7 @@ def theirs(data: Dataset, text: str) -> Record:
 
 def systems(rows: int, dim: int) -> list[str]:
     """Return what is measured of a set, in order."""
-    return ["nestvec", "nestvec, tuned", *strings(rows, dim)]
+    return [*OURS, *strings(rows, dim)]
 
 
 def measured(folder: Path, kind: str, rows: int, dim: int, system: str) -> Record:
@@ -209,8 +210,8 @@ def one(folder: Path, asked: str, out: Path) -> None:
     """Measure one thing here."""
     kind, rows, dim, system = asked.split("/", 3)
     data = dataset(folder, kind, int(rows), int(dim))
-    if system.startswith("nestvec"):
-        record = ours(data, data.folder.with_suffix(".nest"), tuned=system != "nestvec")
+    if system in OURS:
+        record = ours(data, data.folder.with_suffix(".nest"), tuned=system != OURS[0])
     else:
         record = theirs(data, system)
     out.write_text(json.dumps(record))
@@ -223,31 +224,41 @@ def exponent(sizes: Sequence[int], values: Sequence[float]) -> str:
     return f"{np.polyfit(np.log(sizes), np.log(np.maximum(values, 1e-9)), 1)[0]:.2f}"
 
 
-def worst(record: Record) -> tuple[float, float, float, float] | None:
-    """Return the least recall, and the mean of times, over kinds of queries."""
-    found = record.get("found")
-    if found is None:
-        return None
-    least = min(one["recall"] for one in found.values())
-    return least, *(statistics.fmean(one[name] for one in found.values()) for name in ("batch", "p50", "p99"))
+class Told(NamedTuple):
+    """The least recall, and the mean of times, over kinds of queries."""
+
+    recall: float
+    batch: float
+    p50: float
+    p99: float
+
+
+def told(record: Record) -> Told:
+    """Sum up what was found by a plan."""
+    found = record["found"].values()
+    times = (statistics.fmean(one[name] for one in found) for name in Told._fields[1:])
+    return Told(min(one["recall"] for one in found), *times)
+
+
+def best_string(records: Mapping[str, Record]) -> str | None:
+    """Return the fastest string that keeps the recall, if one does."""
+    able = [name for name, one in records.items() if name not in OURS and "found" in one]
+    return min(able, key=lambda name: told(records[name]).batch, default=None)
 
 
 def lines(results: Mapping[int, Mapping[str, Record]]) -> Iterator[list[str]]:
     """Yield a line for our two, and for the best string, of each size."""
     for rows, records in results.items():
-        able = {name: one for name, one in records.items() if not name.startswith("nestvec") and one.get("found")}
-        best = min(able, key=lambda name: worst(able[name])[1], default=None)  # type: ignore[index]
-        for name in ("nestvec", "nestvec, tuned", *([best] if best else [])):
+        best = best_string(records)
+        for name in (*OURS, *([best] if best else [])):
             record = records[name]
-            told = worst(record)
-            if told is not None:
-                size = record.get("bytes")
-                yield [
-                    f"{rows:,}", f"`{name}`" if name == best else name, f"{record['build']:.0f}",
-                    f"{record['memory'] / 2**20:,.0f}", f"{size:,.0f}" if size else "",
-                    f"{record['open']:.0f}" if "open" in record else "", f"{told[0]:.3f}", f"{told[1]:.0f}",
-                    f"{told[2]:.2f}", f"{told[3]:.2f}", f"`{record['plan']}`".replace("|", "\\|"),
-                ]  # fmt: skip
+            found, size = told(record), record["bytes"]
+            yield [
+                f"{rows:,}", f"`{name}`" if name == best else name, f"{record['build']:.0f}",
+                f"{record['memory'] / 2**20:,.0f}", f"{size:,.0f}" if size else "",
+                f"{record['open']:.0f}" if "open" in record else "", f"{found.recall:.3f}", f"{found.batch:.0f}",
+                f"{found.p50:.2f}", f"{found.p99:.2f}", f"`{record['plan']}`".replace("|", "\\|"),
+            ]  # fmt: skip
 
 
 def plot(path: Path, results: Mapping[int, Mapping[str, Record]]) -> None:
@@ -258,23 +269,27 @@ def plot(path: Path, results: Mapping[int, Mapping[str, Record]]) -> None:
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(1, 4, figsize=(15, 3.6), layout="constrained")
-    told = {"build, s": lambda r: r["build"], "memory, MB": lambda r: r["memory"] / 2**20,
-            "batch, µs a query": lambda r: worst(r)[1], "one query, ms": lambda r: worst(r)[2]}  # type: ignore[index]  # fmt: skip
-    for ax, (title, value) in zip(axes, told.items(), strict=True):
-        for name in ("nestvec", "nestvec, tuned", "best string"):
+    for ax, (title, value) in zip(axes, GROWING.items(), strict=True):
+        for name in (*OURS, "best string"):
             points = []
             for rows, records in results.items():
-                able = [r for s, r in records.items() if not s.startswith("nestvec") and r.get("found")]
-                best = min(able, key=lambda r: worst(r)[1], default=None)  # type: ignore[index]
-                record = best if name == "best string" else records[name]
-                if record is not None and record.get("found"):
-                    points.append((rows, value(record)))
+                shown = best_string(records) if name == "best string" else name
+                if shown is not None:
+                    points.append((rows, value(records[shown])))
             if points:
                 ax.loglog(*zip(*points, strict=True), marker="o", label=name)
         ax.set_title(title)
         ax.set_xlabel("rows")
     axes[0].legend()
     figure.savefig(path, dpi=90, metadata={"Software": None})
+
+
+GROWING: Mapping[str, Callable[[Record], float]] = {
+    "build, s": lambda record: record["build"],
+    "memory, MB": lambda record: record["memory"] / 2**20,
+    "batch, µs a query": lambda record: told(record).batch,
+    "one query, ms": lambda record: told(record).p50,
+}
 
 
 @click.command()
@@ -304,11 +319,10 @@ def main(
         }
         text += [f"## {shape}", "", *table(HEADER, lines(results), left=(1, 10))]
         grown = [
-            (name, *(exponent(sizes, [value(records[name]) for records in results.values()]) for value in (
-                lambda r: r["build"], lambda r: r["memory"], lambda r: worst(r)[1], lambda r: worst(r)[2])))  # type: ignore[index]
-            for name in ("nestvec", "nestvec, tuned")
-        ]  # fmt: skip
-        text += ["Grows with the rows to the power of:", "", *table(("", "build", "memory", "batch", "p50"), grown)]
+            [name, *(exponent(sizes, [value(one[name]) for one in results.values()]) for value in GROWING.values())]
+            for name in OURS
+        ]
+        text += ["Grows with the rows to the power of:", "", *table(("", *GROWING), grown)]
         plot(page.with_name(f"scale-{shape}.png"), results)
         text += [f"![{shape}](scale-{shape}.png)", ""]
     page.write_text("\n".join(text), encoding="utf-8")
