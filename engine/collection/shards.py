@@ -274,12 +274,14 @@ def read_embeddings(root: Path, ref: FileRef, dim: int, dtype: str) -> tuple[IdA
         raise CorruptCollection(f"{root / ref.path}: expected id and vector {kind}, found {table.schema}")
     if table.schema.field("id").type != pa.int64() or table.column("id").null_count:
         raise CorruptCollection(f"{root / ref.path}: ids are missing from it")
-    values = table.column("vector").combine_chunks()
-    values = values if isinstance(values, pa.Array) else values.chunk(0)
-    flat = values.flatten()
-    if flat.null_count or len(flat) != table.num_rows * dim:
-        raise CorruptCollection(f"{root / ref.path}: vectors are missing from it")
-    return table.column("id").to_numpy(), flat.to_numpy(zero_copy_only=False).reshape(-1, dim)
+    values, at = np.empty((table.num_rows, dim), check_dtype(dtype)), 0
+    for chunk in table.column("vector").chunks:
+        flat = chunk.flatten()
+        if flat.null_count or len(flat) != len(chunk) * dim:
+            raise CorruptCollection(f"{root / ref.path}: vectors are missing from it")
+        values[at : at + len(chunk)] = flat.to_numpy(zero_copy_only=False).reshape(-1, dim)
+        at += len(chunk)
+    return table.column("id").to_numpy(), values
 
 
 def _same_list(found: Any, wanted: Any) -> bool:

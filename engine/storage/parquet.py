@@ -93,9 +93,15 @@ def read_parquet(
         counted = count_pages(raw, footer, columns, range(len(footer.groups)), size, own=own)
     with _opened(path, found, footer, counted) as file:
         _count_delta(file, counted, size)
-        table = file.read(columns=columns)
+        table = _by_groups(file, columns) if own else file.read(columns=columns)
     kinds = schema.types if columns is None else [schema.field(name).type for name in table.column_names]
     return written_out(table, kinds, counted.bytes, size)
+
+
+def _by_groups(file: pq.ParquetFile, columns: list[str] | None) -> pa.Table:
+    """Read a file a row group after the other: what decoding one holds is given back before the next."""
+    groups = [file.read_row_group(number, columns=columns) for number in range(file.num_row_groups)]
+    return pa.concat_tables(groups) if groups else file.read(columns=columns)
 
 
 def _opened(path: Path, found: pq.FileMetaData, footer: Footer, counted: Counted) -> pq.ParquetFile:
