@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from indexers.base import MISSING, Neighbors, cosines
 from indexers.vectors import FloatArray, IdArray
 
+TIE = 1e-6
+"""How close two scores must be to tie."""
+
 
 def exact_search(
     xb: FloatArray, xq: FloatArray, k: int, *, ids: IdArray | None = None, block: int = 65_536
@@ -44,7 +47,7 @@ def exact_search(
 
 
 def shares_found(
-    found: IdArray, truth: Neighbors, *, scores: FloatArray | None = None, tol: float = 1e-6
+    found: IdArray, truth: Neighbors, *, scores: FloatArray | None = None, tol: float = TIE
 ) -> NDArray[np.float64]:
     """Return, for each query, the share of its true answers that were found.
 
@@ -62,7 +65,7 @@ def shares_found(
     return np.where(wanted > 0, counted / np.maximum(wanted, 1), 1.0)
 
 
-def recall(found: IdArray, truth: Neighbors, *, scores: FloatArray | None = None, tol: float = 1e-6) -> float:
+def recall(found: IdArray, truth: Neighbors, *, scores: FloatArray | None = None, tol: float = TIE) -> float:
     """Return recall@k: the share of true answers that were found, over all queries; see `shares_found`.
 
     Returns:

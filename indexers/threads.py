@@ -18,7 +18,6 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from weakref import WeakSet
 
@@ -81,13 +80,30 @@ def in_parts(work: Callable[[slice], None], n: int, size: int) -> None:
         size: of all slices but the last, ≥ 1.
     """
     parts = [slice(start, min(start + size, n)) for start in range(0, n, size)]
-    cores = available_cores()
-    if len(parts) <= 1 or cores == 1:
-        for part in parts:
-            work(part)
-    else:
-        with ThreadPoolExecutor(cores) as pool:
-            list(pool.map(work, parts))
+    others = min(available_cores(), len(parts)) - 1
+    left, failed = iter(parts), list[BaseException]()
+    taking = threading.Lock()
+
+    def take() -> None:
+        try:
+            while not failed:
+                with taking:
+                    part = next(left, None)
+                if part is None:
+                    return
+                work(part)
+        except BaseException as error:  # told on the calling thread
+            failed.append(error)
+
+    # The calling thread works as well: one that only waits is one more to start.
+    threads = [threading.Thread(target=take, daemon=True) for _ in range(others)]
+    for thread in threads:
+        thread.start()
+    take()
+    for thread in threads:
+        thread.join()
+    if failed:
+        raise failed[0]
 
 
 @contextmanager

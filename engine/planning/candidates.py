@@ -192,7 +192,7 @@ class Candidates:
         if self._n >= FEWEST_FOR_CELLS and shortlist <= MOST_SHORTLISTED:
             for spec, needed in self._coded(d, on):
                 yield spec, (Stage(self._dim, needed),)
-                if d < self._dim and needed >= PAYING * shortlist:
+                if d < self._dim and needed >= PAYING * shortlist and is_available():
                     finer = IndexSpec(spec.family, d, tuple(sorted((*spec.params, (REFINE, REFINE_BITS)))))
                     yield resolve(finer, self._n, self._dim), (Stage(d, needed), last)
             if not is_available():  # a graph takes longest to build, and is no match for the compiled search

@@ -15,6 +15,7 @@ import numpy as np
 from engine.collection.plans import CurvePoint, PlanEntry, Tuning
 from engine.planning.curve import COUNTED, around, plans, read_bytes
 from engine.planning.judge import Judge, make_judge
+from engine.planning.places import recalls_of
 from engine.planning.queries import ITEMS, QuerySet
 from engine.retrieval.coarse import Search
 from engine.retrieval.searcher import Searcher
@@ -25,6 +26,9 @@ K = 10
 TARGET, STAND_IN_TARGET = 0.97, 0.95
 """Recall a plan must show on every query set: above 0.95, since a sample flatters, but for queries that stand in for
 others: they are harder than those."""
+
+UNSURE = 0.01
+"""What is told of a plan with a margin before it is measured may be off by so much."""
 
 QUERIES = 256
 SHIFTED = "shifted"
@@ -115,17 +119,10 @@ def calibrate(searcher: Searcher, judge: Judge, stages: Sequence[Stage] = ()) ->
         the target or is cheaper.
     """
     asked = len(judge.sets[ITEMS])
-    hopeless: set[tuple[str, int]] = set()
     for candidate in sorted(candidates(searcher, judge, stages), key=lambda one: one.cost):
-        probes = (candidate.plan.index, candidate.plan.probe)
-        if probes in hopeless:
-            continue
         measured = _recalls(searcher, judge, candidate.plan)
         if all(value >= wanted(name) for name, value in measured.items()):
             return PlanEntry(candidate.plan, judge.k, measured, asked)
-        # Too few cells cannot be made good by more candidates; a short prefix that is scanned can.
-        if candidate.plan.probe and min(measured.values()) < TARGET / 2:
-            hopeless.add(probes)
     return PlanEntry(SearchPlan(EXACT), judge.k, dict.fromkeys(judge.sets, 1.0), asked)
 
 
@@ -176,15 +173,17 @@ def _recalls(searcher: Searcher, judge: Judge, plan: SearchPlan) -> dict[str, fl
 
 
 def candidates(searcher: Searcher, judge: Judge, stages: Sequence[Stage] = ()) -> Iterator[Candidate]:
-    """Yield the plans worth measuring: those that read less than half of what an exact search reads."""
+    """Yield the plans that may keep the target, and read less than half of what an exact search reads."""
     most = min(_exact_bytes(searcher, one.xq) for one in judge.sets.values()) / 2
     for key in searcher.specs:
         coarse = searcher.coarse(key)
         shortlists, last = around(stages) if stages else (SHORTLISTS, ())
-        for plan in plans(coarse, shortlists, K + 1, last, many=False):
-            cost = read_bytes(coarse, plan, judge)
-            if cost < most:
-                yield Candidate(plan, cost)
+        found = recalls_of(coarse, list(plans(coarse, shortlists, K + 1, last, many=False)), judge)
+        for plan, recall in found.items():
+            if all(value >= wanted(name) - UNSURE for name, value in recall.items()):
+                cost = read_bytes(coarse, plan, judge)
+                if cost < most:
+                    yield Candidate(plan, cost)
 
 
 def _exact_bytes(searcher: Searcher, xq: FloatArray) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,11 +18,13 @@ from indexers.vectors import FloatArray
 
 # With a margin, the few queries for which it spans more cells take a quarter less time; what they miss is 0.001.
 CAP = 0.35
-MARGINS = (5, 10, 20, 40, 60, 80, 100, 120, 140, 160, 180, 200, 225, 250, 280, 320)
+MARGINS = (2, 5, 10, 20, 40, 60, 80, 100, 120, 140, 160, 180, 200, 225, 250, 280, 320)
 WIDE = 200  # margins from here on are tried on all cells as well
 NEAR = 0.1
-# What finds so many finds all, but for a tie.
-ALL = 0.9995
+"""How far below a target plans are looked at."""
+
+# What a few hundred queries may be wrong about, and what a grid of plans may go beyond a target.
+BELOW, ABOVE = 0.003, 0.03
 # Queries of each kind that tell how much is read where that depends on the query.
 COUNTED = 50
 
@@ -145,53 +146,35 @@ def measure_exact(made: Mapping[str, Search], judge: Judge, latency: str, read: 
     return Point(SearchPlan(EXACT), recall, microseconds(made, judge, latency), read)
 
 
-def recalls_of(coarse: Coarse, every: Sequence[SearchPlan], judge: Judge) -> dict[SearchPlan, float]:
-    """Return the least recall of plans, passing over those that cannot be needed.
-
-    More effort or a longer shortlist never find less: once a plan finds next to all, those that cost more in both
-    are not tried.
-    """
-    found: dict[SearchPlan, float] = {}
-    for plan in every:
-        if not any(share >= ALL and _no_cheaper(plan, done) for done, share in found.items()):
-            made = searches(coarse, plan, judge)
-            found[plan] = min(judge.recall(name, search)[0] for name, search in made.items())
-    return found
-
-
-def _no_cheaper(plan: SearchPlan, other: SearchPlan) -> bool:
-    alike = bool(plan.margin) == bool(other.margin)
-    more = (plan.probe or math.inf) >= (other.probe or math.inf) and plan.margin >= other.margin
-    longer = all(one.shortlist >= two.shortlist for one, two in zip(plan.stages, other.stages, strict=True))
-    return alike and more and longer
-
-
-def worth_timing(
-    found: Mapping[SearchPlan, float], read: Mapping[SearchPlan, int], target: float, most: int
-) -> list[SearchPlan]:
-    """Return plans that no other beats in recall at fewer bytes read.
+def about(found: Mapping[SearchPlan, float], taken: Mapping[SearchPlan, float], target: float) -> list[SearchPlan]:
+    """Return the plans that a short look finds about a target, the fastest first.
 
     Args:
         found: least recall by plan.
-        read: bytes a query by plan.
-        target: recall that is wanted: those near it come first when there are too many.
+        taken: microseconds a query by plan, roughly.
+        target: recall that is wanted.
+    """
+    near = [plan for plan in found if target - BELOW <= found[plan] <= target + ABOVE]
+    return sorted(near, key=lambda one: taken[one])
+
+
+def spread(found: Mapping[SearchPlan, float], taken: Mapping[SearchPlan, float], most: int) -> list[SearchPlan]:
+    """Return plans that no other beats in both recall and time, by a short look: from fast to good.
+
+    Args:
+        found: least recall by plan.
+        taken: microseconds a query by plan, roughly.
         most: at most so many.
     """
     front: list[SearchPlan] = []
     best = -1.0
-    for plan in sorted(found, key=lambda one: (read[one], -found[one])):
+    for plan in sorted(found, key=lambda one: (taken[one], -found[one])):
         if found[plan] > best:
             best = found[plan]
             front.append(plan)
-    near = [plan for plan in front if found[plan] >= target - NEAR]
-    far = [plan for plan in front if found[plan] < target - NEAR]
-    return _spread(far, max(0, most - len(near))) + _spread(near, most)
-
-
-def _spread(every: Sequence[SearchPlan], most: int) -> list[SearchPlan]:
-    if len(every) <= most:
-        return list(every)
-    return [every[round((i + 1) * len(every) / most) - 1] for i in range(most)]
+    if len(front) <= most:
+        return front
+    return [front[round((i + 1) * len(front) / most) - 1] for i in range(most)]
 
 
 def with_exact(points: Sequence[Point], exact: Point) -> list[Point]:

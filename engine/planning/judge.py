@@ -80,7 +80,7 @@ def make_judge(
     return Judge(k, named, truth, mask)
 
 
-def microseconds(searches: Mapping[str, Search], judge: Judge, latency: str) -> float:
+def microseconds(searches: Mapping[str, Search], judge: Judge, latency: str, *, repeats: int = REPEATS) -> float:
     """Return wall-clock a query, the mean over the kinds: one is as likely to come as the other.
 
     Args:
@@ -88,19 +88,23 @@ def microseconds(searches: Mapping[str, Search], judge: Judge, latency: str) -> 
         judge: has the queries.
         latency: "single", the mean over queries asked one by one on one thread, of the best of some passes: hard
             queries count for what they take; or "batch", the median over whole batches on all threads.
+        repeats: passes.
     """
     if latency == SINGLE:
-        taken = [_one_by_one(searches[name], one.xq[:TIMED_ONE_BY_ONE], judge.mask) for name, one in judge.sets.items()]
+        taken = [
+            _one_by_one(searches[name], one.xq[:TIMED_ONE_BY_ONE], judge.mask, repeats)
+            for name, one in judge.sets.items()
+        ]
     else:
-        taken = [_at_once(searches[name], one.xq, judge.mask) for name, one in judge.sets.items()]
+        taken = [_at_once(searches[name], one.xq, judge.mask, repeats) for name, one in judge.sets.items()]
     return statistics.fmean(taken)
 
 
-def _one_by_one(search: Search, xq: FloatArray, mask: Mask | None) -> float:
+def _one_by_one(search: Search, xq: FloatArray, mask: Mask | None, repeats: int) -> float:
     best = [math.inf] * len(xq)
     started = time.perf_counter()
     with on_one_thread():
-        for _ in range(REPEATS):
+        for _ in range(repeats):
             for i in range(len(xq)):
                 asked = time.perf_counter()
                 search(xq[i : i + 1], mask)
@@ -110,9 +114,9 @@ def _one_by_one(search: Search, xq: FloatArray, mask: Mask | None) -> float:
     return statistics.fmean(best) * 1e6
 
 
-def _at_once(search: Search, xq: FloatArray, mask: Mask | None) -> float:
+def _at_once(search: Search, xq: FloatArray, mask: Mask | None, repeats: int) -> float:
     taken = []
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         started = time.perf_counter()
         search(xq, mask)
         taken.append(time.perf_counter() - started)

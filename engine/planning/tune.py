@@ -3,9 +3,10 @@
 In stages, each cheaper per candidate than the one it spares:
 
 1. candidates: indexes that may do, told without building one (`candidates`), the cheapest first;
-2. halving: the cheapest are built on a sample of the rows and measured by the clock, and the best of them on all rows:
-   recall on a sample flatters;
-3. validation: the fastest plan that keeps the recall must keep it on queries no choice was made with, or the next is
+2. halving: the cheapest are built on a sample of the rows and measured by the clock;
+3. climbing: the best of them is built on all rows, since recall on a sample flatters, and so are those of the next
+   longer and the next shorter prefixes for as long as they are faster, or time is left;
+4. validation: the fastest plan that keeps the recall must keep it on queries no choice was made with, or the next is
    taken.
 
 Halving is Jamieson & Talwalkar (2016).
@@ -13,30 +14,34 @@ Halving is Jamieson & Talwalkar (2016).
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.planning.candidates import Candidates, Goal, Say
 from engine.planning.cost import IndexCandidate, is_weaker
 from engine.planning.curve import (
+    NEAR,
     Point,
+    about,
     around,
     choose,
     measure,
     measure_exact,
     pareto,
     plans,
-    read_bytes,
-    recalls_of,
     searches,
+    spread,
     with_exact,
-    worth_timing,
 )
-from engine.planning.judge import Judge
+from engine.planning.judge import Judge, microseconds
+from engine.planning.places import recalls_of, undominated
 from engine.retrieval.coarse import Coarse, Search, coarse_over
 from engine.retrieval.searcher import Searcher
 from indexers.base import FaissIndex, IndexSpec
 from indexers.build import build
+from indexers.families.ivf import REFINE
 from indexers.families.registry import family, resolve
 from indexers.plan import EXACT, SearchPlan, Stage
 from indexers.store import VectorStore
@@ -44,14 +49,16 @@ from indexers.vectors import FloatArray
 
 SEED = 0
 SAMPLE_QUERIES, GRID_QUERIES = 200, 200
-CANDIDATES, FINALISTS = 3, 1
-# How many are built on all rows in the end: where one does not keep the recall there, a longer prefix is tried.
-MOST_BUILT = 4
+CANDIDATES = 3
+# How many are built on all rows in the end, and after how many seconds none is begun that may only be faster.
+MOST_BUILT, ENOUGH_SECONDS = 4, 120
 # The build of a graph is slower than everything else together.
 GRAPH_DIMS = 1
 # Candidates with a stage by bytes that are compared as well.
 LONGER = 1
-MOST_TIMED = 16
+# Of the plans that a short look finds about the target, the fastest are measured until so many keep it, at most so
+# many; and so many others for the curve.
+KEEPING, MOST_ABOUT, MOST_SPREAD = 3, 12, 6
 # How far below the target fresh queries may be; for a high target half of what it leaves to be missed.
 TOLERANCE = 0.01
 
@@ -125,7 +132,17 @@ def _exact(searcher: Searcher, k: int) -> Search:
 
 def _time_at(front: Sequence[Point], target: float) -> float:
     point = choose(front, target)
-    return float("inf") if point is None else point.microseconds
+    return math.inf if point is None else point.microseconds
+
+
+def _has_bytes(spec: IndexSpec) -> bool:
+    return bool(dict(spec.params).get(REFINE))
+
+
+def _time_below(one: Measured, target: float, exact: Point) -> float | None:
+    """Return the microseconds a query of the fastest plan that keeps a recall; None where that is the exact scan."""
+    point = choose(one.front, target)
+    return None if point is None or point == exact else point.microseconds
 
 
 def _validated(
@@ -150,7 +167,7 @@ class _Tuner:
     """What the stages share: the collection, the goal, and the candidates with their sample."""
 
     def __init__(self, searcher: Searcher, goal: Goal, judge: Judge, texts: FloatArray | None, say: Say) -> None:
-        self.goal, self.say = goal, say
+        self.goal, self.say, self._started = goal, say, time.perf_counter()
         self._live, self._judge, self._texts = searcher.live, judge, texts
         self._store, self._n = searcher.first.store, len(searcher.first)
         trained = 0 if texts is None else len(texts)
@@ -171,7 +188,7 @@ class _Tuner:
     def halved(self, candidates: Sequence[IndexCandidate]) -> list[IndexCandidate]:
         """Return the candidates worth trying, the fastest on a sample of the rows first."""
         candidates = self._worth_trying(candidates)
-        if self.pool.is_whole or len(candidates) <= FINALISTS:
+        if self.pool.is_whole or len(candidates) <= 1:
             return list(candidates)
         judge = self.pool.judge_on_sample(SAMPLE_QUERIES)
         taken = {}
@@ -180,25 +197,51 @@ class _Tuner:
                 family(candidate.spec.family).unsized(candidate.spec), len(self.pool.sample), self._store.dim
             )
             coarse = coarse_over(spec, self._built(spec, self.pool.sample), self.pool.sample)
-            front = self._front(coarse, candidate.stages, judge)
-            taken[candidate] = _time_at(front, self.goal.recall)
+            found, times = self._looked_at(coarse, candidate.stages, judge)
+            taken[candidate] = min((times[plan] for plan in found if found[plan] >= self.goal.recall), default=math.inf)
             self.say(f"{spec} on {len(self.pool.sample):,} rows: {taken[candidate]:.0f} µs a query")
         return sorted(candidates, key=lambda candidate: taken[candidate])
 
     def built(self, best: Sequence[IndexCandidate], every: Sequence[IndexCandidate], exact: Point) -> list[Measured]:
-        """Build the best candidates on all rows, and others after them as long as none keeps the recall there.
+        """Build the best candidates on all rows: all that were compared where a sample is all rows, else by climbing.
 
-        Where one fails, what is weaker would too: of its prefix with no more codes, or of a shorter one. The next is
-        the best that is left of those compared, or the cheapest of all that may do.
+        Where one does not keep the recall, what is weaker would not either: of its prefix with no more codes, or of a
+        shorter one. The next is then the best that is left of those compared, or the cheapest of all that may do.
         """
-        first = list(best) if self.pool.is_whole else list(best[:FINALISTS])
-        measured = [self.on_all_rows(candidate, exact) for candidate in first]
-        while all(choose(one.front, self.goal.recall) in (None, exact) for one in measured):
-            left = [one for one in (*best, *every) if not any(is_weaker(one, done.spec) for done in measured)]
-            if not left or len(measured) >= MOST_BUILT or self.pool.is_whole:
+        if self.pool.is_whole:
+            return [self.on_all_rows(candidate, exact) for candidate in best]
+        measured: list[Measured] = []
+        while len(measured) < MOST_BUILT:
+            times = {one.spec.dim: _time_below(one, self.goal.recall, exact) for one in measured}
+            able = {d: time for d, time in times.items() if time is not None}
+            if able:
+                following = self._neighbor(able, [one.spec for one in measured], every)
+            else:
+                left = (one for one in (*best, *every) if not any(is_weaker(one, done.spec) for done in measured))
+                following = next(left, None)
+            if following is None:
                 break
-            measured.append(self.on_all_rows(left[0], exact))
+            measured.append(self.on_all_rows(following, exact))
         return measured
+
+    def _neighbor(
+        self, able: Mapping[int, float], done: Sequence[IndexSpec], every: Sequence[IndexCandidate]
+    ) -> IndexCandidate | None:
+        """Return what may be faster: the next longer prefix than the fastest, the next shorter one, or its own bytes.
+
+        Args:
+            able: microseconds a query by prefix, of those that keep the recall on all rows.
+            done: what was built.
+            every: all candidates, the cheapest first.
+        """
+        if time.perf_counter() - self._started > ENOUGH_SECONDS:
+            return None
+        fastest, built = min(able, key=lambda d: able[d]), {(one.dim, _has_bytes(one)) for one in done}
+        cheapest = {(one.spec.dim, _has_bytes(one.spec)): one for one in reversed(every)}
+        longer = min((d for d, finer in cheapest if d > fastest and not finer), default=0)
+        shorter = max((d for d, finer in cheapest if d < fastest and not finer), default=0)
+        near = [(longer, False), (shorter, False), (fastest, True)]
+        return next((cheapest[one] for one in near if one in cheapest and one not in built), None)
 
     def on_all_rows(self, candidate: IndexCandidate, exact: Point) -> Measured:
         """Build a candidate on all rows and measure its plans."""
@@ -214,12 +257,24 @@ class _Tuner:
         mask = self._live if store is self._store else None
         return build(spec, store, mask=mask, queries=self._texts, seed=SEED)
 
+    def _looked_at(
+        self, coarse: Coarse, stages: tuple[Stage, ...], judge: Judge
+    ) -> tuple[dict[SearchPlan, float], dict[SearchPlan, float]]:
+        """Return least recall and microseconds a query, roughly, of the plans of an index that may be worth it."""
+        shortlists, last = around(stages)
+        found = undominated(recalls_of(coarse, list(plans(coarse, shortlists, judge.k + 1, last)), judge))
+        found = {plan: recall for plan, recall in found.items() if recall >= self.goal.recall - NEAR}
+        timed = {plan: searches(coarse, plan, judge) for plan in found}
+        return found, {plan: microseconds(made, judge, self.goal.latency, repeats=1) for plan, made in timed.items()}
+
     def _front(self, coarse: Coarse, stages: tuple[Stage, ...], judge: Judge) -> list[Point]:
         """Measure the plans of an index that may be worth it."""
-        shortlists, last = around(stages)
-        every = list(plans(coarse, shortlists, judge.k + 1, last))
-        some = judge.first(GRID_QUERIES)
-        found = recalls_of(coarse, every, some)
-        read = {plan: read_bytes(coarse, plan, some) for plan in found}
-        kept = worth_timing(found, read, self.goal.recall, MOST_TIMED)
-        return pareto([measure(coarse, plan, judge, self.goal.latency) for plan in kept])
+        found, taken = self._looked_at(coarse, stages, judge.first(GRID_QUERIES))
+        points: list[Point] = []
+        for plan in about(found, taken, self.goal.recall)[:MOST_ABOUT]:
+            points.append(measure(coarse, plan, judge, self.goal.latency))
+            if sum(point.keeps(self.goal.recall) for point in points) == KEEPING:
+                break
+        done = {point.plan for point in points}
+        others = (plan for plan in spread(found, taken, MOST_SPREAD) if plan not in done)
+        return pareto([*points, *(measure(coarse, plan, judge, self.goal.latency) for plan in others)])
