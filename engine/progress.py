@@ -87,6 +87,31 @@ class Unjoined:
     first: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Loss:
+    """A source that showed so little of what it had that nothing was removed: its drive may be away.
+
+    Example:
+        >>> import shutil
+        >>> photos = engine.Collection.open("photos.nest")
+        >>> away = shutil.move("PHOTOS", "elsewhere"), Path("PHOTOS").mkdir()
+        >>> photos.index("PHOTOS").losses
+        [Loss(source='PHOTOS', location='...', now=0, before=33)]
+        >>> back = Path("PHOTOS").rmdir(), shutil.move("elsewhere", "PHOTOS")
+
+    Attributes:
+        source: its name.
+        location: where it is.
+        now: items it shows.
+        before: items it had.
+    """
+
+    source: str
+    location: str
+    now: int
+    before: int
+
+
 @dataclass
 class Summary:
     """What a run did to a collection.
@@ -111,6 +136,7 @@ class Summary:
         seconds: wall-clock of the run.
         unjoined: tables with rows that no item was found for.
         unread: tables of earlier runs that could not be read; what they said is kept.
+        losses: sources that showed far less than before; their items are kept.
     """
 
     version: int = 0
@@ -128,3 +154,4 @@ class Summary:
     seconds: float = 0.0
     unjoined: list[Unjoined] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
+    losses: list[Loss] = field(default_factory=list)

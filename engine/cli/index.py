@@ -9,6 +9,7 @@ import click
 from engine.cli import options
 from engine.cli.meant import check_order
 from engine.cli.runs import carry_out
+from engine.storage.kinds import DEFAULT_ACCEPT_LOSS
 
 
 @click.command()
@@ -21,14 +22,23 @@ from engine.cli.runs import carry_out
     show_default=True,
     help="How a new collection stores its vectors.",
 )
+@click.option(
+    "--accept-loss",
+    type=options.SHARE,
+    default=DEFAULT_ACCEPT_LOSS,
+    show_default=True,
+    metavar="SHARE",
+    help="What a source may show less than before, as a share of its items. Where it shows less still, or nothing, "
+    "nothing of it is taken out, and the exit status is 3; 1 takes out whatever is missing.",
+)
 @options.running
-def command(sources: tuple[Path, ...], collection: Path, dtype: str, how: options.Running) -> None:
+def command(sources: tuple[Path, ...], collection: Path, dtype: str, accept_loss: float, how: options.Running) -> None:
     """Make a collection from pictures or vectors, or bring it up to date.
 
     SOURCE is a folder of pictures, picture files, a table that lists pictures, or files of vectors (.npy,
     Parquet, clip-retrieval). Only what is new or changed is encoded, renamed files keep their vectors, and
-    what is gone from SOURCE is taken out. Interrupted, it goes on where it stopped. Spaces that apply-head made
-    are kept up to date too; --index is for the main one.
+    what is gone from SOURCE is taken out, unless so much is missing that a drive may be away. Interrupted, it
+    goes on where it stopped. Spaces that apply-head made are kept up to date too; --index is for the main one.
 
     \b
     Example:
@@ -39,4 +49,4 @@ def command(sources: tuple[Path, ...], collection: Path, dtype: str, how: option
     from engine.jobs.index import index
 
     check_order(collection, sources, last=True)
-    carry_out(index, collection, sources, how, dtype=dtype)
+    carry_out(index, collection, sources, how, dtype=dtype, accept_loss=accept_loss)

@@ -44,7 +44,8 @@ def print_info(found: dict[str, Any]) -> None:
     line(f"{found['path']}  version {found['version']} ({found['operation']}, {found['created']})")
     line(f"items      {found['items']} ({found['deleted']} removed, {found['failures']} failed)")
     for source in found["sources"]:
-        line(f"source     {source['name']}: {source['kind']} {source['location']}")
+        away = " (not there: was it moved, or is a drive away?)" if source["away"] else ""
+        line(f"source     {source['name']}: {source['kind']} {source['location']}{away}")
         for table in source["tables"]:
             line(f"           {_table(table)}")
     for name, space in found["spaces"].items():

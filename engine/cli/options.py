@@ -30,7 +30,7 @@ FOLDER = NamedPath(path_type=Path, file_okay=False)
 COUNT = click.IntRange(1, checks.MOST)
 ID = click.IntRange(0, checks.MOST_ID)
 SEED = click.IntRange(0, checks.MOST_SEED)
-RECALL = click.FloatRange(0, 1, min_open=True)
+SHARE = click.FloatRange(0, 1, min_open=True)
 
 Command = Callable[..., None]
 
@@ -100,7 +100,7 @@ _ANSWERING = (
     click.option("--dim", type=COUNT, help="Answer by the first DIM numbers alone."),
     click.option("--plan", help="How to search, e.g. 'ivf-pq@64:nprobe=32 | 100@512'; see explain."),
     click.option("--exact", is_flag=True, help="Find precisely the best, whatever it takes."),
-    click.option("--recall", type=RECALL, help="Search by the fastest plan that keeps this recall; see tune."),
+    click.option("--recall", type=SHARE, help="Search by the fastest plan that keeps this recall; see tune."),
     click.option("--html", type=FILE, help="Write a contact sheet of the answers to this file."),
     click.option(
         "--pictures-from",

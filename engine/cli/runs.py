@@ -14,16 +14,24 @@ from engine.ingest.joined import TableOptions
 from engine.ingest.sync import EncodeOptions
 from engine.jobs.index import RunOptions
 from engine.progress import Listener, Summary
-from engine.storage.kinds import DEFAULT_MAX_PIXELS
+from engine.storage.kinds import DEFAULT_ACCEPT_LOSS, DEFAULT_MAX_PIXELS
 from indexers.base import IndexSpec
 from indexers.threads import available_cores
 
 Run = Callable[[Path, tuple[Path, ...], RunOptions, Listener], Summary]
 
 
-def carry_out(run: Run, collection: Path, sources: tuple[Path, ...], how: Running, *, dtype: str = "float16") -> None:
-    """Run, print what it did, and exit with 3 if something was skipped that was not before, or is to be told again."""
-    summary = run(collection, sources, run_options(how, dtype), Terminal())
+def carry_out(
+    run: Run,
+    collection: Path,
+    sources: tuple[Path, ...],
+    how: Running,
+    *,
+    dtype: str = "float16",
+    accept_loss: float = DEFAULT_ACCEPT_LOSS,
+) -> None:
+    """Run, print what it did, and exit with 3 if something was skipped or kept that is to be told."""
+    summary = run(collection, sources, run_options(how, dtype, accept_loss), Terminal())
     print_summary(summary, as_json=how.as_json)
     for one in summary.unjoined:
         named = ", ".join([*one.first, *(["…"] if len(one.first) < one.rows else [])])
@@ -32,11 +40,17 @@ def carry_out(run: Run, collection: Path, sources: tuple[Path, ...], how: Runnin
     failed = summary.failed if how.strict else summary.failed - summary.failed_before
     if failed:
         say(f"{failed} could not be indexed; see them with: nestvec info {collection} --failures")
-    if failed or summary.unread:
+    for loss in summary.losses:
+        shows = f"shows {loss.now:,} of the {loss.before:,} items it had" if loss.now else "shows nothing"
+        say(
+            f"{loss.source} ({loss.location}) {shows}: nothing of it was removed, in case a drive is away or a share "
+            f"lists only a part. If they are meant to go, say so: --accept-loss 1"
+        )
+    if failed or summary.unread or summary.losses:
         raise click.exceptions.Exit(SKIPPED)
 
 
-def run_options(how: Running, dtype: str) -> RunOptions:
+def run_options(how: Running, dtype: str, accept_loss: float = DEFAULT_ACCEPT_LOSS) -> RunOptions:
     """Return what the options mean."""
     workers = how.workers or available_cores()
     return RunOptions(
@@ -46,6 +60,7 @@ def run_options(how: Running, dtype: str) -> RunOptions:
         dtype=dtype,
         specs=[IndexSpec.parse(text) for text in how.specs] or None,
         rebuild=how.rebuild,
+        accept_loss=accept_loss,
         encode=EncodeOptions(how.batch_size, workers, how.max_pixels or DEFAULT_MAX_PIXELS, SIGNALS.held, how.rebuild),
         table=TableOptions(how.table, how.name_column, how.caption_column, how.no_table),
     )

@@ -31,7 +31,7 @@ def read_bytes(_context: click.Context, _parameter: click.Parameter, text: str |
 @click.command()
 @options.collection
 @click.option(
-    "--recall", type=options.RECALL, default=0.95, show_default=True, help="Share of the true answers to find."
+    "--recall", type=options.SHARE, default=0.95, show_default=True, help="Share of the true answers to find."
 )
 @click.option("-k", type=options.COUNT, default=10, show_default=True, help="Answers a query.")
 @click.option("--queries", type=options.FILE, help="Queries to serve too: a .npy of vectors, or texts, one a line.")

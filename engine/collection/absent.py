@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from engine.collection.manifest import Manifest
+from engine.collection.manifest import Manifest, Source
 from engine.collection.reading import exists, read_version
 from engine.storage import layout, place
 from engine.storage.kinds import PICTURE_SUFFIXES
-from engine.storage.names import file_text
+from engine.storage.names import file_text, path_bytes
 from indexers.errors import CollectionError, nearest
 
 MOST_SEEN = 2000
@@ -37,6 +37,11 @@ def absence(root: Path) -> str:
         kind = "a picture" if is_picture_name(root.name) else "a file"
         return f"{said}: it is {kind}; a collection is a folder that nestvec index makes"
     return f"{said}: {_of_folder(root)}"
+
+
+def is_away(source: Source) -> bool:
+    """Whether a source that was a place on this machine is not there."""
+    return posixpath.isabs(source.location) and not Path(os.fsdecode(path_bytes(source.location))).exists()
 
 
 def is_picture_name(name: str) -> bool:

@@ -139,6 +139,11 @@ class Catalogue:
             if known.content == content:
                 yield known
 
+    def count(self, source: str) -> int:
+        """Return how many live items a source has."""
+        names = pa.concat_tables(self._snapshot.item_tables(["source"])).column("source")
+        return int(pc.sum(pc.equal(names.take(pa.array(self._by_key.values)), source)).as_py() or 0)
+
     def missing(self, source: str, seen: Keys) -> IdArray:
         """Return the row numbers of live items of a source whose keys were not seen."""
         candidates = np.sort(self._by_key.values[~np.isin(self._by_key.keys, seen)])

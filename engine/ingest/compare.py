@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,8 +13,12 @@ from engine.ingest.catalogue import Catalogue, Known
 from engine.ingest.entries import Entry, Keys, Listing, PictureListing, VectorListing
 from engine.ingest.failed import KnownFailures
 from engine.ingest.kept import complete
+from engine.storage.kinds import DEFAULT_ACCEPT_LOSS
 
 NO_FAILURES = KnownFailures()
+
+FEW = 10
+"""So many items less than before are no loss to wonder about, whatever share they are, where others are left."""
 
 
 @dataclass
@@ -25,14 +29,18 @@ class Comparison:
         total: items in all listings.
         todo: items that are new or not as they were.
         new: items among them that the collection does not have.
-        gone: row numbers of items that are no longer in their source.
+        gone: row numbers of items that are no longer in their source, by its name.
+        shrunk: how many items a source shows and how many it had, of those that show far less than they did.
+        doubts: keys of doubtful entries at which, or below which, there are items that are not gone for all we know.
         repeated: keys of items that are listed more than once.
     """
 
     total: int = 0
     todo: int = 0
     new: int = 0
-    gone: list[int] = field(default_factory=list)
+    gone: dict[str, list[int]] = field(default_factory=dict)
+    shrunk: dict[str, tuple[int, int]] = field(default_factory=dict)
+    doubts: set[int] = field(default_factory=set)
     repeated: list[int] = field(default_factory=list)
 
 
@@ -42,11 +50,13 @@ class Seen:
 
     Attributes:
         keys: of its items, uint64 [n].
-        unread: folders that could not be listed, as paths in the source.
+        unread: folders that could not be listed, as paths in the source, and what may be one.
+        doubts: keys of what may be one, by path.
     """
 
     keys: Keys
     unread: list[str] = field(default_factory=list)
+    doubts: dict[str, int] = field(default_factory=dict)
 
 
 def is_unchanged(entry: Entry, known: Known | None) -> bool:
@@ -65,6 +75,7 @@ def compare(
     snapshot: Snapshot,
     *,
     notice_gone: bool,
+    accept_loss: float = DEFAULT_ACCEPT_LOSS,
     failures: KnownFailures = NO_FAILURES,
 ) -> Comparison:
     """List every source once and compare it with what is known.
@@ -74,6 +85,7 @@ def compare(
         catalogue: what is known.
         snapshot: the version it was read from.
         notice_gone: whether to look for items that are no longer in their source.
+        accept_loss: the share of its items that a source may show less than before without being noted as shrunk.
         failures: what failed in earlier runs.
 
     Raises:
@@ -92,18 +104,58 @@ def compare(
     result.repeated = keys[counts > 1].tolist()
     if notice_gone:
         for listing, one in zip(listings, seen, strict=True):
-            if listing.whole:
-                gone = catalogue.missing(listing.source.name, keys).tolist()
-                result.gone += _outside(gone, one.unread, snapshot) if one.unread else gone
+            below = "" if isinstance(listing, VectorListing) else listing.below
+            if listing.whole or below:
+                name = listing.source.name
+                gone = catalogue.missing(name, keys).tolist()
+                if below:
+                    gone = [row for row in gone if lies_in(_path(snapshot, row), {below})]
+                if one.unread and gone:
+                    gone = _outside(gone, one, result.doubts, snapshot)
+                if gone:
+                    result.gone[name] = [*result.gone.get(name, ()), *gone]
+                    left = set() if isinstance(listing, VectorListing) else set(listing.left)
+                    known = len(gone) + len(one.keys) if below else catalogue.count(name)
+                    before = known - sum(lies_in(_path(snapshot, row), left) for row in gone if left)
+                    if is_shrunk(len(one.keys), before, accept_loss):
+                        result.shrunk[name] = len(one.keys), before
     return result
+
+
+def _path(snapshot: Snapshot, row: int) -> str:
+    path: str = snapshot.lookup.value("path", row)
+    return path
+
+
+def above(path: str) -> list[str]:
+    """Return a path in a source and the folders it lies in, from the source itself, ".", down."""
+    parts = path.split("/")
+    return [".", *("/".join(parts[:end]) for end in range(1, len(parts) + 1))]
+
+
+def lies_in(path: str, folders: Set[str]) -> bool:
+    """Whether a path is, or lies in, one of some folders."""
+    return any(one in folders for one in above(path))
+
+
+def is_shrunk(now: int, before: int, accept_loss: float) -> bool:
+    """Whether a source shows so little of what it had that it may be away: nothing, or less by more than a share.
+
+    Where there were a handful, a few less are no wonder.
+    """
+    return now < before * (1 - accept_loss) and (not now or before - now >= FEW)
 
 
 def _pictures(
     listing: PictureListing, catalogue: Catalogue, result: Comparison, snapshot: Snapshot, failures: KnownFailures
 ) -> Seen:
     keys = array("Q")
-    unread = []
+    unread, doubts = [], {}
     for listed in listing.entries():
+        if listed.doubtful:
+            unread.append(listed.path)
+            doubts[listed.path] = listed.key
+            continue
         known = catalogue.known(listed.key)
         entry = complete(listed, known, snapshot)
         keys.append(entry.key)
@@ -116,7 +168,7 @@ def _pictures(
         else:
             result.todo += not is_unchanged(entry, known)
             result.new += known is None
-    return Seen(np.array(keys, dtype=np.uint64), unread)
+    return Seen(np.array(keys, dtype=np.uint64), unread, doubts)
 
 
 def _vectors(listing: VectorListing, catalogue: Catalogue, result: Comparison) -> Seen:
@@ -130,7 +182,15 @@ def _vectors(listing: VectorListing, catalogue: Catalogue, result: Comparison) -
     return Seen(np.concatenate(keys))
 
 
-def _outside(positions: list[int], unread: list[str], snapshot: Snapshot) -> list[int]:
-    """Keep the items that do not lie below a folder that could not be listed: nobody knows whether those are gone."""
-    folders = tuple("" if path == "." else f"{path}/" for path in unread)
-    return [position for position in positions if not snapshot.lookup.row(position)["path"].startswith(folders)]
+def _outside(positions: list[int], seen: Seen, doubts: set[int], snapshot: Snapshot) -> list[int]:
+    """Keep the items that do not lie at or below what could not be looked into: nobody knows whether those are gone.
+
+    Which of what is doubtful has such items is noted in `doubts`.
+    """
+    unread, found = set(seen.unread), []
+    for position in positions:
+        inside = [one for one in above(_path(snapshot, position)) if one in unread]
+        doubts |= {seen.doubts[one] for one in inside if one in seen.doubts}
+        if not inside:
+            found.append(position)
+    return found

@@ -44,6 +44,8 @@ class Entry:
         location: the file's name on this machine.
         problem: why it cannot be indexed, where that is known without opening it.
         unread: whether it is a folder that could not be listed: what is below it may still be there.
+        doubtful: whether nothing says that it is a picture, or a folder, and nothing that it is none: it matters where
+            an item was known there, or below it.
         incomplete: whether a table could not be read that may say more of it; see `kept.complete`.
         beside: text beside the picture, where it is incomplete: it counts if nothing else says a caption.
         kept_key: `meta_key` of the item it is, where it keeps caption and columns of that.
@@ -58,6 +60,7 @@ class Entry:
     location: bytes = b""
     problem: str | None = None
     unread: bool = False
+    doubtful: bool = False
     incomplete: bool = False
     beside: str | None = None
     kept_key: int | None = None
@@ -129,11 +132,16 @@ class PictureListing(Protocol):
     Attributes:
         source: its name, kind and location.
         whole: whether it lists all of its source, so that an item it does not list is gone.
+        below: a folder in it that is all that is listed, where not the whole is, so that an item below it that is not
+            listed is gone; "" for none.
+        left: folders and files that it left to other sources in the last complete listing, as paths in the source.
         ignored: files passed over in the last complete listing because they are not pictures.
     """
 
     source: Source
     whole: bool
+    below: str
+    left: list[str]
     ignored: int
 
     def entries(self) -> Iterator[Entry]:

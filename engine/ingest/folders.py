@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from engine.ingest.tables import JoinedTables, LabelTable, sidecar
 from engine.storage import layout
 from engine.storage.kinds import PICTURE_SUFFIXES
 from engine.storage.names import path_bytes, path_text
-from engine.storage.regular import check_regular, opened_regular
+from engine.storage.regular import check_regular, mtime_of, opened_regular
 from indexers.errors import SourceError
 
 HEAD = 64
@@ -28,31 +29,60 @@ class Folder:
     """Every picture below a folder, or one picture file.
 
     A file counts as a picture by its suffix, or else by its first bytes. Links are followed,
-    each folder is entered once, so that a loop of links ends. Collections are passed over.
+    each folder is entered once, so that a loop of links ends. Collections are passed over. What cannot be looked into
+    and has no suffix of a picture is listed as doubtful: it may be one that is known, or a link to a folder of them.
+
+    One file is one item: what lies in the folder of another source is left to that, and a link to what lies in this one
+    is passed over, since it is listed where it lies.
+
+    Args:
+        source: whose pictures they are.
+        root: its folder.
+        labels: tables that are joined to them.
+        part: a folder below it, if only what is in that is listed.
+        others: the folders of the collection's other sources.
+
+    Attributes:
+        below: the part, as a path in the source; "" for all of it.
+        left: folders that were left to other sources in the last complete listing, as paths in the source.
     """
 
-    whole = True
-
-    def __init__(self, source: Source, root: Path, labels: JoinedTables | None = None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        root: Path,
+        labels: JoinedTables | None = None,
+        *,
+        part: Path | None = None,
+        others: Iterable[Path] = (),
+    ) -> None:
         if not root.is_dir():
             raise SourceError(f"{root} is not a folder")
         self.source = source
         self.root = os.fsencode(os.path.abspath(root))
         self.labels = labels
         self.ignored = 0
+        self.left: list[str] = []
+        self._start = self.root if part is None else os.fsencode(os.path.abspath(part))
+        self.below = "" if part is None else path_text(os.path.relpath(self._start, self.root))
+        self.whole = part is None
+        self._real = os.path.realpath(self.root)
+        self._others = {os.path.realpath(os.fsencode(one)) for one in others} - {self._real}
 
     def entries(self) -> Iterator[Entry]:
         """Yield the pictures, folder by folder, in the order of their names' bytes."""
-        self.ignored = 0
+        self.ignored, self.left = 0, []
         entered: set[tuple[int, int]] = set()
         # A stack and no recursion: folders may be nested deeper than Python's stack.
-        levels = [self._listed(self.root, entered)]
+        levels = [self._listed(self._start, entered)]
         while levels:
             one = next(levels[-1], None)
             if one is None:
                 levels.pop()
             elif isinstance(one, Entry):
                 yield one
+            elif self._is_elsewhere(one):
+                self.left.append(path_text(os.path.relpath(one.path, self.root)))
             elif _is_folder(one):
                 levels.append(self._listed(one.path, entered))
             elif (entry := self._file(one)) is not None:
@@ -67,6 +97,21 @@ class Folder:
             reason = f"folder cannot be read: {error.strerror}"
             return iter([Entry(self.source.name, path, location=folder, problem=reason, unread=True)])
 
+    def _is_elsewhere(self, one: os.DirEntry[bytes]) -> bool:
+        """Whether something is listed at another place: where another source has it, or where a link leads to."""
+        if not one.is_symlink():
+            return bool(self._others) and _is_folder(one) and os.path.realpath(one.path) in self._others
+        real = os.path.realpath(one.path)
+        holder = innermost((self._real, *self._others), real)
+        if holder is None or not os.path.lexists(real):
+            return False
+        inside = os.path.relpath(real, holder)
+        if any(part.startswith(b".") and part != b"." for part in inside.split(b"/")):
+            return False  # hidden, and not listed there
+        # Of a folder in this source whatever comes first is entered, and a file that is no picture by its name may not
+        # be listed where it lies.
+        return holder != self._real or (real.lower().endswith(_SUFFIXES) and not _is_folder(one))
+
     def _file(self, one: os.DirEntry[bytes]) -> Entry | None:
         try:
             status = one.stat()
@@ -76,18 +121,38 @@ class Folder:
                 self.ignored += 1
                 return None
         except OSError as error:
-            # A dangling link or an unreadable file matters only if it claims to be a picture.
-            if one.name.lower().endswith(_SUFFIXES):
-                return self._problem(one.path, f"cannot be read: {error.strerror}")
-            self.ignored += 1
-            return None
+            return self._problem(one.path, error, doubtful=not one.name.lower().endswith(_SUFFIXES))
         path = path_text(os.path.relpath(one.path, self.root))
-        found = Entry(self.source.name, path, status.st_size, status.st_mtime_ns, location=one.path)
+        found = Entry(self.source.name, path, status.st_size, mtime_of(status), location=one.path)
         return labelled(found, self.labels)
 
-    def _problem(self, location: bytes, reason: str) -> Entry:
+    def _problem(self, location: bytes, error: OSError, *, doubtful: bool) -> Entry:
+        """Return the entry of what cannot be looked into; it is doubtful where nothing says that it is a picture."""
+        reason = f"cannot be read: {error.strerror}"
+        if error.errno == errno.ENOENT and Path(os.fsdecode(location)).is_symlink():
+            reason = "is a link to what is not there"
         path = path_text(os.path.relpath(location, self.root))
-        return Entry(self.source.name, path, location=location, problem=reason)
+        return Entry(self.source.name, path, location=location, problem=reason, doubtful=doubtful)
+
+
+class Vanished:
+    """A folder that lay in another one, which is listed, and is not there any more."""
+
+    whole, ignored, below = True, 0, ""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.left: list[str] = []
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield nothing."""
+        return iter(())
+
+
+def innermost(roots: Iterable[bytes], path: bytes) -> bytes | None:
+    """Return the longest of some folders that a path is, or lies in; both are real paths."""
+    found = [root for root in roots if path == root or path.startswith(root.rstrip(b"/") + b"/")]
+    return max(found, key=len, default=None)
 
 
 def _visible(folder: bytes, entered: set[tuple[int, int]]) -> list[os.DirEntry[bytes]]:
@@ -119,13 +184,14 @@ def _head(path: bytes) -> bytes:
 class PictureTable:
     """Pictures listed by a table: a column of file names, relative to the table's folder."""
 
-    whole = True
+    whole, below = True, ""
 
     def __init__(self, source: Source, table: Path, labels: LabelTable) -> None:
         self.source = source
         self.folder = os.fsencode(Path(os.path.abspath(table)).parent)
         self.labels = labels
         self.ignored = 0
+        self.left: list[str] = []
 
     def entries(self) -> Iterator[Entry]:
         """Yield the listed pictures in the order of the table."""
@@ -143,7 +209,7 @@ class PictureTable:
 class SingleFiles:
     """Pictures named one by one, in one folder or below it."""
 
-    whole = False
+    whole, below = False, ""
 
     def __init__(self, source: Source, root: Path, files: list[Path], labels: JoinedTables | None = None) -> None:
         self.source = source
@@ -151,6 +217,7 @@ class SingleFiles:
         self.root = os.fsencode(os.path.abspath(root))
         self.files = [os.fsencode(os.path.abspath(file)) for file in files]
         self.ignored = 0
+        self.left: list[str] = []
 
     def entries(self) -> Iterator[Entry]:
         """Yield them in the order they were named."""
@@ -178,4 +245,4 @@ def _stated(source: str, path: str, location: bytes, caption: str | None, meta: 
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         return Entry(source, path, location=location, problem=f"cannot be read: {reason}")
-    return Entry(source, path, status.st_size, status.st_mtime_ns, caption, meta, location)
+    return Entry(source, path, status.st_size, mtime_of(status), caption, meta, location)

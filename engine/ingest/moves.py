@@ -12,7 +12,7 @@ import numpy as np
 from engine.collection.manifest import Source
 from engine.collection.snapshot import Snapshot
 from engine.storage.names import path_bytes
-from engine.storage.regular import check_regular
+from engine.storage.regular import check_regular, mtime_of
 
 SAMPLE = 64
 COLUMNS = ["source", "path", "size", "mtime_ns"]
@@ -56,4 +56,4 @@ def _stamp(path: bytes) -> tuple[int, int]:
         status = check_regular(path)
     except (OSError, ValueError):
         return (-1, -1)
-    return (status.st_size, status.st_mtime_ns)
+    return (status.st_size, mtime_of(status))

@@ -13,7 +13,7 @@ from engine.collection.absent import near_path
 from engine.collection.manifest import Manifest, Source
 from engine.collection.named import FILE, JOINED, Named
 from engine.ingest.entries import Listing, VectorListing
-from engine.ingest.folders import Folder, PictureTable, SingleFiles
+from engine.ingest.folders import Folder, PictureTable, SingleFiles, Vanished, innermost
 from engine.ingest.joined import TableOptions, Tables, own_columns, table_path, with_tables
 from engine.ingest.tables import SUFFIXES, LabelTable
 from engine.ingest.vectors import VectorFiles, vector_files
@@ -98,6 +98,7 @@ def open_sources(
     tables = Tables(options, believed)
     listings: list[Listing] = []
     singles: list[Path] = []
+    folders: list[Path] = []
     whole: list[LabelTable] = []
     takes_table = False
     for path in _distinct(paths):
@@ -107,11 +108,8 @@ def open_sources(
             takes_table |= path.is_file()
             listings += _vectors(path, source, tables)
         elif path.is_dir():
-            source = _known_with_tables(_named(path, "folder", known, moved), known, options, joins=True)
             takes_table = True
-            labels = tables.by_name(source)
-            whole += labels.tables if labels else []
-            listings.append(Folder(source, path, labels))
+            folders.append(path)
         elif path.suffix.lower() in SUFFIXES:
             source = _known_with_tables(_named(path, "table", known, moved), known, options, joins=False)
             listings.append(PictureTable(source, path, tables.open(own_columns(source))))
@@ -119,6 +117,15 @@ def open_sources(
             singles.append(path)
         else:
             raise SourceError(f"{path} is neither a folder nor a file")
+    for source, path, part in _folders(folders, known, moved):
+        joined = _known_with_tables(source, known, options, joins=True)
+        if not path.is_dir():
+            listings.append(Vanished(joined))
+            continue
+        labels = tables.by_name(joined, whole=part is None)
+        whole += labels.tables if labels and part is None else []
+        others = [_folder(one) for one in known if one.kind == "folder" and one.name != joined.name]
+        listings.append(Folder(joined, path, labels, part=part, others=others))
     listings += _single_files(singles, known, tables)
     if options.table is not None and not takes_table:
         raise SourceError(f"{options.table} describes a folder of pictures or a file of vectors, and none was named")
@@ -156,6 +163,36 @@ def _distinct(paths: Sequence[Path]) -> list[Path]:
         if path.is_dir() and reading.exists(path):
             raise SourceError(f"{path} is a collection, not a source: name the pictures or vectors it was made from")
     return list({os.path.abspath(path): path for path in paths}.values())
+
+
+def _folder(source: Source) -> Path:
+    return Path(os.fsdecode(path_bytes(source.location)))
+
+
+def _folders(paths: Sequence[Path], known: list[Source], moved: Moved) -> Iterator[tuple[Source, Path, Path | None]]:
+    """Yield the sources that folders are, or lie in, or that lie in them: no file is to be in two of them.
+
+    Yields:
+        a source, its folder, which may be gone where it lay in another, and the part of it that was named, if not all.
+    """
+    named: dict[str, tuple[Source, Path, Path | None]] = {}
+    parts: list[tuple[Source, Path, Path | None]] = []
+    for path in paths:
+        real = os.path.realpath(os.fsencode(path))
+        roots = {os.path.realpath(path_bytes(one.location)): one for one in known if one.kind == "folder"}
+        holder = innermost(roots, real)
+        if holder is not None and holder != real and file_text(path) != roots[holder].location:
+            source = roots[holder]
+            inside = os.path.relpath(real, holder)
+            parts.append((source, _folder(source), _folder(source) / os.fsdecode(inside)))
+            continue
+        source = roots[holder] if holder is not None else _named(path, "folder", known, moved)
+        named[source.name] = source, _folder(source), None
+        for below, other in roots.items():
+            if below != real and innermost([real], below) is not None:
+                named.setdefault(other.name, (other, _folder(other), None))
+    yield from named.values()
+    yield from (one for one in parts if one[0].name not in named)
 
 
 def _single_files(paths: Sequence[Path], known: list[Source], tables: Tables) -> Iterator[Listing]:

@@ -8,11 +8,8 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from engine.collection import changes
-from engine.collection.commit import commit
 from engine.collection.failures import Failure
-from engine.collection.history import RESERVE
-from engine.collection.manifest import Manifest, Source
+from engine.collection.manifest import Manifest
 from engine.collection.shards import SHARD_ROWS, vector_shard_rows
 from engine.collection.snapshot import Snapshot
 from engine.encoders.base import Encoder
@@ -21,18 +18,18 @@ from engine.ingest.catalogue import Catalogue, Known, StoredVectors
 from engine.ingest.compare import Comparison, compare, has_stamp_of, is_unchanged
 from engine.ingest.entries import Block, Entry, Listing, PictureListing, VectorListing
 from engine.ingest.failed import KnownFailures
+from engine.ingest.ids import Ids
 from engine.ingest.kept import complete
 from engine.ingest.pipeline import Encoded, Skipped, content_of, encode_pictures
 from engine.ingest.unit import contents_of, unit_rows
 from engine.ingest.writer import DONE, Row, ShardWriter
-from engine.progress import Advance, Listener, Summary
-from engine.storage.kinds import DEFAULT_MAX_PIXELS, MOST_FILE_BYTES
+from engine.progress import Advance, Listener, Loss, Summary
+from engine.storage.kinds import DEFAULT_ACCEPT_LOSS, DEFAULT_MAX_PIXELS, MOST_FILE_BYTES
 from engine.storage.regular import read_regular
 from indexers import checks
 from indexers.errors import InvalidInput, ItemNotFound
 from indexers.vectors import FloatArray
 
-MORE_IDS = 1024
 SAME_NAME = "another row of this source has the same name"
 
 Held = Callable[[], AbstractContextManager[Callable[[], bool]]]
@@ -90,37 +87,6 @@ def _rows_of(snapshot: Snapshot, ids: Iterable[int]) -> Iterator[int]:
             yield snapshot.find_id(one)
 
 
-class Ids:
-    """Ids for one run, set aside when the first is needed: nothing is written for a run that finds nothing new.
-
-    They are a version of their own, before the first shard: so two runs never give out the same.
-    """
-
-    def __init__(self, root: Path, sources: Sequence[Source], count: int, writer: ShardWriter) -> None:
-        self._root = root
-        self._sources = sources
-        self._count = count
-        self._prepared_on = writer.base
-        self._writer = writer
-        self._next = self._end = 0
-
-    def take(self, count: int = 1) -> int:
-        """Return the first of `count` consecutive new ids."""
-        if (waiting := self._writer.ids) is not None:
-            self._writer.ids = range(waiting.start, waiting.stop + count)
-            return waiting.stop
-        if self._next + count > self._end:
-            self._reserve(max(count, self._count))
-            self._count = MORE_IDS  # a source may have grown since it was compared
-        self._next += count
-        return self._next - count
-
-    def _reserve(self, count: int) -> None:
-        change, first = changes.reserve(self._root, self._sources, count, self._prepared_on)
-        self._writer.reserved(commit(self._root, change, operation=RESERVE).version)
-        self._next, self._end = first[0], first[0] + count
-
-
 class Sync:
     """One run over some sources: state shared by the steps of it."""
 
@@ -145,6 +111,7 @@ class Sync:
         listings: Sequence[Listing],
         *,
         notice_gone: bool,
+        accept_loss: float = DEFAULT_ACCEPT_LOSS,
         removed: Iterable[int] = (),
         compared: Callable[[Comparison], None] = lambda _: None,
     ) -> None:
@@ -153,6 +120,8 @@ class Sync:
         Args:
             listings: the sources.
             notice_gone: whether items missing from them are removed.
+            accept_loss: the share of its items that a source may show less than before; one that shows still less
+                keeps them all.
             removed: ids of items that are removed in the same version; one that is gone already is passed over.
             compared: is told what the first look found, before anything is written; may raise.
         """
@@ -162,11 +131,19 @@ class Sync:
             self.vectors = StoredVectors(snapshot, self.space)
             again, how = self.options.again, readers(self.options.max_pixels)
             self.failures = KnownFailures.of(snapshot, how, again=again)
-            found = compare(listings, self.catalogue, snapshot, notice_gone=notice_gone, failures=self.failures)
-            self.gone = {*found.gone, *_rows_of(snapshot, removed)}
+            found = compare(
+                listings,
+                self.catalogue,
+                snapshot,
+                notice_gone=notice_gone,
+                accept_loss=accept_loss,
+                failures=self.failures,
+            )
+            gone = list(chain.from_iterable(found.gone.values()))
+            self.gone, self.found = {*gone, *_rows_of(snapshot, removed)}, found
             self.moved: set[int] = set()
             self.repeated = dict.fromkeys(found.repeated, False)
-            self.listener.say(f"{found.total} found, {found.todo} to look at, {len(found.gone)} gone from their source")
+            self.listener.say(f"{found.total} found, {found.todo} to look at, {len(gone)} gone from their source")
             compared(found)
             self._write(listings, found)
             # Indexes are built next, and need the room.
@@ -203,11 +180,21 @@ class Sync:
 
     def _finish(self, writer: ShardWriter) -> None:
         """Commit the last shard, and take out what is gone."""
-        left = self.gone - self.moved
+        left = self.gone - self.moved - self._kept()
         writer.flush(DONE, bury=sorted(left))
         self.summary.removed += len(left)
         self.summary.failed += len(writer.failures)
         self.summary.failed_before += sum(map(self.failures.is_known, writer.failures))
+
+    def _kept(self) -> set[int]:
+        """Return the rows of items that are missing from sources which may be away, and tell of those."""
+        kept: set[int] = set()
+        for source in self.snapshot.manifest.sources:
+            if source.name in self.found.shrunk and (lost := {*self.found.gone[source.name]} - self.moved):
+                now, before = self.found.shrunk[source.name]
+                self.summary.losses.append(Loss(source.name, source.location, now, before))
+                kept |= lost
+        return kept
 
     def _committed(self, manifest: Manifest) -> None:
         self.summary.version = manifest.version
@@ -273,7 +260,7 @@ class Sync:
                 # What is done is safe at once; what is in work comes after it, and that may take a while.
                 writer.flush("add")
                 return
-            if self._is_repeated(listed.key):
+            if self._is_repeated(listed.key) or (listed.doubtful and listed.key not in self.found.doubts):
                 continue
             writer.look_at(listing, [listed.path])
             known = self.catalogue.known(listed.key)

@@ -19,7 +19,7 @@ from engine.collection.manifest import Source, SourceTable
 from engine.ingest.entries import Block, VectorListing
 from engine.ingest.tables import CAPTION_COLUMNS, NAME_COLUMNS, check_names, overlaid, pick_column, plain, read_table
 from engine.storage.parquet import parquet_batches
-from engine.storage.regular import check_regular, opened_regular
+from engine.storage.regular import check_regular, mtime_of, opened_regular
 from indexers.errors import SourceError
 from indexers.npy import map_array
 from indexers.vectors import FloatArray
@@ -177,7 +177,7 @@ class VectorFiles(VectorListing):
             said.append((_captions(part, caption), _meta(part, key, caption)))
         called = zip(names or numbered, numbered, strict=True)
         paths = [number if name is None else str(name) for name, number in called]
-        return Block(self.source.name, paths, vectors, *_together(said), status.st_size, status.st_mtime_ns)
+        return Block(self.source.name, paths, vectors, *_together(said), status.st_size, mtime_of(status))
 
     def _shown(self, file: VectorFile) -> list[str]:
         """Return how the tables are called in messages."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from engine.collection import commit, reading
+from engine.collection.absent import is_away
 from engine.collection.encoder import is_precomputed
 from engine.collection.manifest import Manifest, Source, Space
 from engine.collection.named import named, remember_named
@@ -15,6 +17,7 @@ from engine.collection.snapshot import Snapshot
 from engine.collection.spaces import map_queries
 from engine.encoders.base import Encoder, require_modality
 from engine.ingest.compare import Comparison
+from engine.ingest.disks import on_another_disk
 from engine.ingest.entries import VectorListing
 from engine.ingest.joined import TableOptions
 from engine.ingest.moves import is_moved
@@ -27,6 +30,7 @@ from engine.jobs.run_encoder import RunEncoder, check_dimensions, first_encoder,
 from engine.planning.prompts import text_sample
 from engine.progress import Listener, Summary, Unjoined, as_listener
 from engine.storage import layout
+from engine.storage.kinds import DEFAULT_ACCEPT_LOSS
 from indexers import checks
 from indexers.base import IndexSpec, read_specs
 from indexers.build import BuildDevice
@@ -57,6 +61,9 @@ class RunOptions:
         dtype: storage of a new collection's vectors, "float16" or "float32".
         specs: prefix indexes; chosen if None.
         rebuild: build indexes even if they are not due.
+        accept_loss: the share of its items that a source may show less than before, more than 0 and at most 1. Where it
+            shows still less, or nothing, a drive may be away: nothing of it is removed, and the summary tells. With 1
+            whatever is missing is removed.
         encode: batch size, workers, pixel cap.
         table: captions and columns.
     """
@@ -67,6 +74,7 @@ class RunOptions:
     dtype: str = "float16"
     specs: Sequence[IndexSpec] | None = None
     rebuild: bool = False
+    accept_loss: float = DEFAULT_ACCEPT_LOSS
     encode: EncodeOptions = field(default_factory=EncodeOptions)
     table: TableOptions = field(default_factory=TableOptions)
 
@@ -79,6 +87,7 @@ class RunOptions:
             dtype=checks.one_of("dtype", self.dtype, DTYPES),
             specs=read_specs(self.specs),
             rebuild=checks.truth("rebuild", self.rebuild),
+            accept_loss=checks.share("accept_loss", self.accept_loss),
             encode=checks.instance("encode", self.encode, EncodeOptions),
             table=checks.instance("table", self.table, TableOptions),
         )
@@ -163,8 +172,16 @@ def _run(root: Path, paths: Sequence[Path], options: RunOptions, listener: Liste
             sources.labels.check_joined()
 
     remember_named(root, sources.named)
+    for source in on_another_disk(root, [one.source for one in sources.listings]):
+        listener.say(f"{source.location} is on another disk than when it was indexed last")
+    for source in _away(manifest, sources):
+        listener.say(
+            f"source {source.name} is not there any more ({source.location}); its items stay. If it was moved, name "
+            f"its new place: {_typed('index', 'NEW_PLACE', root)}; if they are to go: "
+            f"{_typed('remove', root, '--below', source.location)}"
+        )
     sync = Sync(root, layout.DEFAULT_SPACE, checked, options.encode, listener, summary)
-    sync.run(sources.listings, notice_gone=notice_gone, compared=compared)
+    sync.run(sources.listings, notice_gone=notice_gone, accept_loss=options.accept_loss, compared=compared)
     summary.unjoined = list(_unjoined(sources))
     result = finish(root, load, options, listener)
     summary.version = result.version
@@ -204,6 +221,18 @@ def _prepared(
     check_dimensions(space.encoder, space.dim, sources.vectors)
     resolve_all(options.specs or (), MANY_ROWS, space.dim)
     return (lambda: encoder.loaded), (lambda: encoder.checked)
+
+
+def _away(manifest: Manifest | None, sources: Sources) -> Iterator[Source]:
+    """Yield the sources of pictures that are not there, and that none of those named here is."""
+    here = {one.source.name for one in sources.listings}
+    for source in manifest.sources if manifest else ():
+        if source.kind == "folder" and source.name not in here and is_away(source):
+            yield source
+
+
+def _typed(*words: str | Path) -> str:
+    return shlex.join(["nestvec", *map(str, words)])
 
 
 def _unjoined(sources: Sources) -> Iterator[Unjoined]:

@@ -49,6 +49,11 @@ def check_regular(path: Name, *, own: bool = False) -> os.stat_result:
     return status
 
 
+def mtime_of(status: os.stat_result) -> int:
+    """Return when a file was last changed, in nanoseconds; a time that 64 bits do not hold becomes the nearest."""
+    return min(max(status.st_mtime_ns, -(1 << 63)), (1 << 63) - 1)
+
+
 def open_regular(path: Name, *, own: bool = False) -> int:
     """Open a regular file for reading, without ever waiting for one that is none; the handle is the caller's.
 

@@ -22,10 +22,10 @@ PATHS = ["a.png", "sub/b.png", "sub/deep/c.png", "subway.png"]
 class Listed:
     """A folder as it looks today."""
 
-    whole = True
-    ignored = 0
+    whole, ignored, below = True, 0, ""
 
     def __init__(self, *entries: Entry) -> None:
+        self.left: list[str] = []
         self.source = Source("photos", "folder", "/photos")
         self._entries = entries
 
@@ -55,7 +55,7 @@ def compared(snapshot: Snapshot, *listings: Listed) -> Comparison:
 
 
 def gone(snapshot: Snapshot, *entries: Entry) -> list[str]:
-    return [snapshot.item(row).path for row in compared(snapshot, Listed(*entries)).gone]
+    return [snapshot.item(row).path for row in compared(snapshot, Listed(*entries)).gone.get("photos", [])]
 
 
 def test_what_is_not_listed_is_gone(snapshot: Snapshot) -> None:
@@ -74,9 +74,10 @@ def test_what_lies_below_a_folder_that_cannot_be_listed_is_not_gone(snapshot: Sn
 def test_what_a_partial_listing_leaves_out_is_not_gone(snapshot: Snapshot) -> None:
     part = Listed(seen("a.png"))
     part.whole = False
-    assert compared(snapshot, part).gone == []
+    assert compared(snapshot, part).gone == {}
     # Two listings of one source are looked at together.
-    assert [snapshot.item(row).path for row in compared(snapshot, Listed(seen("a.png")), part).gone] == PATHS[1:]
+    both = compared(snapshot, Listed(seen("a.png")), part)
+    assert [snapshot.item(row).path for row in both.gone["photos"]] == PATHS[1:]
 
 
 def test_what_there_is_to_do(snapshot: Snapshot) -> None:
@@ -88,7 +89,7 @@ def test_what_there_is_to_do(snapshot: Snapshot) -> None:
 def test_vectors_of_an_array_have_no_time_and_are_always_looked_at(snapshot: Snapshot) -> None:
     rows = ArrayListing("photos", clustered(5, 4), [*PATHS, "new"], None, None, dim=4)
     found = compare([rows], Catalogue(snapshot), snapshot, notice_gone=True)
-    assert (found.total, found.todo, found.new, found.gone) == (5, 5, 1, [])
+    assert (found.total, found.todo, found.new, found.gone) == (5, 5, 1, {})
 
 
 def test_nothing_at_all(snapshot: Snapshot) -> None:

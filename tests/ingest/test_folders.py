@@ -84,7 +84,7 @@ def test_a_loop_of_links_ends(tmp_path: Path) -> None:
     (tmp_path / "a/b/up").symlink_to(tmp_path)
     (tmp_path / "a/self").symlink_to(".")
     (tmp_path / "around").symlink_to("around")
-    assert paths(tmp_path) == ["a/b/c.png"]
+    assert [entry.path for entry in folder(tmp_path).entries() if not entry.doubtful] == ["a/b/c.png"]
 
 
 def test_links_are_followed(tmp_path: Path) -> None:
@@ -95,12 +95,34 @@ def test_links_are_followed(tmp_path: Path) -> None:
     assert paths(tmp_path / "photos") == ["file.png", "folder/a.png"]
 
 
+def test_a_file_is_listed_once(tmp_path: Path) -> None:
+    touch(tmp_path / "p/sub/a.png")
+    touch(tmp_path / "p/b.png")
+    touch(tmp_path / "p/.hidden/c.png")
+    (tmp_path / "p/link.png").symlink_to("sub/a.png")
+    (tmp_path / "p/to-hidden.png").symlink_to(".hidden/c.png")
+    (tmp_path / "p/odd").symlink_to("sub/a.png")
+    (tmp_path / "q").mkdir()
+    (tmp_path / "q/whole").symlink_to(tmp_path / "p")
+    (tmp_path / "q/one.png").symlink_to(tmp_path / "p/b.png")
+    assert paths(tmp_path / "p") == ["b.png", "sub/a.png", "to-hidden.png"]
+    assert paths(tmp_path / "q")[:2] == ["one.png", "whole/b.png"]  # what no other source has is this one's
+    source, p, q = Source("one", "folder", "/"), tmp_path / "p", tmp_path / "q"
+    around, other = Folder(source, p, others=[p / "sub"]), Folder(source, q, others=[p])
+    assert [[entry.path for entry in one.entries()] for one in (around, other)] == [["b.png", "to-hidden.png"], []]
+    assert (around.left, other.left) == (["link.png", "odd", "sub"], ["one.png", "whole"])
+    part = Folder(source, p, part=p / "sub")
+    assert ([entry.path for entry in part.entries()], part.below, part.whole) == (["sub/a.png"], "sub", False)
+
+
 def test_a_dangling_link_is_a_problem_only_if_it_claims_to_be_a_picture(tmp_path: Path) -> None:
     (tmp_path / "gone.png").symlink_to("nowhere")
     (tmp_path / "gone").symlink_to("nowhere")
-    (entry,) = folder(tmp_path).entries()
-    assert entry.path == "gone.png"
-    assert entry.problem == "cannot be read: No such file or directory"
+    doubtful, entry = folder(tmp_path).entries()
+    assert (entry.path, entry.doubtful) == ("gone.png", False)
+    assert entry.problem == "is a link to what is not there"
+    # It may lead to a folder.
+    assert (doubtful.path, doubtful.doubtful) == ("gone", True)
 
 
 def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
