@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli import options
+from engine.cli import SKIPPED, options
 from engine.cli.answer import present
 from engine.cli.meant import check_order
+from engine.cli.output import say
+from indexers.errors import ItemNotFound, PictureError
+
+if TYPE_CHECKING:
+    from engine.query.answers import Answers
 
 
 @click.command()
@@ -19,7 +26,8 @@ from engine.cli.meant import check_order
 def command(collection: Path, items: tuple[str, ...], include_self: bool, how: options.Answering) -> None:
     """Find the pictures most like a picture.
 
-    ITEM is the path of an indexed picture, any other picture file, or the id of an item.
+    ITEM is the path of an indexed picture, any other picture file, or the id of an item. Where one of several
+    cannot be looked for, the others are answered, and the exit status is 3.
 
     \b
     Example:
@@ -30,13 +38,39 @@ def command(collection: Path, items: tuple[str, ...], include_self: bool, how: o
 
     check_order(collection, items)
     with Reader.open(collection, device=how.device, space=how.space, encoder=how.encoder) as opened:
-        answers = opened.similar(
-            list(items),
-            how.k,
-            plan=how.plan,
-            dim=how.dim,
-            exact=how.exact,
-            recall=how.recall,
-            include_self=include_self,
-        )
+
+        def ask(item: str | list[str]) -> Any:
+            return opened.similar(
+                item,
+                how.k,
+                plan=how.plan,
+                dim=how.dim,
+                exact=how.exact,
+                recall=how.recall,
+                include_self=include_self,
+            )
+
+        wrong: list[str] = []
+        try:
+            answers: Sequence[Answers] = ask(list(items))
+        except (PictureError, ItemNotFound):
+            answers, wrong = _one_by_one(ask, items)
         present(answers, how, opened)
+    for one in wrong:
+        say(one)
+    if wrong:
+        raise click.exceptions.Exit(SKIPPED)
+
+
+def _one_by_one(ask: Callable[[str], Any], items: Sequence[str]) -> tuple[list[Answers], list[str]]:
+    """Return the answers of the items that have any, and what is wrong with the others; raise where none has."""
+    answers, wrong = [], []
+    for item in items:
+        try:
+            answers.append(ask(item))
+        except (PictureError, ItemNotFound) as error:
+            last = error
+            wrong.append(str(error) if item in str(error) else f"{item}: {error}")
+    if not answers:
+        raise last if len(wrong) == 1 else type(last)("; ".join(wrong))
+    return answers, wrong

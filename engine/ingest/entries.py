@@ -134,7 +134,8 @@ class PictureListing(Protocol):
         whole: whether it lists all of its source, so that an item it does not list is gone.
         below: a folder in it that is all that is listed, where not the whole is, so that an item below it that is not
             listed is gone; "" for none.
-        left: folders and files that it left to other sources in the last complete listing, as paths in the source.
+        left: folders and files that it left out in the last complete listing, as paths in the source: what is below
+            them is no loss.
         ignored: files passed over in the last complete listing because they are not pictures.
     """
 

@@ -22,6 +22,17 @@ from engine.storage.regular import check_regular, mtime_of, opened_regular
 from indexers.errors import SourceError
 
 HEAD = 64
+
+NOT_WANTED = frozenset(
+    {b"@eadir", b"#recycle", b"#snapshot", b"@recycle", b"@recently-snapshot", b"$recycle.bin", b"recycler"}
+    | {b"system volume information", b"lost+found", b"node_modules", b"__macosx", b"__pycache__"}
+)
+"""Folders that are passed over, by their names in small letters; those that begin with a dot are in any case."""
+
+LIBRARIES, ORIGINALS = (
+    frozenset({".photoslibrary", ".photolibrary", ".aplibrary"}),
+    frozenset({b"originals", b"masters"}),
+)
 _SUFFIXES = tuple(suffix.encode() for suffix in PICTURE_SUFFIXES)
 
 
@@ -44,7 +55,8 @@ class Folder:
 
     Attributes:
         below: the part, as a path in the source; "" for all of it.
-        left: folders that were left to other sources in the last complete listing, as paths in the source.
+        left: what was left out in the last complete listing, as paths in the source: what other sources have, and
+            folders in which no program keeps what people mean by pictures (`is_not_wanted`).
     """
 
     def __init__(
@@ -81,7 +93,7 @@ class Folder:
                 levels.pop()
             elif isinstance(one, Entry):
                 yield one
-            elif self._is_elsewhere(one):
+            elif self._is_elsewhere(one) or is_not_wanted(one):
                 self.left.append(path_text(os.path.relpath(one.path, self.root)))
             elif _is_folder(one):
                 levels.append(self._listed(one.path, entered))
@@ -133,6 +145,18 @@ class Folder:
             reason = "is a link to what is not there"
         path = path_text(os.path.relpath(location, self.root))
         return Entry(self.source.name, path, location=location, problem=reason, doubtful=doubtful)
+
+
+def is_not_wanted(one: os.DirEntry[bytes]) -> bool:
+    """Whether something is a folder in which no program keeps what people mean by pictures.
+
+    Waste baskets, snapshots and thumbnails of servers and systems, previews of catalogues, packages of programs; of a
+    library of Apple Photos all but the originals. Whoever wants one of them names it.
+    """
+    if not _is_folder(one):
+        return False
+    name, library = one.name.lower(), Path(os.fsdecode(one.path)).parent.suffix.lower() in LIBRARIES
+    return name in NOT_WANTED or name.endswith(b".lrdata") or (library and name not in ORIGINALS)
 
 
 class Vanished:

@@ -178,6 +178,17 @@ def test_search_with_options(vectors: Path, option: tuple[str, ...]) -> None:
     assert {len(answers["results"]) for answers in found} == {60 if "-k" in option else 10}
 
 
+def test_one_item_that_cannot_be_looked_for_is_named_and_the_others_are_answered(vectors: Path) -> None:
+    done = nestvec("similar", "c.nest", "row-5", "none.jpg", "row-7", "--json", cwd=vectors)
+    assert done.returncode == 3
+    assert [json.loads(one)["query"] for one in done.stdout.splitlines()] == ["row-5", "row-7"]
+    assert done.stderr.decode().count("none.jpg") == 1
+    done = nestvec("similar", "c.nest", "none.jpg", "nor-this.png", cwd=vectors)
+    assert done.returncode == 1
+    assert "none.jpg" in done.stderr.decode()
+    assert "nor-this.png" in done.stderr.decode()
+
+
 def test_similar_leaves_the_item_itself_out(vectors: Path) -> None:
     (without,) = lines(nestvec("similar", "c.nest", "row-5", "-k", "60", "--json", cwd=vectors))
     assert (without["query"], len(without["results"])) == ("row-5", 59)

@@ -115,6 +115,24 @@ def test_a_file_is_listed_once(tmp_path: Path) -> None:
     assert ([entry.path for entry in part.entries()], part.below, part.whole) == (["sub/a.png"], "sub", False)
 
 
+def test_what_programs_keep_for_themselves_is_passed_over(tmp_path: Path) -> None:
+    kept = ["a.png", "My.photoslibrary/originals/0/b.png", "node_modules.png", "lost/c.png"]
+    others = ["@eaDir/a.png/SYNOPHOTO_THUMB_M.jpg", "#recycle/d.png", "$Recycle.Bin/e.png", "x/lost+found/f.png"]
+    others += [
+        "My.photoslibrary/resources/derivatives/b.jpeg",
+        "Previews.lrdata/g.jpg",
+        "__MACOSX/a.png",
+        ".Trash-1/h.png",
+    ]
+    for name in (*kept, *others):
+        touch(tmp_path / name)
+    listing = folder(tmp_path)
+    assert sorted(entry.path for entry in listing.entries()) == sorted(kept)
+    assert "@eaDir" in listing.left
+    # Named, it is what was named.
+    assert paths(tmp_path / "#recycle") == ["d.png"]
+
+
 def test_a_dangling_link_is_a_problem_only_if_it_claims_to_be_a_picture(tmp_path: Path) -> None:
     (tmp_path / "gone.png").symlink_to("nowhere")
     (tmp_path / "gone").symlink_to("nowhere")

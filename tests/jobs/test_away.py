@@ -11,7 +11,7 @@ import pytest
 
 from engine.api import Collection
 from engine.collection.manifest import Source
-from engine.ingest import disks
+from engine.ingest import disks, folders
 from engine.jobs.index import RunOptions
 from engine.progress import Loss, Summary
 from tests.helpers import clustered, draw, index, needs_bundled, nestvec, save
@@ -180,6 +180,13 @@ def test_a_folder_around_a_source_leaves_its_files_to_it(album: Path) -> None:
         (album / "p/2021").rename(album / "away")
         summary = opened.index(album / "p", RunOptions(device="cpu"))
         assert ([one.source for one in summary.losses], len(opened)) == (["2021"], N - 1)
+
+
+@needs_bundled
+def test_what_is_passed_over_now_leaves_and_is_no_loss(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folders, "NOT_WANTED", frozenset({b"2020", b"2021"}))
+    draw(album / "p/more.png", 80)
+    assert (again(album).removed, held(album)) == (N, ["p:more.png"])
 
 
 def test_vectors_are_kept_alike(tmp_path: Path) -> None:
