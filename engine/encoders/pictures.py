@@ -1,36 +1,25 @@
 """Decoding pictures as they are in the wild: bytes in, upright RGB out.
 
-What a file is called does not matter; its first bytes do. Only the formats named here are
-tried, so that no exotic decoder sees hostile bytes. Colour profiles are not applied: the
+What a file is called does not matter; its first bytes do (`formats`). Colour profiles are not applied: the
 encoders were trained on pictures whose profiles nobody applied either.
 """
 
 from __future__ import annotations
 
-import functools
 import io
-import re
 from dataclasses import dataclass
-from importlib.metadata import version as package_version
 from typing import Any
 
 import numpy as np
-import PIL
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile
 
+from engine.encoders.formats import jxl_size, readable, sniff, unknown
 from engine.storage.kinds import DEFAULT_MAX_PIXELS
 from indexers.errors import PictureError
 
 # A longer strip is a line: scaled until its short side fits a network, it would fill the memory.
 MAX_ASPECT = 200
-
-_FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "HEIF", "PPM", "ICO")
-
-# File types of ISO media containers (bytes 8 to 12) that hold still pictures.
-_AVIF_BRANDS = frozenset({b"avif", b"avis"})
-_HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
-_BMP_HEADER_SIZES = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
 
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -86,7 +75,7 @@ def decode_sized(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, min_side:
     if not data:
         raise PictureError("the file is empty")
     try:
-        with _open(data) as opened:
+        with _open(data, max_pixels) as opened:
             return _develop(opened, max_pixels, min_side)
     except PictureError:
         raise
@@ -99,82 +88,31 @@ def decode_sized(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, min_side:
 def looks_like_picture(head: bytes) -> bool:
     """Tell from a file's first 32 bytes whether it claims to be one of the named formats.
 
-    AVIF and HEIF count even where this Pillow cannot read them: such a file should end up among
-    the failures with a reason, and not be passed over in silence.
+    Those count too that nothing here can read: such a file should end up among the failures with a reason, and not be
+    passed over in silence.
     """
-    return _sniff(head) is not None
+    return sniff(head) is not None
 
 
-def _sniff(head: bytes) -> str | None:
-    simple = (
-        (b"\xff\xd8\xff", "JPEG"),
-        (b"\x89PNG\r\n\x1a\n", "PNG"),
-        (b"GIF87a", "GIF"),
-        (b"GIF89a", "GIF"),
-        (b"II*\0", "TIFF"),
-        (b"MM\0*", "TIFF"),
-        (b"II+\0", "TIFF"),
-        (b"MM\0+", "TIFF"),
-    )
-    for magic, name in simple:
-        if head.startswith(magic):
-            return name
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "WEBP"
-    if head[4:8] == b"ftyp":
-        return "AVIF" if head[8:12] in _AVIF_BRANDS else "HEIF" if head[8:12] in _HEIF_BRANDS else None
-    return _sniff_weak(head)
-
-
-def _sniff_weak(head: bytes) -> str | None:
-    # Two or four bytes of magic also begin other files, so the fields after them must fit too.
-    if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADER_SIZES:
-        return "BMP"
-    if head[:4] == b"\0\0\1\0" and head[4:6] != b"\0\0" and head[9:10] == b"\0":
-        return "ICO"
-    if re.match(rb"P[1-6](\s|#)", head) or re.match(rb"P[Ff]\s", head):
-        return "PPM"
-    return None
-
-
-@functools.cache
-def _readable() -> tuple[str, ...]:
-    """Return the named formats that the installed Pillow has a reader for."""
-    Image.init()
-    return tuple(name for name in _FORMATS if name in Image.OPEN)
-
-
-@functools.cache
-def readers(max_pixels: int) -> str:
-    """Say what reads pictures here: the same readers fail at the same files."""
-    ours = package_version("nestvec")
-    return f"nestvec {ours}, Pillow {PIL.__version__} ({' '.join(_readable())}), {max_pixels} pixels"
-
-
-def _open(data: bytes) -> ImageFile.ImageFile:
+def _open(data: bytes, max_pixels: int) -> ImageFile.ImageFile:
     # This is Image.open without its size check, whose limit is one number for the whole process
     # and which warns: the caller's own cap, checked in `_develop`, takes its place.
     stream, last = io.BytesIO(data), None
-    for name in _readable():
+    for name in readable():
         factory, accept = Image.OPEN[name]
         accepted = accept(data[:16]) if accept else True
         if accepted is not True:
             continue
         stream.seek(0)
+        if name == "JXL":
+            _check_size(jxl_size(data), max_pixels)
         try:
             return factory(stream, "")
         except Exception as error:  # the next format may still know it
             last = error
     if last is not None:
         raise last
-    raise PictureError(_unknown(data))
-
-
-def _unknown(data: bytes) -> str:
-    name = _sniff(data[:32])
-    if name in ("AVIF", "HEIF"):
-        return f"{name} pictures need a Pillow that can read them; convert the file to JPEG or PNG"
-    return f"not a picture in a known format (it begins with the bytes {data[:8].hex(' ')})"
+    raise PictureError(unknown(data))
 
 
 def _develop(opened: ImageFile.ImageFile, max_pixels: int, min_side: int) -> Picture:
@@ -217,6 +155,8 @@ def _reduce(opened: ImageFile.ImageFile, min_side: int) -> bool:
 
 
 def _orientation(opened: Image.Image) -> int:
+    if opened.format == "JXL":  # turned already, by what its own header says
+        return 1
     try:
         value = opened.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # a broken EXIF block, from struct.error to SyntaxError, says nothing
@@ -271,7 +211,7 @@ def _bits(image: Image.Image) -> int:
 
 
 def _reason(error: Exception, data: bytes) -> str:
-    name = _sniff(data[:32]) or "picture"
+    name = sniff(data[:32]) or "picture"
     if isinstance(error, MemoryError):
         return f"{name}: not enough memory to decode it"
     detail = " ".join(str(error).split()) or type(error).__name__

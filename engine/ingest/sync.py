@@ -13,7 +13,7 @@ from engine.collection.manifest import Manifest
 from engine.collection.shards import SHARD_ROWS, vector_shard_rows
 from engine.collection.snapshot import Snapshot
 from engine.encoders.base import Encoder
-from engine.encoders.pictures import readers
+from engine.encoders.formats import readers
 from engine.ingest.catalogue import Catalogue, Known, StoredVectors
 from engine.ingest.compare import Comparison, compare, has_stamp_of, is_unchanged
 from engine.ingest.entries import Block, Entry, Listing, PictureListing, VectorListing

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 PICTURE_SUFFIXES: frozenset[str] = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".webp", ".bmp", ".dib"}
-    | {".tif", ".tiff", ".avif", ".avifs", ".heic", ".heif", ".hif"}
+    | {".tif", ".tiff", ".avif", ".avifs", ".heic", ".heics", ".heif", ".heifs", ".hif", ".jxl", ".psd"}
+    | {".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"}
     | {".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".ico"}
 )
 

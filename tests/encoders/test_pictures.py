@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import threading
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile, features
 
+from engine.encoders.formats import FORMATS, jxl_size, readable, sniff
 from engine.encoders.pictures import (
     decode_picture,
     decode_sized,
@@ -304,13 +306,64 @@ def test_what_is_not_a_picture(data: bytes, reason: str) -> None:
 
 
 def test_only_the_named_formats_are_opened() -> None:
-    for fmt in ("TGA", "PCX", "SGI", "EPS", "JPEG2000"):
+    for fmt in ("TGA", "PCX", "SGI", "EPS"):
         with pytest.raises(PictureError, match="not a picture in a known format"):
             decode_picture(saved(corners(), fmt))
 
 
+def psd(image: Image.Image) -> bytes:
+    """Lay out a flattened picture as Photoshop does: header, no colours, resources or layers, then its channels."""
+    width, height = image.size
+    header = b"8BPS\0\x01" + bytes(6) + struct.pack(">HIIHH", 3, height, width, 8, 3)
+    return header + bytes(4 * 3) + b"\0\0" + b"".join(band.tobytes() for band in image.split())
+
+
+def test_formats_of_phones_and_programs() -> None:
+    assert set(FORMATS) - {"MPO"} == set(readable()) - {"MPO"}  # which opens as a JPEG
+    right = photo((320, 240))
+    for fmt, options in {
+        "HEIF": {"quality": 95}, "JXL": {"quality": 95}, "JPEG2000": {}, "AVIF": {"quality": 95}, "PSD": {},
+    }.items():  # fmt: skip
+        data = psd(right) if fmt == "PSD" else saved(right, fmt, **options)
+        assert sniff(data[:32]) == fmt
+        found = decode_sized(data, min_side=32)
+        assert (found.width, found.height, found.image.mode) == (320, 240, "RGB")
+        difference = np.abs(np.asarray(found.image, int) - np.asarray(right, int)).mean()
+        assert difference < 6, (fmt, difference)
+        with pytest.raises(PictureError, match="more than the limit"):
+            decode_picture(data, max_pixels=1000)
+        for cut in (40, len(data) // 2):
+            with contextlib.suppress(PictureError):
+                decode_picture(data[:cut])
+
+
+def test_a_picture_of_a_phone_is_upright() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    lying = corners((64, 48))
+    turned = np.asarray(lying.transpose(Image.Transpose.ROTATE_270), int)
+    for fmt in ("HEIF", "JXL", "AVIF"):
+        found = decode_sized(saved(lying, fmt, exif=exif.tobytes(), quality=95))
+        if fmt == "JXL":  # what counts is its own header, which says that it stands
+            assert (found.width, found.height) == (64, 48)
+        else:
+            assert (found.width, found.height) == (48, 64), fmt
+            assert np.abs(np.asarray(found.image, int) - turned).mean() < 8, fmt
+
+
+@pytest.mark.parametrize("size", [(64, 64), (300, 200), (201, 8), (1920, 1080), (513, 8193)])
+@pytest.mark.parametrize("container", [False, True])
+def test_jpeg_xl_says_its_size_before_it_is_decoded(size: tuple[int, int], container: bool) -> None:
+    data = saved(Image.new("RGB", size, (9, 9, 9)), "JXL")
+    if container and data[:2] == b"\xff\x0a":
+        boxes = [b"\0\0\0\x0cJXL \r\n\x87\n", b"\0\0\0\x14ftypjxl \0\0\0\0jxl ", b"\0\0\0\0jxlc"]
+        data = b"".join(boxes) + data
+    assert jxl_size(data) == size
+    assert sniff(data[:32]) == "JXL"
+
+
 @settings(max_examples=150, deadline=None)
-@given(st.sampled_from(["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "ICO"]), st.data())
+@given(st.sampled_from("JPEG PNG GIF WEBP BMP TIFF PPM ICO HEIF JXL JPEG2000".split()), st.data())
 def test_damage_gives_a_picture_or_a_picture_error(fmt: str, data: st.DataObject) -> None:
     good = bytearray(saved(corners(), fmt))
     for _ in range(data.draw(st.integers(1, 8))):
@@ -397,7 +450,7 @@ def test_other_magic_bytes(head: bytes) -> None:
 
 def test_suffixes_cover_what_pillow_calls_the_formats() -> None:
     Image.init()
-    ours = {"JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "ICO"}
+    ours = {"JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "HEIF", "JXL", "JPEG2000", "PSD", "ICO"}
     known = {suffix for suffix, fmt in Image.EXTENSION.items() if fmt in ours}
     assert known <= PICTURE_SUFFIXES
 

@@ -221,6 +221,9 @@ def pictures(base: Base) -> list[Seed]:
         ("pfm", "PPM", rgb.convert("F"), {}),
         ("ico", "ICO", rgb, {"sizes": [(16, 16), (24, 24)]}),
         ("avif", "AVIF", rgb, {"speed": 10}),
+        ("heif", "HEIF", rgb, {}),
+        ("jxl", "JXL", rgb, {}),
+        ("jp2", "JPEG2000", rgb, {}),
     ]
     seeds = []
     for slot, kind, image, options in ways:
