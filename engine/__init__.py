@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from engine.jobs.index import RunOptions
     from engine.jobs.train import train_head
     from engine.jobs.tune import TuneOptions
-    from engine.progress import Listener, Summary, Unjoined
+    from engine.progress import Listener, Loss, Summary, Unjoined
     from engine.query.answers import AnswerList, Answers
     from engine.query.ask import Query, Term
     from engine.query.explain import Explanation, Step
@@ -116,6 +116,7 @@ _HOME = {
     "ItemNotFound": "indexers.errors",
     "LabelTable": "engine.ingest.tables",
     "Listener": "engine.progress",
+    "Loss": "engine.progress",
     "Manifest": "engine.collection.manifest",
     "Mask": "indexers.mask",
     "ModalityError": "indexers.errors",
@@ -199,6 +200,7 @@ __all__ = [
     "ItemNotFound",
     "LabelTable",
     "Listener",
+    "Loss",
     "Manifest",
     "Mask",
     "ModalityError",

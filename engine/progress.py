@@ -93,10 +93,11 @@ class Loss:
 
     Example:
         >>> import shutil
+        >>> from pathlib import Path
         >>> photos = engine.Collection.open("photos.nest")
         >>> away = shutil.move("PHOTOS", "elsewhere"), Path("PHOTOS").mkdir()
         >>> photos.index("PHOTOS").losses
-        [Loss(source='PHOTOS', location='...', now=0, before=33)]
+        [Loss(source='PHOTOS', location='...', now=0, before=...)]
         >>> back = Path("PHOTOS").rmdir(), shutil.move("elsewhere", "PHOTOS")
 
     Attributes:

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile
 
+from engine.encoders.deep import check_tiff, from_deep, is_signed
 from engine.encoders.formats import jxl_size, readable, sniff, unknown
 from engine.storage.kinds import DEFAULT_MAX_PIXELS
 from indexers.errors import PictureError
@@ -117,6 +115,8 @@ def _open(data: bytes, max_pixels: int) -> ImageFile.ImageFile:
 
 def _develop(opened: ImageFile.ImageFile, max_pixels: int, min_side: int) -> Picture:
     _check_size(opened.size, max_pixels)
+    if opened.format == "TIFF":
+        check_tiff(opened)
     full = opened.size
     reduced = min_side > 0 and _reduce(opened, min_side)
     opened.load()
@@ -165,49 +165,13 @@ def _orientation(opened: Image.Image) -> int:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        return _from_deep(image)
+    if image.mode.startswith("I;16") or image.mode in ("I", "F") or (image.mode == "L" and is_signed(image)):
+        return from_deep(image)
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, rgba).convert("RGB")
     return image.convert("RGB")
-
-
-def _from_deep(image: Image.Image) -> Image.Image:
-    """Scale one channel of more than 8 bits to 8; Pillow's convert() would clip it."""
-    values = np.asarray(image).astype(np.float32)
-    low, high = _range(image, values)
-    scaled = np.clip((values - low) * (255.0 / (high - low)), 0.0, 255.0)
-    return Image.fromarray(np.rint(scaled).astype(np.uint8)).convert("RGB")
-
-
-def _range(image: Image.Image, values: NDArray[np.float32]) -> tuple[float, float]:
-    """Return the values that become black and white.
-
-    Formats that define their range keep it. A 32-bit TIFF and a float picture do not: 0 to 1,
-    0 to 255 and 0 to 65535 are taken as meant where the values fit, anything else is stretched.
-    """
-    if image.mode.startswith("I;16"):
-        return 0.0, float(2 ** _bits(image) - 1)
-    if image.mode == "I" and image.format in ("PNG", "PPM"):
-        return 0.0, 65535.0
-    low, high = float(values.min()), float(values.max())
-    if not np.isfinite(low) or not np.isfinite(high):
-        raise PictureError("the picture has NaN or infinite pixel values")
-    usual = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
-    for top in usual:
-        if low >= 0 and high <= top:
-            return 0.0, top
-    return low, high if high > low else low + 1.0
-
-
-def _bits(image: Image.Image) -> int:
-    """Return the bits per sample: 16, unless a TIFF says that it uses fewer (12 is common)."""
-    tags: Any = getattr(image, "tag_v2", {})
-    stated = tags.get(258, (16,))
-    bits = stated[0] if isinstance(stated, tuple) and stated else 16
-    return bits if isinstance(bits, int) and 8 < bits <= 16 else 16
 
 
 def _reason(error: Exception, data: bytes) -> str:

@@ -18,7 +18,7 @@ from engine.collection.describe import list_failures
 from engine.collection.failures import Failure, failures_of, record_failures
 from engine.collection.history import versions
 from engine.collection.shards import FAILURE_SCHEMA, write_table
-from engine.encoders import pictures
+from engine.encoders import formats
 from engine.ingest.sync import EncodeOptions
 from engine.jobs.index import RunOptions
 from engine.jobs.index import index as run_index
@@ -122,8 +122,8 @@ def test_touched_and_moved_pictures_load_no_encoder(encoded: Path, tmp_path: Pat
 
 
 def test_readers_are_told_apart() -> None:
-    assert pictures.readers(5) != pictures.readers(6)
-    assert "Pillow" in pictures.readers(5)
+    assert formats.readers(5) != formats.readers(6)
+    assert "Pillow" in formats.readers(5)
 
 
 # -- vectors -----------------------------------------------------------------------------------
