@@ -76,6 +76,9 @@ class Originals:
             raise PictureError("its source has no pictures")
         if Named(FILE, item.uri) in self._named:
             return read_regular(path_bytes(item.uri), most=MOST_FILE_BYTES)
+        for one in self._named:
+            if one.kind == "folder" and item.uri.startswith(inside := one.location.rstrip("/") + "/"):
+                return read_below(one.location, item.uri[len(inside) :])
         # Looked for where it was, and where it may be now.
         confirmed = [(one, path) for one in self._confirmed for path in (item.uri, item.path)]
         if Named(source.kind, source.location) in self._named:

@@ -55,6 +55,7 @@ class Folder:
 
     Attributes:
         below: the part, as a path in the source; "" for all of it.
+        location: text of the absolute path of what is listed: the source's folder, or the part of it.
         left: what was left out in the last complete listing, as paths in the source: what other sources have, and
             folders in which no program keeps what people mean by pictures (`is_not_wanted`).
     """
@@ -78,6 +79,7 @@ class Folder:
         self._start = self.root if part is None else os.fsencode(os.path.abspath(part))
         self.below = "" if part is None else path_text(os.path.relpath(self._start, self.root))
         self.whole = part is None
+        self.location = path_text(self._start)
         self._real = os.path.realpath(self.root)
         self._others = {os.path.realpath(os.fsencode(one)) for one in others} - {self._real}
 

@@ -59,6 +59,9 @@ class Sources:
         for one in self.listings:
             if isinstance(one, SingleFiles):
                 found += [Named(FILE, path_text(file)) for file in one.files]
+            elif isinstance(one, Folder):
+                # Of a part only that: the collection, which may be anybody's, says where the source lies.
+                found.append(Named(one.source.kind, one.location if one.below else one.source.location))
             elif not isinstance(one, VectorListing):
                 found.append(Named(one.source.kind, one.source.location))
         return found

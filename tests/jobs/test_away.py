@@ -11,9 +11,12 @@ import pytest
 
 from engine.api import Collection
 from engine.collection.manifest import Source
+from engine.collection.named import Named, named
+from engine.collection.originals import Originals
 from engine.ingest import disks, folders
 from engine.jobs.index import RunOptions
 from engine.progress import Loss, Summary
+from indexers.errors import PictureError
 from tests.helpers import clustered, draw, index, needs_bundled, nestvec, save
 
 N = 24
@@ -107,7 +110,7 @@ def test_the_command_says_what_it_saw_and_what_to_type(album: Path) -> None:
 
 
 def test_another_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("NESTVEC_CACHE", str(tmp_path / "cache"))
     sources = [Source("p", "folder", str(tmp_path)), Source("api", "vectors", "api")]
     assert list(disks.on_another_disk(tmp_path / "c.nest", sources)) == []
     assert list(disks.on_another_disk(tmp_path / "c.nest", sources)) == []
@@ -165,6 +168,20 @@ def test_a_folder_in_a_source_is_a_part_of_it(album: Path) -> None:
     (album / "p/2021/03.png").unlink()
     assert again(album, "link").removed == 1
     assert not any(name.startswith("link:") for name in held(album))
+
+
+@needs_bundled
+def test_to_name_a_part_is_not_to_name_the_source(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the source lies the collection says, which may have come from anybody."""
+    monkeypatch.setenv("NESTVEC_CACHE", str(album / "another user"))
+    again(album, "p/2021")
+    assert named(album / "c.nest") == {Named("folder", str(album / "p/2021"))}
+    with Collection.open(album / "c.nest") as opened:
+        originals = Originals(opened.root, opened.snapshot.manifest.sources)
+        items = {item.path: item for item in map(opened.snapshot.item, range(N))}
+        assert originals.read(items["2021/01.png"]) == (album / "p/2021/01.png").read_bytes()
+        with pytest.raises(PictureError):
+            originals.read(items["2020/00.png"])
 
 
 @needs_bundled
