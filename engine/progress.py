@@ -87,6 +87,10 @@ class Unjoined:
     first: tuple[str, ...]
 
 
+DEFAULT_ACCEPT_LOSS = 0.5
+"""The share of its items that a source may show less than before."""
+
+
 @dataclass(frozen=True)
 class Loss:
     """A source that showed so little of what it had that nothing was removed: its drive may be away.

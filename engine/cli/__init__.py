@@ -78,7 +78,8 @@ class Verbs(click.Group):
 
 def _meant(args: list[str]) -> str:
     """Return what somebody may have meant who named no verb."""
-    from engine.cli.meant import command, is_collection
+    from engine.cli.meant import is_collection
+    from engine.storage.names import command
     from indexers.errors import did_you_mean
 
     if is_collection(args[0]):

@@ -9,7 +9,7 @@ import click
 from engine.cli import options
 from engine.cli.meant import check_order
 from engine.cli.runs import carry_out
-from engine.storage.kinds import DEFAULT_ACCEPT_LOSS
+from engine.progress import DEFAULT_ACCEPT_LOSS
 
 
 @click.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import click
 from engine.cli.output import say
 from engine.collection import reading
 from engine.storage.kinds import PICTURE_SUFFIXES
+from engine.storage.names import command
 from engine.storage.regular import opened_regular
 from indexers import checks
 
@@ -115,8 +115,3 @@ def is_collection(path: str | Path) -> bool:
         return reading.exists(Path(path))
     except (OSError, ValueError):
         return False
-
-
-def command(*words: str | Path) -> str:
-    """Write a command as it can be pasted into a shell."""
-    return shlex.join(["nestvec", *map(str, words)])

@@ -13,8 +13,8 @@ from engine.cli.output import Terminal, print_summary, say
 from engine.ingest.joined import TableOptions
 from engine.ingest.sync import EncodeOptions
 from engine.jobs.index import RunOptions
-from engine.progress import Listener, Summary
-from engine.storage.kinds import DEFAULT_ACCEPT_LOSS, DEFAULT_MAX_PIXELS
+from engine.progress import DEFAULT_ACCEPT_LOSS, Listener, Summary
+from engine.storage.kinds import DEFAULT_MAX_PIXELS
 from indexers.base import IndexSpec
 from indexers.threads import available_cores
 
@@ -50,7 +50,7 @@ def carry_out(
         raise click.exceptions.Exit(SKIPPED)
 
 
-def run_options(how: Running, dtype: str, accept_loss: float = DEFAULT_ACCEPT_LOSS) -> RunOptions:
+def run_options(how: Running, dtype: str, accept_loss: float) -> RunOptions:
     """Return what the options mean."""
     workers = how.workers or available_cores()
     return RunOptions(

@@ -64,13 +64,13 @@ def command(collection: Path, items: tuple[str, ...], include_self: bool, how: o
 
 def _one_by_one(ask: Callable[[str], Any], items: Sequence[str]) -> tuple[list[Answers], list[str]]:
     """Return the answers of the items that have any, and what is wrong with the others; raise where none has."""
-    answers, wrong = [], []
+    answers, errors, wrong = [], [], []
     for item in items:
         try:
             answers.append(ask(item))
         except (PictureError, ItemNotFound) as error:
-            last = error
+            errors.append(error)
             wrong.append(str(error) if item in str(error) else f"{item}: {error}")
     if not answers:
-        raise last if len(wrong) == 1 else type(last)("; ".join(wrong))
+        raise errors[0] if len(errors) == 1 else type(errors[-1])("; ".join(wrong))
     return answers, wrong

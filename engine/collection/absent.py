@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import posixpath
-import shlex
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -14,7 +13,7 @@ from engine.collection.manifest import Manifest, Source
 from engine.collection.reading import exists, read_version
 from engine.storage import layout, place
 from engine.storage.kinds import PICTURE_SUFFIXES
-from engine.storage.names import file_text, path_bytes
+from engine.storage.names import command, file_text, text_path
 from indexers.errors import CollectionError, nearest
 
 MOST_SEEN = 2000
@@ -41,7 +40,7 @@ def absence(root: Path) -> str:
 
 def is_away(source: Source) -> bool:
     """Whether a source that was a place on this machine is not there."""
-    return posixpath.isabs(source.location) and not Path(os.fsdecode(path_bytes(source.location))).exists()
+    return posixpath.isabs(source.location) and not text_path(source.location).exists()
 
 
 def is_picture_name(name: str) -> bool:
@@ -64,7 +63,7 @@ def _of_folder(root: Path) -> str:
 
 
 def _make(source: str | Path, root: Path) -> str:
-    return f"make one with: {shlex.join(['nestvec', 'index', str(source), str(root)])}"
+    return f"make one with: {command('index', source, root)}"
 
 
 def _collections(folder: Path) -> Iterator[Path]:

@@ -76,18 +76,22 @@ class Originals:
             raise PictureError("its source has no pictures")
         if Named(FILE, item.uri) in self._named:
             return read_regular(path_bytes(item.uri), most=MOST_FILE_BYTES)
-        for one in self._named:
-            if one.kind == "folder" and item.uri.startswith(inside := one.location.rstrip("/") + "/"):
-                return read_below(one.location, item.uri[len(inside) :])
         # Looked for where it was, and where it may be now.
         confirmed = [(one, path) for one in self._confirmed for path in (item.uri, item.path)]
         if Named(source.kind, source.location) in self._named:
             return _first([(folder, item.path), *confirmed])
+        if parts := self._parts(item.uri):
+            return _first([*parts, *confirmed])
         try:
             return _first(confirmed)
         except (PictureError, OSError):
             self.unnamed.add(folder)
             raise
+
+    def _parts(self, uri: str) -> list[tuple[str, str]]:
+        """Return the folders that were named and that a picture lies in by its name, with its path in each."""
+        named = sorted(one.location for one in self._named if one.kind == "folder")
+        return [(one, uri[len(one.rstrip("/")) + 1 :]) for one in named if uri.startswith(one.rstrip("/") + "/")]
 
 
 def _first(places: list[tuple[str, str]]) -> bytes:

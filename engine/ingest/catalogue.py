@@ -139,19 +139,17 @@ class Catalogue:
             if known.content == content:
                 yield known
 
-    def count(self, source: str) -> int:
-        """Return how many live items a source has."""
-        names = pa.concat_tables(self._snapshot.item_tables(["source"])).column("source")
-        return int(pc.sum(pc.equal(names.take(pa.array(self._by_key.values)), source)).as_py() or 0)
+    def missing(self, source: str, seen: Keys) -> tuple[IdArray, int]:
+        """Return the row numbers of live items of a source whose keys were not seen, and how many it has in all.
 
-    def missing(self, source: str, seen: Keys) -> IdArray:
-        """Return the row numbers of live items of a source whose keys were not seen."""
+        Where none is missing of any source, they are not counted: 0.
+        """
         candidates = np.sort(self._by_key.values[~np.isin(self._by_key.keys, seen)])
         if not len(candidates):
-            return candidates
-        names = pa.concat_tables(self._snapshot.item_tables(["source"])).column("source").take(pa.array(candidates))
-        gone: IdArray = candidates[pc.equal(names, source).to_numpy()]
-        return gone
+            return candidates, 0
+        names = pa.concat_tables(self._snapshot.item_tables(["source"])).column("source")
+        own = pc.equal(names, source).to_numpy()
+        return candidates[own[candidates]], int(own[self._by_key.values].sum())
 
 
 def _lookup_of(snapshot: Snapshot) -> Lookup:

@@ -13,7 +13,7 @@ from engine.ingest.catalogue import Catalogue, Known
 from engine.ingest.entries import Entry, Keys, Listing, PictureListing, VectorListing
 from engine.ingest.failed import KnownFailures
 from engine.ingest.kept import complete
-from engine.storage.kinds import DEFAULT_ACCEPT_LOSS
+from engine.progress import DEFAULT_ACCEPT_LOSS
 
 NO_FAILURES = KnownFailures()
 
@@ -102,24 +102,37 @@ def compare(
         return result
     keys, counts = np.unique(np.concatenate([one.keys for one in seen]), return_counts=True)
     result.repeated = keys[counts > 1].tolist()
-    if notice_gone:
-        for listing, one in zip(listings, seen, strict=True):
-            below = "" if isinstance(listing, VectorListing) else listing.below
-            if listing.whole or below:
-                name = listing.source.name
-                gone = catalogue.missing(name, keys).tolist()
-                if below:
-                    gone = [row for row in gone if lies_in(_path(snapshot, row), {below})]
-                if one.unread and gone:
-                    gone = _outside(gone, one, result.doubts, snapshot)
-                if gone:
-                    result.gone[name] = [*result.gone.get(name, ()), *gone]
-                    left = set() if isinstance(listing, VectorListing) else set(listing.left)
-                    known = len(gone) + len(one.keys) if below else catalogue.count(name)
-                    before = known - sum(lies_in(_path(snapshot, row), left) for row in gone if left)
-                    if is_shrunk(len(one.keys), before, accept_loss):
-                        result.shrunk[name] = len(one.keys), before
+    for listing, one in zip(listings, seen, strict=True):
+        if notice_gone and (listing.whole or listing.below):
+            _note_gone(listing, one, keys, catalogue, snapshot, accept_loss, result)
     return result
+
+
+def _note_gone(
+    listing: Listing,
+    seen: Seen,
+    keys: Keys,
+    catalogue: Catalogue,
+    snapshot: Snapshot,
+    accept_loss: float,
+    result: Comparison,
+) -> None:
+    """Note which items of a source are gone, `keys` being all that is listed anywhere, and whether it is shrunk."""
+    name = listing.source.name
+    missing, known = catalogue.missing(name, keys)
+    gone = missing.tolist()
+    if listing.below:
+        gone = [row for row in gone if lies_in(_path(snapshot, row), {listing.below})]
+        known = len(gone) + len(seen.keys)
+    if seen.unread:
+        gone = _outside(gone, seen, result.doubts, snapshot)
+    if not gone:
+        return
+    result.gone[name] = [*result.gone.get(name, ()), *gone]
+    left = set(listing.left)
+    now, before = len(seen.keys), known - sum(lies_in(_path(snapshot, row), left) for row in gone if left)
+    if is_shrunk(now, before, accept_loss):
+        result.shrunk[name] = now, before
 
 
 def _path(snapshot: Snapshot, row: int) -> str:

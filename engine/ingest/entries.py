@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
@@ -142,8 +142,12 @@ class PictureListing(Protocol):
     source: Source
     whole: bool
     below: str
-    left: list[str]
     ignored: int
+
+    @property
+    def left(self) -> Sequence[str]:
+        """See above."""
+        ...
 
     def entries(self) -> Iterator[Entry]:
         """Yield what is in it, in a stable order."""
@@ -155,11 +159,13 @@ class VectorListing(ABC):
 
     Attributes:
         source: its name, kind and location.
-        whole: as for `PictureListing`.
+        whole: as for `PictureListing`, and so are `below` and `left`: there is none.
     """
 
     source: Source
     whole: bool
+    below = ""
+    left: Sequence[str] = ()
 
     @property
     @abstractmethod

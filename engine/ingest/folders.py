@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -165,10 +165,10 @@ class Vanished:
     """A folder that lay in another one, which is listed, and is not there any more."""
 
     whole, ignored, below = True, 0, ""
+    left: Sequence[str] = ()
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.left: list[str] = []
 
     def entries(self) -> Iterator[Entry]:
         """Yield nothing."""
@@ -211,13 +211,13 @@ class PictureTable:
     """Pictures listed by a table: a column of file names, relative to the table's folder."""
 
     whole, below = True, ""
+    left: Sequence[str] = ()
 
     def __init__(self, source: Source, table: Path, labels: LabelTable) -> None:
         self.source = source
         self.folder = os.fsencode(Path(os.path.abspath(table)).parent)
         self.labels = labels
         self.ignored = 0
-        self.left: list[str] = []
 
     def entries(self) -> Iterator[Entry]:
         """Yield the listed pictures in the order of the table."""
@@ -236,6 +236,7 @@ class SingleFiles:
     """Pictures named one by one, in one folder or below it."""
 
     whole, below = False, ""
+    left: Sequence[str] = ()
 
     def __init__(self, source: Source, root: Path, files: list[Path], labels: JoinedTables | None = None) -> None:
         self.source = source
@@ -243,7 +244,6 @@ class SingleFiles:
         self.root = os.fsencode(os.path.abspath(root))
         self.files = [os.fsencode(os.path.abspath(file)) for file in files]
         self.ignored = 0
-        self.left: list[str] = []
 
     def entries(self) -> Iterator[Entry]:
         """Yield them in the order they were named."""

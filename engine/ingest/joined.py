@@ -18,7 +18,7 @@ from engine.ingest.tables import (
     pick_column,
     read_table,
 )
-from engine.storage.names import file_text, path_bytes
+from engine.storage.names import file_text, path_bytes, text_path
 from engine.storage.regular import check_regular
 from indexers import checks
 from indexers.errors import SourceError
@@ -69,7 +69,7 @@ def own_columns(source: Source) -> SourceTable:
 
 def table_path(table: SourceTable) -> Path:
     """Return where a table lies."""
-    return Path(os.fsdecode(path_bytes(table.location)))
+    return text_path(table.location)
 
 
 def with_tables(source: Source, options: TableOptions, *, joins: bool) -> Source:

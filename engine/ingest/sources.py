@@ -17,7 +17,7 @@ from engine.ingest.folders import Folder, PictureTable, SingleFiles, Vanished, i
 from engine.ingest.joined import TableOptions, Tables, own_columns, table_path, with_tables
 from engine.ingest.tables import SUFFIXES, LabelTable
 from engine.ingest.vectors import VectorFiles, vector_files
-from engine.storage.names import file_text, path_bytes, path_text
+from engine.storage.names import file_text, path_bytes, path_text, text_path
 from indexers.errors import SourceError
 
 Moved = Callable[[Source, Path], bool]
@@ -61,7 +61,7 @@ class Sources:
                 found += [Named(FILE, path_text(file)) for file in one.files]
             elif isinstance(one, Folder):
                 # Of a part only that: the collection, which may be anybody's, says where the source lies.
-                found.append(Named(one.source.kind, one.location if one.below else one.source.location))
+                found.append(Named(one.source.kind, one.location))
             elif not isinstance(one, VectorListing):
                 found.append(Named(one.source.kind, one.source.location))
         return found
@@ -127,7 +127,7 @@ def open_sources(
             continue
         labels = tables.by_name(joined, whole=part is None)
         whole += labels.tables if labels and part is None else []
-        others = [_folder(one) for one in known if one.kind == "folder" and one.name != joined.name]
+        others = [text_path(one.location) for one in known if one.kind == "folder" and one.name != joined.name]
         listings.append(Folder(joined, path, labels, part=part, others=others))
     listings += _single_files(singles, known, tables)
     if options.table is not None and not takes_table:
@@ -137,9 +137,10 @@ def open_sources(
 
 def _known_with_tables(source: Source, known: list[Source], options: TableOptions, *, joins: bool) -> Source:
     """Return a source with its tables, and note it in `known`."""
-    joined = with_tables(source, options, joins=joins)
-    known[known.index(source)] = joined
-    return joined
+    # By its name: of two parts of a source the first may have given it tables.
+    at = [one.name for one in known].index(source.name)
+    known[at] = with_tables(known[at], options, joins=joins)
+    return known[at]
 
 
 def _vectors(path: Path, source: Source, tables: Tables) -> Iterator[Listing]:
@@ -168,10 +169,6 @@ def _distinct(paths: Sequence[Path]) -> list[Path]:
     return list({os.path.abspath(path): path for path in paths}.values())
 
 
-def _folder(source: Source) -> Path:
-    return Path(os.fsdecode(path_bytes(source.location)))
-
-
 def _folders(paths: Sequence[Path], known: list[Source], moved: Moved) -> Iterator[tuple[Source, Path, Path | None]]:
     """Yield the sources that folders are, or lie in, or that lie in them: no file is to be in two of them.
 
@@ -184,16 +181,15 @@ def _folders(paths: Sequence[Path], known: list[Source], moved: Moved) -> Iterat
         real = os.path.realpath(os.fsencode(path))
         roots = {os.path.realpath(path_bytes(one.location)): one for one in known if one.kind == "folder"}
         holder = innermost(roots, real)
-        if holder is not None and holder != real and file_text(path) != roots[holder].location:
-            source = roots[holder]
-            inside = os.path.relpath(real, holder)
-            parts.append((source, _folder(source), _folder(source) / os.fsdecode(inside)))
-            continue
         source = roots[holder] if holder is not None else _named(path, "folder", known, moved)
-        named[source.name] = source, _folder(source), None
+        root = text_path(source.location)
+        if holder is not None and holder != real:
+            parts.append((source, root, root / os.fsdecode(os.path.relpath(real, holder))))
+            continue
+        named[source.name] = source, root, None
         for below, other in roots.items():
             if below != real and innermost([real], below) is not None:
-                named.setdefault(other.name, (other, _folder(other), None))
+                named.setdefault(other.name, (other, text_path(other.location), None))
     yield from named.values()
     yield from (one for one in parts if one[0].name not in named)
 
@@ -201,11 +197,10 @@ def _folders(paths: Sequence[Path], known: list[Source], moved: Moved) -> Iterat
 def _single_files(paths: Sequence[Path], known: list[Source], tables: Tables) -> Iterator[Listing]:
     """Put pictures that were named by themselves into the source they lie in, or one for their folder."""
     grouped: dict[Path, list[Path]] = {}
+    roots = [path_bytes(one.location) for one in known if one.kind == "folder"]
     for path in paths:
-        location = file_text(path)
-        above = [one for one in known if one.kind == "folder" and location.startswith(one.location.rstrip("/") + "/")]
-        innermost = max(above, key=lambda one: len(one.location), default=None)
-        root = path.absolute().parent if innermost is None else Path(os.fsdecode(path_bytes(innermost.location)))
+        holder = innermost(roots, os.fsencode(os.path.abspath(path)))
+        root = path.absolute().parent if holder is None else Path(os.fsdecode(holder))
         grouped.setdefault(root, []).append(path)
     for root, files in grouped.items():
         source = _named(root, "folder", known, never)

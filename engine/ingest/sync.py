@@ -23,8 +23,8 @@ from engine.ingest.kept import complete
 from engine.ingest.pipeline import Encoded, Skipped, content_of, encode_pictures
 from engine.ingest.unit import contents_of, unit_rows
 from engine.ingest.writer import DONE, Row, ShardWriter
-from engine.progress import Advance, Listener, Loss, Summary
-from engine.storage.kinds import DEFAULT_ACCEPT_LOSS, DEFAULT_MAX_PIXELS, MOST_FILE_BYTES
+from engine.progress import DEFAULT_ACCEPT_LOSS, Advance, Listener, Loss, Summary
+from engine.storage.kinds import DEFAULT_MAX_PIXELS, MOST_FILE_BYTES
 from engine.storage.regular import read_regular
 from indexers import checks
 from indexers.errors import InvalidInput, ItemNotFound

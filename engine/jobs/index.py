@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,9 +27,9 @@ from engine.jobs.canaries import write_canaries
 from engine.jobs.due import is_due, tail_rows
 from engine.jobs.run_encoder import RunEncoder, check_dimensions, first_encoder, say_encoder
 from engine.planning.prompts import text_sample
-from engine.progress import Listener, Summary, Unjoined, as_listener
+from engine.progress import DEFAULT_ACCEPT_LOSS, Listener, Summary, Unjoined, as_listener
 from engine.storage import layout
-from engine.storage.kinds import DEFAULT_ACCEPT_LOSS
+from engine.storage.names import command
 from indexers import checks
 from indexers.base import IndexSpec, read_specs
 from indexers.build import BuildDevice
@@ -177,8 +176,8 @@ def _run(root: Path, paths: Sequence[Path], options: RunOptions, listener: Liste
     for source in _away(manifest, sources):
         listener.say(
             f"source {source.name} is not there any more ({source.location}); its items stay. If it was moved, name "
-            f"its new place: {_typed('index', 'NEW_PLACE', root)}; if they are to go: "
-            f"{_typed('remove', root, '--below', source.location)}"
+            f"its new place: {command('index', 'NEW_PLACE', root)}; if they are to go: "
+            f"{command('remove', root, '--below', source.location)}"
         )
     sync = Sync(root, layout.DEFAULT_SPACE, checked, options.encode, listener, summary)
     sync.run(sources.listings, notice_gone=notice_gone, accept_loss=options.accept_loss, compared=compared)
@@ -229,10 +228,6 @@ def _away(manifest: Manifest | None, sources: Sources) -> Iterator[Source]:
     for source in manifest.sources if manifest else ():
         if source.kind == "folder" and source.name not in here and is_away(source):
             yield source
-
-
-def _typed(*words: str | Path) -> str:
-    return shlex.join(["nestvec", *map(str, words)])
 
 
 def _unjoined(sources: Sources) -> Iterator[Unjoined]:

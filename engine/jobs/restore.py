@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from engine.ingest.unit import contents_of, unit_rows
 from engine.ingest.vectors import VectorFiles, vector_files
 from engine.storage import layout, verified
 from engine.storage.layout import FileRef
-from engine.storage.names import path_bytes
+from engine.storage.names import text_path
 from engine.storage.parquet import read_parquet
 from indexers.errors import CollectionError, NestvecError, NotEnoughMemory
 from indexers.memory import memory_left, shown_bytes
@@ -244,7 +243,7 @@ def _vectors_again(source: Source, wanted: list[Wanted], entry: Space) -> Iterat
     for one in wanted:
         rows.setdefault(one.content, []).append(one.row)
     try:
-        path = Path(os.fsdecode(path_bytes(source.location)))
+        path = text_path(source.location)
         files = vector_files(path, ()) or []
         listing = VectorFiles(source, files, name_column=None, caption=None)
         if not files or listing.dim != entry.dim:

@@ -112,21 +112,20 @@ def _shares(coarse: Coarse, plans: Sequence[SearchPlan], judge: Judge, name: str
     longest = max(plan.stages[0].shortlist for plan in plans)
     plan = SearchPlan(coarse.spec.key, plans[0].probe, (Stage(coarse.store.dim, longest),), plans[0].margin)
     coded = shortlisting(coarse, plan)(asked.xq, judge.mask).ids
-    places, refined, order = _places(coded, right), None, None
+    places, bytes_places, order = _places(coded, right), None, None
     wanted, found = np.minimum((truth.ids != MISSING).sum(axis=1), judge.k), []
     for one in plans:
         inside = places < one.stages[0].shortlist
         if middle_of(coarse.spec, one):
-            if refined is None or order is None:
+            if bytes_places is None or order is None:
                 stages = (Stage(coarse.spec.dim, longest), Stage(coarse.store.dim, longest))
                 by_bytes = SearchPlan(coarse.spec.key, plan.probe, stages, plan.margin)
                 refined = shortlisting(coarse, by_bytes, longest)(asked.xq, judge.mask).ids
-                order = _matched(refined, coded)
+                bytes_places, order = _places(refined, right), _matched(refined, coded)
             # Only what codes have let through takes a place before others.
             before = np.cumsum(order < one.stages[0].shortlist, axis=1)
-            at = _places(refined, right)
-            ranks = np.take_along_axis(before, np.minimum(at, refined.shape[1] - 1), axis=1) - 1
-            inside &= (at != NOWHERE) & (ranks < one.stages[1].shortlist)
+            ranks = np.take_along_axis(before, np.minimum(bytes_places, order.shape[1] - 1), axis=1) - 1
+            inside &= (bytes_places != NOWHERE) & (ranks < one.stages[1].shortlist)
         counted = np.minimum(inside.sum(axis=1), wanted)
         found.append(float(np.where(wanted > 0, counted / np.maximum(wanted, 1), 1.0).mean()))
     return found

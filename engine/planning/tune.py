@@ -139,12 +139,6 @@ def _has_bytes(spec: IndexSpec) -> bool:
     return bool(dict(spec.params).get(REFINE))
 
 
-def _time_below(one: Measured, target: float, exact: Point) -> float | None:
-    """Return the microseconds a query of the fastest plan that keeps a recall; None where that is the exact scan."""
-    point = choose(one.front, target)
-    return None if point is None or point == exact else point.microseconds
-
-
 def _validated(
     tuner: _Tuner, best: Measured | None, front: Sequence[Point], fresh: Judge
 ) -> tuple[Point, dict[str, tuple[float, float]]]:
@@ -212,10 +206,10 @@ class _Tuner:
             return [self.on_all_rows(candidate, exact) for candidate in best]
         measured: list[Measured] = []
         while len(measured) < MOST_BUILT:
-            times = {one.spec.dim: _time_below(one, self.goal.recall, exact) for one in measured}
-            able = {d: time for d, time in times.items() if time is not None}
+            able = [one for one in measured if choose(one.front, self.goal.recall) not in (None, exact)]
             if able:
-                following = self._neighbor(able, [one.spec for one in measured], every)
+                fastest = min(able, key=lambda one: _time_at(one.front, self.goal.recall))
+                following = self._neighbor(fastest.spec.dim, [one.spec for one in measured], every)
             else:
                 left = (one for one in (*best, *every) if not any(is_weaker(one, done.spec) for done in measured))
                 following = next(left, None)
@@ -225,18 +219,18 @@ class _Tuner:
         return measured
 
     def _neighbor(
-        self, able: Mapping[int, float], done: Sequence[IndexSpec], every: Sequence[IndexCandidate]
+        self, fastest: int, done: Sequence[IndexSpec], every: Sequence[IndexCandidate]
     ) -> IndexCandidate | None:
         """Return what may be faster: the next longer prefix than the fastest, the next shorter one, or its own bytes.
 
         Args:
-            able: microseconds a query by prefix, of those that keep the recall on all rows.
+            fastest: the prefix of the fastest index that keeps the recall on all rows.
             done: what was built.
             every: all candidates, the cheapest first.
         """
         if time.perf_counter() - self._started > ENOUGH_SECONDS:
             return None
-        fastest, built = min(able, key=lambda d: able[d]), {(one.dim, _has_bytes(one)) for one in done}
+        built = {(one.dim, _has_bytes(one)) for one in done}
         cheapest = {(one.spec.dim, _has_bytes(one.spec)): one for one in reversed(every)}
         longer = min((d for d, finer in cheapest if d > fastest and not finer), default=0)
         shorter = max((d for d, finer in cheapest if d < fastest and not finer), default=0)

@@ -14,6 +14,3 @@ DEFAULT_MAX_PIXELS = 178_956_970
 
 MOST_FILE_BYTES = 1 << 30
 """A picture of a hundred million pixels is smaller than this in any format that is taken."""
-
-DEFAULT_ACCEPT_LOSS = 0.5
-"""The share of its items that a source may show less than before."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 from blake3 import blake3
@@ -27,9 +29,19 @@ def path_bytes(text: str) -> bytes:
     return unquote_to_bytes(text.encode("utf-8"))
 
 
+def text_path(text: str) -> Path:
+    """Return the path on this machine that `file_text` wrote as `text`."""
+    return Path(os.fsdecode(path_bytes(text)))
+
+
 def file_text(path: str | os.PathLike[str]) -> str:
     """Return the text of an absolute path of this machine."""
     return path_text(os.fsencode(os.path.abspath(path)))
+
+
+def command(*words: str | Path) -> str:
+    """Write a command as it can be pasted into a shell."""
+    return shlex.join(["nestvec", *map(str, words)])
 
 
 def path_key(source: str, path: str) -> int:

@@ -94,9 +94,6 @@ def dataset(folder: Path, kind: str, rows: int, dim: int) -> Dataset:
     return kept(name, folder / name, lambda partial: synthetic(shape, partial))
 
 
-LEAST_AND_MEAN: Mapping[str, Callable[[Iterator[float]], float]] = {"recall": min, "batch": statistics.fmean}
-
-
 class Anonymous:
     """The most memory of its own that this process has held since, mapped files not counted."""
 
@@ -187,7 +184,8 @@ def theirs(data: Dataset, text: str) -> Record:
                 continue
             refine.k_factor, ivf.nprobe = factor, nprobe
             found = searched(data, lambda xq: refine.search(xq, K), 0, thorough=False)
-            least, taken = (pick(one[name] for one in found.values()) for name, pick in LEAST_AND_MEAN.items())
+            least = min(one["recall"] for one in found.values())
+            taken = statistics.fmean(one["batch"] for one in found.values())
             # Those that keep the recall by time, the others by what they find.
             best.append((least < TARGET, -least if least < TARGET else taken, factor, nprobe))
             if least >= TARGET:

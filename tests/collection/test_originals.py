@@ -128,6 +128,15 @@ def test_a_folder_can_be_confirmed_and_helps_what_was_moved(tmp_path: Path, phot
             Originals(tmp_path / "c", [table]).read(item(table, path))
 
 
+@pytest.mark.parametrize("part", ["", "/sub"])
+def test_what_was_named_and_moved_is_looked_for_where_it_may_be_now(tmp_path: Path, photos: Path, part: str) -> None:
+    source = source_at(photos)
+    remember_named(tmp_path / "c", [Named("folder", source.location + part)])
+    assert Originals(tmp_path / "c", [source]).read(item(source, "sub/b.png")) == b"sub/b.png"
+    photos.rename(tmp_path / "moved")
+    assert Originals(tmp_path / "c", [source], [tmp_path / "moved"]).read(item(source, "sub/b.png")) == b"sub/b.png"
+
+
 def test_of_pictures_named_one_by_one_only_these_are_named(tmp_path: Path) -> None:
     """A collection may have a source far above, into which a picture is taken that is added."""
     draw(tmp_path / "p/a.png", 0)

@@ -14,6 +14,7 @@ from engine.collection.manifest import Source
 from engine.collection.named import Named, named
 from engine.collection.originals import Originals
 from engine.ingest import disks, folders
+from engine.ingest.joined import TableOptions
 from engine.jobs.index import RunOptions
 from engine.progress import Loss, Summary
 from indexers.errors import PictureError
@@ -168,6 +169,17 @@ def test_a_folder_in_a_source_is_a_part_of_it(album: Path) -> None:
     (album / "p/2021/03.png").unlink()
     assert again(album, "link").removed == 1
     assert not any(name.startswith("link:") for name in held(album))
+
+
+@needs_bundled
+def test_two_parts_may_have_a_table(album: Path) -> None:
+    table = album / "more.csv"
+    table.write_text("file,caption\n2020/00.png,red\n2021/01.png,blue\n")
+    options = RunOptions(device="cpu", table=TableOptions(table))
+    with Collection.open(album / "c.nest") as opened:
+        opened.index([album / "p/2020", album / "p/2021"], options)
+        captions = {item.path: item.caption for item in map(opened.snapshot.item, opened.snapshot.live.numbers)}
+    assert (captions["2020/00.png"], captions["2021/01.png"]) == ("red", "blue")
 
 
 @needs_bundled
