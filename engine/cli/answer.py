@@ -38,6 +38,8 @@ def _how_to_confirm(folders: list[str]) -> str:
 
 def answers_json(answers: Answers) -> dict[str, Any]:
     """Return answers in the stable shape of `--json`."""
+    from engine.collection.cells import as_json
+
     results = [
         {
             "rank": rank,
@@ -45,7 +47,7 @@ def answers_json(answers: Answers) -> dict[str, Any]:
             "uri": item.uri,
             "score": round(float(score), 6),
             "caption": item.caption,
-            "meta": item.meta,
+            "meta": {name: as_json(value) for name, value in item.meta.items()},
         }
         for rank, (item, score) in enumerate(zip(answers.items, answers.scores, strict=True), start=1)
     ]

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from engine.collection.shards import ITEM_SCHEMA, is_plain, read_table
+from engine.collection import cells
+from engine.collection.shards import ITEM_SCHEMA, META, read_table
 from engine.storage import layout, verified
 from engine.storage.layout import FileRef
 from engine.storage.messages import map_batches
@@ -31,19 +32,14 @@ NEEDED = tuple(field.name for field in ITEM_SCHEMA if not field.nullable and fie
 
 
 def union_schema(schemas: Iterable[pa.Schema]) -> pa.Schema:
-    """Return the schema every shard fits into; numbers of two types become floats, other mixtures text."""
+    """Return the schema every shard fits into; see `cells.common_type`."""
     fields: dict[str, pa.Field] = {field.name: field for field in ITEM_SCHEMA}
     for schema in schemas:
         for field in schema:
             known = fields.setdefault(field.name, field.with_nullable(True))
             if known.type != field.type and field.name not in ITEM_SCHEMA.names:
-                fields[field.name] = pa.field(field.name, _common(known.type, field.type))
+                fields[field.name] = pa.field(field.name, cells.common_type(known.type, field.type))
     return pa.schema(list(fields.values()))
-
-
-def _common(one: pa.DataType, other: pa.DataType) -> pa.DataType:
-    numbers = all(pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in (one, other))
-    return pa.float64() if numbers else pa.string()
 
 
 def conform(table: pa.Table, schema: pa.Schema, *, safe: bool = False) -> pa.Table:
@@ -55,7 +51,7 @@ def conform(table: pa.Table, schema: pa.Schema, *, safe: bool = False) -> pa.Tab
     columns, names = [], set(table.column_names)
     for field in schema:
         if field.name in names:
-            columns.append(table.column(field.name).cast(field.type, safe=safe))
+            columns.append(cells.cast(table.column(field.name), field.type, safe=safe))
         else:
             columns.append(pa.nulls(table.num_rows, field.type))
     return pa.table(columns, schema=schema)
@@ -103,7 +99,7 @@ def _check_schema(found: pa.Schema, path: Path) -> None:
     for field in ITEM_SCHEMA:
         if found.names.count(field.name) != 1 or found.field(field.name).type != field.type:
             raise CorruptCollection(f"{path}: column {field.name!r} is missing or of another type")
-    if len(set(found.names)) < len(found.names) or not all(is_plain(field.type) for field in found):
+    if len(set(found.names)) < len(found.names) or not all(cells.is_stored(field.type) for field in found):
         raise CorruptCollection(f"{path}: a column comes twice, or is of a type that nestvec does not write")
 
 
@@ -118,12 +114,15 @@ def _told(schema: pa.Schema) -> list[str]:
     return [name for name in schema.names if name not in COMPARED]
 
 
+_PLACES = {pa.string(): np.int32, pa.binary(): np.int32, pa.large_string(): np.int64, pa.large_binary(): np.int64}
+
+
 class _Texts:
     """Where each text of a column lies, as the file says: whatever it says, nothing outside is read."""
 
     def __init__(self, column: pa.Array) -> None:
         _, places, texts = column.buffers()
-        self._places = np.frombuffer(places or b"", np.int32)[column.offset :]
+        self._places = np.frombuffer(places or b"", _PLACES[column.type])[column.offset :]
         self._size = 0 if texts is None else texts.size
 
     def check(self, row: int) -> None:
@@ -138,13 +137,16 @@ class _Batch:
 
     def __init__(self, batch: pa.RecordBatch) -> None:
         self._columns = [(name, batch.column(name)) for name in _told(batch.schema)]
-        self._texts = [_Texts(column) for _, column in self._columns if pa.types.is_string(column.type)]
+        self._texts = [_Texts(column) for _, column in self._columns if column.type in _PLACES]
+        for _, column in self._columns:
+            if cells.children(column.type):
+                column.validate(full=True)  # lists have places too, and so have the texts in them
 
-    def row(self, row: int) -> dict[str, Any]:
+    def row(self, row: int) -> dict[str, pa.Scalar]:
         """Return what is told of one row."""
         for texts in self._texts:
             texts.check(row)
-        return {name: column[row].as_py() for name, column in self._columns}
+        return {name: column[row] for name, column in self._columns}
 
 
 class Lookup:
@@ -189,24 +191,34 @@ class Lookup:
 
     def row(self, position: int) -> dict[str, Any]:
         """Return what is told of one item, by row number: its columns but those that only serve to compare files."""
-        at = bisect_right(self._starts, position) - 1
-        row = position - self._starts[at]
         try:
-            if at not in self._opened:
-                self._opened[at] = _Batch(self._batches[at])
-            found = self._opened[at].row(row)
+            found = {name: cells.value_of(one) for name, one in self._scalars(position).items()}
         except (pa.ArrowException, UnicodeDecodeError) as error:
             raise CorruptCollection(f"row {position} of the items cannot be read: {error}") from error
         if any(found[name] is None for name in NEEDED):
             raise CorruptCollection(f"row {position} of the items lacks one of {', '.join(NEEDED)}")
         return found
 
+    def cells(self, position: int) -> dict[str, cells.Cell]:
+        """Return what the user's columns say of one item, in the types in which they are stored."""
+        try:
+            row = self._scalars(position).items()
+            return {name.removeprefix(META): cells.cell(one) for name, one in row if name.startswith(META)}
+        except (pa.ArrowException, UnicodeDecodeError) as error:
+            raise CorruptCollection(f"row {position} of the items cannot be read: {error}") from error
+
+    def _scalars(self, position: int) -> dict[str, pa.Scalar]:
+        at = bisect_right(self._starts, position) - 1
+        if at not in self._opened:
+            self._opened[at] = _Batch(self._batches[at])
+        return self._opened[at].row(position - self._starts[at])
+
     def value(self, name: str, position: int) -> Any:
         """Return one value of one item, by row number; of a text only what lies among the texts."""
         at = bisect_right(self._starts, position) - 1
         column, row = self._batches[at].column(name), position - self._starts[at]
         try:
-            if pa.types.is_string(column.type):
+            if column.type in _PLACES:
                 _Texts(column).check(row)
             return column[row].as_py()
         except (pa.ArrowException, UnicodeDecodeError) as error:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from blake3 import blake3
 
+from engine.collection import cells
 from engine.storage import layout
 from engine.storage.kept import Kept
 from engine.storage.layout import FileRef
@@ -197,19 +198,11 @@ def check_rows(root: Path, ref: FileRef) -> None:
         raise CorruptCollection(f"{root / ref.path} cannot be read: {error}; see `nestvec verify`") from error
 
 
-def is_plain(kind: pa.DataType) -> bool:
-    """Whether a type is one that a column of ours, or of the user's, can have: number, bool, text, or nothing."""
-    checks = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_string, pa.types.is_null)
-    return any(check(kind) for check in checks)
-
-
 def _width(kind: pa.DataType, path: Path) -> int:
-    """Return how many bytes a value takes, and of a text, its place."""
-    if pa.types.is_fixed_size_list(kind):
-        return int(kind.list_size) * _width(kind.value_type, path)
-    if not is_plain(kind):
+    """Return how many bytes a value takes."""
+    if not cells.is_stored(kind):
         raise CorruptCollection(f"{path} has a column of {kind}, which nestvec does not write")
-    return 8
+    return cells.width(kind)
 
 
 def _check_room(file: pq.ParquetFile, ref: FileRef, path: Path) -> None:

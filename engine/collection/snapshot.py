@@ -49,7 +49,7 @@ class Item:
         caption: text that came with it, or None.
         width: of the upright picture in pixels; 0 where it is not a picture.
         height: likewise.
-        meta: the user's own columns.
+        meta: the user's own columns, in Python's types; None where it has no value.
     """
 
     id: int
@@ -234,11 +234,7 @@ class Snapshot:
             caption=row["caption"],
             width=row["width"],
             height=row["height"],
-            meta={
-                name.removeprefix(META): value
-                for name, value in row.items()
-                if name.startswith(META) and value is not None
-            },
+            meta={name.removeprefix(META): value for name, value in row.items() if name.startswith(META)},
         )
 
     def find_id(self, wanted: int) -> int:

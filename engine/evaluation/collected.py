@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.collection import spaces
+from engine.collection import cells, spaces
 from engine.collection.shards import META
 from engine.collection.snapshot import Snapshot
 from engine.evaluation.graded import Qrels
@@ -53,7 +53,7 @@ def column(snapshot: Snapshot, name: str, rows: IdArray) -> list[Any]:
     values: list[Any] = []
     for table in snapshot.item_tables(["id", stored]):  # with the id: Arrow counts no rows where there is no column
         there = stored in table.column_names
-        values += table.column(stored).to_pylist() if there else [None] * table.num_rows
+        values += [_label(one) for one in cells.cells(table.column(stored))] if there else [None] * table.num_rows
     found = [values[row] for row in rows]
     if name != CAPTION and all(value is None for value in found):
         known = sorted({one.removeprefix(META) for table in snapshot.item_tables() for one in _own(table.column_names)})
@@ -62,6 +62,12 @@ def column(snapshot: Snapshot, name: str, rows: IdArray) -> list[Any]:
             f"Columns come with the items, from a --table{did_you_mean(name, [CAPTION, *known])}"
         )
     return found
+
+
+def _label(cell: cells.Cell) -> Any:
+    """Return a value that can be compared with others: of a list or a struct the text."""
+    value = cells.value_of(cell)
+    return cells.as_text(cell) if isinstance(value, list | dict) else value
 
 
 def _own(names: Sequence[str]) -> list[str]:
@@ -111,8 +117,8 @@ def _names(snapshot: Snapshot, rows: IdArray) -> Iterator[list[str]]:
     ids: list[str] = []
     folders = {source.name: source.folder for source in snapshot.manifest.sources}
     for table in snapshot.item_tables(["id", "source", "path"]):
-        cells = (table.column(name).to_pylist() for name in ("id", "source", "path"))
-        for number, source, path in zip(*cells, strict=True):
+        parts = (table.column(name).to_pylist() for name in ("id", "source", "path"))
+        for number, source, path in zip(*parts, strict=True):
             folder = folders.get(source)
             uris.append(path if folder is None else posixpath.join(folder, path))
             paths.append(path)

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 import numpy as np
 from blake3 import blake3
 
+from engine.collection.cells import Cell, cell
 from engine.collection.manifest import Source
 from engine.ingest.entries import Block, VectorListing
-from engine.ingest.tables import plain
 from indexers import checks
 from indexers.errors import InvalidInput, InvalidVectors
 from indexers.vectors import FloatArray
@@ -97,7 +97,7 @@ def _text(name: str, value: Any) -> str:
     return value
 
 
-def _columns(name: str, row: Any) -> dict[str, Any]:
+def _columns(name: str, row: Any) -> dict[str, Cell]:
     columns = checks.instance(name, row, dict)
-    found = {_text(name, str(column)): plain(value) for column, value in columns.items()}
+    found = {_text(name, str(column)): cell(value) for column, value in columns.items()}
     return {name: value for name, value in found.items() if value is not None}

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
+import pyarrow as pa
 from blake3 import blake3
 from numpy.typing import NDArray
 
+from engine.collection.cells import Cell, as_json, is_nothing, value_of
 from engine.collection.manifest import Source
 from engine.storage.names import path_key
 from indexers.vectors import FloatArray
@@ -20,10 +22,15 @@ from indexers.vectors import FloatArray
 Keys = NDArray[np.uint64]
 
 
-def meta_key(caption: str | None, meta: dict[str, Any]) -> int:
-    """Return 64 bits that change whenever a caption or a column does."""
-    text = json.dumps([caption, meta], sort_keys=True, default=str)
+def meta_key(caption: str | None, meta: Mapping[str, Cell]) -> int:
+    """Return 64 bits that change whenever a caption or a column does, or its type; what says nothing does not count."""
+    said = {name: value for name, value in meta.items() if not is_nothing(value)}
+    text = json.dumps([caption, said], sort_keys=True, default=_typed)
     return int.from_bytes(blake3(text.encode("utf-8", "surrogatepass")).digest(length=8), "little")
+
+
+def _typed(cell: pa.Scalar) -> list[Any]:
+    return [str(cell.type), as_json(value_of(cell))]
 
 
 _NOTHING: dict[str, Any] = {}

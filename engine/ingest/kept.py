@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from engine.collection.cells import Cell, is_nothing, value_of
 from engine.collection.snapshot import Snapshot
 from engine.ingest.catalogue import Known
 from engine.ingest.entries import Entry
+
+
+def _is_same(one: Cell, other: Cell) -> bool:
+    return bool(value_of(one) == value_of(other))
 
 
 def complete(entry: Entry, known: Known | None, snapshot: Snapshot) -> Entry:
@@ -23,7 +28,8 @@ def complete(entry: Entry, known: Known | None, snapshot: Snapshot) -> Entry:
         return replace(entry, caption=entry.beside if entry.caption is None else entry.caption)
     item = snapshot.item(known.position)
     caption = next((text for text in (entry.caption, item.caption, entry.beside) if text is not None), None)
-    meta = {**item.meta, **entry.meta}
-    same = (caption, meta) == (item.caption, item.meta)
+    own = snapshot.lookup.cells(known.position)
+    meta = {**own, **{name: one for name, one in entry.meta.items() if not is_nothing(one) or name not in own}}
+    same = caption == item.caption and all(_is_same(one, own.get(name)) for name, one in meta.items())
     # A column may be stored as another type than the table had it: what did not change must not seem to.
     return replace(entry, caption=caption, meta=meta, kept_key=known.meta_key if same else None)

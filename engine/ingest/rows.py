@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from engine.collection import cells
 from engine.collection.lookup import conform, union_schema
 from engine.collection.shards import ITEM_SCHEMA, META, SHARD_BYTES, SHARD_ROWS
 from engine.ingest.catalogue import Known
@@ -57,7 +58,7 @@ class ItemRows:
         """Lay the rows out as an item shard: our columns, then the user's under `meta.`."""
         own = pa.table(list(self.columns.values()), schema=ITEM_SCHEMA)
         names = sorted({name for row in self.meta for name in row})
-        meta = [column_of([row.get(name) for row in self.meta]) for name in names]
+        meta = [cells.column_of([row.get(name) for row in self.meta]) for name in names]
         # All at once: whoever appends thousands of columns one by one is done when they are squared.
         fields = [pa.field(META + name, column.type) for name, column in zip(names, meta, strict=True)]
         return pa.Table.from_arrays([*own.columns, *meta], schema=pa.schema([*ITEM_SCHEMA, *fields]))
@@ -120,16 +121,3 @@ class Relabelled:
             own = np.flatnonzero(numbers == number)
             found[number] = (positions[own] - starts[number], items.take(pa.array(own)))
         return found
-
-
-def column_of(values: list[Any]) -> pa.Array:
-    """Return values as numbers, booleans or text; a mixture becomes text."""
-    kinds = {type(value) for value in values if value is not None}
-    if kinds <= {int, float} and len(kinds) == 2:
-        return pa.array([None if value is None else float(value) for value in values], pa.float64())
-    if len(kinds) == 1:
-        try:
-            return pa.array(values)
-        except (OverflowError, pa.ArrowInvalid):
-            pass  # a whole number of more than 64 bits
-    return pa.array([None if value is None else str(value) for value in values], pa.string())

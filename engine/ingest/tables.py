@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, time
 from functools import reduce
 from pathlib import Path, PurePosixPath
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.json as pajson
 
+from engine.collection.cells import Cell, as_text, cells, is_nothing
 from engine.ingest.nesting import check_depth
 from engine.storage.names import path_bytes
 from engine.storage.parquet import read_parquet
@@ -29,7 +26,7 @@ MOST_SHOWN = 20
 MOST_COLUMNS = 32_768
 SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
 
-Labels = tuple[str | None, dict[str, Any]]
+Labels = tuple[str | None, dict[str, Cell]]
 
 
 def read_table(path: Path, *, texts: Iterable[str | None] = ()) -> pa.Table:
@@ -110,23 +107,6 @@ def pick_column(table: pa.Table, wanted: str | None, usual: tuple[str, ...], *, 
     return next((column for column in usual if column in table.column_names), None)
 
 
-def plain(value: Any) -> Any:
-    """Return a cell as something a column of a shard and JSON can hold: number, bool, text or None."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else str(value)
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode("utf-8")
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    if isinstance(value, date | datetime | time):
-        return value.isoformat()
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    return str(value)
-
-
 @dataclass
 class LabelTable:
     """A table joined to files by their name.
@@ -170,12 +150,16 @@ class LabelTable:
             )
         caption = pick_column(table, caption_column, CAPTION_COLUMNS, name=str(path))
         rows: dict[str, Labels] = {}
-        for number, row in enumerate(table.to_pylist(), start=1):
-            if row[key] is None:
-                raise SourceError(f"{path}: row {number} has nothing in its column of file names, {key!r}")
-            labels = split_row(row, caption, drop=(key,))
-            if rows.setdefault(_relative(str(row[key])), labels) is not labels:
-                raise SourceError(f"{path} names {row[key]!r} twice; a file can have one row")
+        texts = {name: [as_text(one) for one in cells(table.column(name))] for name in (key, caption) if name}
+        others = [name for name in table.column_names if name not in texts]
+        columns = [cells(table.column(name)) for name in others]
+        for number, name in enumerate(texts[key]):
+            if name is None:
+                raise SourceError(f"{path}: row {number + 1} has nothing in its column of file names, {key!r}")
+            meta = {other: column[number] for other, column in zip(others, columns, strict=True)}
+            labels = (texts[caption][number] if caption else None, meta)
+            if rows.setdefault(_relative(name), labels) is not labels:
+                raise SourceError(f"{path} names {name!r} twice; a file can have one row")
         return cls(str(path), rows, columns_of(table, key, caption))
 
     def labels(self, path: str) -> Labels | None:
@@ -220,9 +204,13 @@ class JoinedTables:
         return reduce(overlaid, found) if found else None
 
 
+def _is_empty(value: Cell) -> bool:
+    return is_nothing(value) or (isinstance(value, str) and not value)
+
+
 def overlaid(before: Labels, after: Labels) -> Labels:
     """Return what two tables say of an item: where both do, the second counts; an empty cell says nothing."""
-    said = {name: value for name, value in after[1].items() if value != "" or name not in before[1]}
+    said = {name: value for name, value in after[1].items() if not _is_empty(value) or name not in before[1]}
     return after[0] or (after[0] if before[0] is None else before[0]), {**before[1], **said}
 
 
@@ -235,14 +223,6 @@ def _relative(name: str) -> str:
     while name.startswith("./"):
         name = name[2:].lstrip("/")
     return name
-
-
-def split_row(row: dict[str, Any], caption: str | None, *, drop: tuple[str, ...] = ()) -> Labels:
-    """Split a table's row into its caption and the other columns that have a value."""
-    text = row.get(caption) if caption else None
-    others = {str(name): plain(value) for name, value in row.items() if name != caption and name not in drop}
-    kept = {name: value for name, value in others.items() if value is not None}
-    return (None if text is None else str(plain(text))), kept
 
 
 def sidecar(location: bytes) -> str | None:

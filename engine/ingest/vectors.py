@@ -15,9 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from engine.collection.cells import as_text, cells
 from engine.collection.manifest import Source, SourceTable
 from engine.ingest.entries import Block, VectorListing
-from engine.ingest.tables import CAPTION_COLUMNS, NAME_COLUMNS, check_names, overlaid, pick_column, plain, read_table
+from engine.ingest.tables import CAPTION_COLUMNS, NAME_COLUMNS, check_names, overlaid, pick_column, read_table
 from engine.storage.parquet import parquet_batches
 from engine.storage.regular import check_regular, mtime_of, opened_regular
 from indexers.errors import SourceError
@@ -208,7 +209,7 @@ class VectorFiles(VectorListing):
 def _captions(table: pa.Table, caption: str | None) -> list[str | None] | None:
     if caption is None:
         return None
-    return [None if text is None else str(plain(text)) for text in table.column(caption).to_pylist()]
+    return [as_text(text) for text in cells(table.column(caption))]
 
 
 def _together(said: list[Columns]) -> Columns:
@@ -229,15 +230,12 @@ def _beside(own: pa.Table, joined: pa.Table) -> pa.Table:
 
 
 def _meta(table: pa.Table, key: str | None, caption: str | None) -> list[dict[str, Any]] | None:
-    """Return the other columns row by row, without what has no value."""
+    """Return the other columns row by row."""
     names = [name for name in table.column_names if name not in (key, caption)]
     if not names:
         return None
-    columns = [[plain(value) for value in table.column(name).to_pylist()] for name in names]
-    return [
-        {name: value for name, value in zip(names, row, strict=True) if value is not None}
-        for row in zip(*columns, strict=True)
-    ]
+    columns = [cells(table.column(name)) for name in names]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def _blocks(path: Path) -> Iterator[tuple[FloatArray, pa.Table]]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.collection import reading
+from engine.collection import cells, reading
 from engine.collection.encoder import PRECOMPUTED, encoder_of
 from engine.collection.snapshot import Snapshot
 from engine.encoders.base import Encoder, Fingerprint, require_modality
@@ -207,7 +207,7 @@ def _from_collection(root: Path, drawn: Drawn, options: ExampleOptions) -> Origi
             rows = live.tolist()
             # Only the columns that are asked for become Python objects.
             names = [name for name in {options.labels, CAPTION} if name and _stored_name(name) in table.column_names]
-            values = {name: table.column(_stored_name(name)).to_pylist() for name in names}
+            values = {name: cells.values(table.column(_stored_name(name))) for name in names}
 
             def columns(row: int, rows: list[int] = rows, values: dict[str, list[Any]] = values) -> Columns:
                 return {name: column[rows[row]] for name, column in values.items()}
@@ -248,7 +248,8 @@ def _read(listing: VectorListing, drawn: Drawn) -> None:
 
         def columns(row: int, block: Any = block) -> Columns:
             drawn.known.update(block.meta_of(row))
-            return {CAPTION: block.caption(row), **block.meta_of(row)}
+            said = {name: cells.value_of(one) for name, one in block.meta_of(row).items()}
+            return {CAPTION: block.caption(row), **said}
 
         drawn.add(block.vectors, columns)
 

@@ -43,7 +43,7 @@ def test_its_items_are_known(golden: Path) -> None:
         snapshot = opened.snapshot
         item = snapshot.item(snapshot.find_path("caf\u00e9 %41.jpg"))
         assert (item.caption, item.meta) == ("a caf\u00e9", {"rating": 1.0, "place": "Lyon"})
-        assert snapshot.item(snapshot.find_path("north")).meta == {"rating": 5.0}
+        assert snapshot.item(snapshot.find_path("north")).meta == {"rating": 5.0, "place": None}
         assert snapshot.ids.tolist() == list(range(8))
 
 

@@ -32,7 +32,7 @@ def test_rows_are_found_by_their_names(opened: Collection) -> None:
     answers = opened.search(X[0], k=3)
     assert answers.items[0].path == "a"
     assert {item.path: (item.caption, item.meta) for item in answers.items} == {
-        **{"a": ("x", {"n": 1}), "b": (None, {}), "c": ("z", {"n": 3})},
+        **{"a": ("x", {"n": 1}), "b": (None, {"n": None}), "c": ("z", {"n": 3})},
     }
 
 
@@ -90,11 +90,14 @@ def test_what_does_not_lie_beside_the_rows(opened: Collection, wrong: dict[str, 
 def test_columns_of_any_type(opened: Collection) -> None:
     odd = {"when": datetime.date(2020, 1, 2), "list": [1, 2], "nan": float("nan"), "none": None, "np": np.int16(3)}
     opened.add_vectors(X[:2], names=["a", "b"], meta=[{**odd, 5: "key"}, {"list": "text"}])
-    assert opened.search(X[0], k=1).items[0].meta == {"when": "2020-01-02", "list": "[1, 2]", "np": 3, "5": "key"}
+    found = opened.search(X[0], k=1).items[0].meta
+    assert np.isnan(found.pop("nan"))
+    assert found == {"when": datetime.date(2020, 1, 2), "list": "[1, 2]", "np": 3, "5": "key"}
     opened.add_vectors(X[2:4], names=["c", "d"], meta=[{"np": 2.5}, {"list": 7}])
     opened.build()
-    assert opened.search(X[2], k=1).items[0].meta == {"np": 2.5}
-    assert opened.search(X[3], k=1).items[0].meta == {"list": "7"}
+    nothing = dict.fromkeys(["when", "list", "nan", "np", "5"])
+    assert opened.search(X[2], k=1).items[0].meta == {**nothing, "np": 2.5}
+    assert opened.search(X[3], k=1).items[0].meta == {**nothing, "list": "7"}
     assert opened.search(X[0], k=1).items[0].meta["np"] == 3
 
 

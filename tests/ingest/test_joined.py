@@ -27,7 +27,9 @@ def labels(root: Path) -> dict[str, Labels]:
     with Collection.open(root) as opened:
         snapshot = opened.snapshot
         items = [snapshot.item(int(row)) for row in snapshot.live.numbers]
-    return {item.path: (item.caption, item.meta) for item in items}
+    return {
+        item.path: (item.caption, {name: one for name, one in item.meta.items() if one is not None}) for item in items
+    }
 
 
 def heard(root: Path, *sources: Path, **options: Any) -> tuple[Summary, str]:

@@ -93,7 +93,7 @@ def test_another_caption_or_column_needs_no_vector(root: Path, source: Path) -> 
     table(source, X, name=NAMES, caption=["new", *NAMES[1:]], stars=[None, 5.0, *[None] * 38])
     assert counts(index(root, source)) == {"relabelled": 2, "unchanged": 38}
     after = items(root)
-    assert after["n0"] == (before["n0"][0], "new", {})
+    assert after["n0"] == (before["n0"][0], "new", {"stars": None})
     assert after["n1"] == (before["n1"][0], "n1", {"stars": 5.0})
     with Collection.open(root) as opened:
         assert opened.search(X[0], k=1).uris == ["n0"]

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
-import decimal
 import json
 import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -17,7 +14,7 @@ import pytest
 from engine.collection.lookup import conform, union_schema
 from engine.ingest.entries import Entry
 from engine.ingest.rows import ItemRows
-from engine.ingest.tables import LabelTable, check_names, plain, read_table
+from engine.ingest.tables import LabelTable, check_names, read_table
 from indexers.errors import SourceError
 
 ROWS = [
@@ -131,37 +128,6 @@ def test_names_as_nestvec_writes_them_and_as_they_are(tmp_path: Path) -> None:
     table = LabelTable.open(write(tmp_path, ".csv", [{"file": "50%41.png", "caption": "x"}]))
     assert table.labels("sub/50%2541.png") == ("x", {})
     assert table.labels("sub/50%41.png") == ("x", {})
-
-
-@pytest.mark.parametrize(
-    ("value", "stored"),
-    [
-        (None, None),
-        (True, True),
-        (3, 3),
-        (2.5, 2.5),
-        (float("nan"), None),
-        (float("inf"), "inf"),
-        ("text", "text"),
-        ("half \ud800", "half ?"),
-        (b"caf\xc3\xa9\xff", "caf\u00e9\ufffd"),
-        (datetime.date(2020, 1, 2), "2020-01-02"),
-        (datetime.datetime(2020, 1, 2, 3, 4, tzinfo=datetime.UTC), "2020-01-02T03:04:00+00:00"),
-        (datetime.time(3, 4), "03:04:00"),
-        (decimal.Decimal("1.50"), "1.50"),
-        ([1, [2]], "[1, [2]]"),
-        ({"a": 1}, "{'a': 1}"),
-        (np.int32(3), 3),
-        (np.float32(0.5), 0.5),
-        (np.bool_(True), True),
-        (np.str_("x"), "x"),
-    ],
-)
-def test_any_cell_becomes_something_that_can_be_stored_and_written_as_json(value: Any, stored: Any) -> None:
-    found = plain(value)
-    assert found == stored
-    assert type(found) is type(stored)
-    json.dumps(found, allow_nan=False)
 
 
 def test_what_is_done_for_each_column_takes_no_look_at_all_others(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from engine.collection.cells import value_of
 from engine.collection.manifest import Source
 from engine.ingest.entries import Block
 from engine.ingest.unit import contents_of, unit_rows
@@ -134,6 +135,10 @@ def test_parquet_with_nothing_in_its_lists(tmp_path: Path, rows: list[Any]) -> N
         _ = listing(parquet(tmp_path / "x.parquet", rows, pa.list_(pa.float32()))).dim
 
 
+def said(block: Block) -> list[dict[str, Any]]:
+    return [{name: value_of(one) for name, one in block.meta_of(row).items()} for row in range(len(block))]
+
+
 def test_parquet_columns_become_meta(tmp_path: Path) -> None:
     path = parquet(
         tmp_path / "x.parquet", clustered(2, 4), name=["a", None], caption=["x", None], n=[1, None], odd=[[1, 2], []]
@@ -141,7 +146,7 @@ def test_parquet_columns_become_meta(tmp_path: Path) -> None:
     block = one(listing(path))
     assert block.paths == ["a", "x.parquet#1"]
     assert block.captions == ["x", None]
-    assert block.meta == [{"n": 1, "odd": "[1, 2]"}, {"odd": "[]"}]
+    assert said(block) == [{"n": 1, "odd": [1, 2]}, {"n": None, "odd": []}]
     assert len({*block.meta_keys.tolist()}) == 2
 
 
@@ -177,7 +182,7 @@ def test_a_table_beside_an_array(tmp_path: Path) -> None:
     block = one(listing(path, tmp_path / "t.csv"))
     assert block.paths == ["007", "b", "c"]
     assert block.captions == ["one", "two", ""]
-    assert block.meta == [{"stars": 5}, {}, {"stars": 1}]
+    assert said(block) == [{"stars": 5}, {"stars": None}, {"stars": 1}]
 
 
 def test_a_table_beside_parquet_hides_columns_of_the_same_name(tmp_path: Path) -> None:
