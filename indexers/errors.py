@@ -6,6 +6,7 @@ A message says what was expected, what was found, and what to do::
     ├── InvalidInput              an argument the caller can correct
     │   ├── InvalidVectors        wrong shape, dtype or dimension; NaN, infinite or zero rows
     │   ├── InvalidSpec           an index, plan or encoder spec that does not parse
+    │   ├── InvalidFilter         a filter that does not parse, or asks a column what it cannot answer
     │   └── NotEnoughMemory       an index that would take more memory to build than there is
     ├── SourceError               a folder, table or vector file that cannot be read or joined
     │   └── PictureError          one picture that cannot be decoded (a row in the failures table)
@@ -31,6 +32,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+WIDTH_BEFORE, WIDTH_SHOWN = 60, 100
+"""Characters of a filter before the place an error points at, and in all."""
 
 
 class NestvecError(Exception):
@@ -76,6 +80,38 @@ class InvalidSpec(InvalidInput):
             ...
         indexers.errors.InvalidSpec: plan flat@64: at least one stage is needed, such as 100@512
     """
+
+
+class InvalidFilter(InvalidInput):
+    """A filter that does not parse, or asks a column what it cannot answer; where it was written, that is pointed at.
+
+    Example:
+        >>> engine.Filter.parse("stars => 4")
+        Traceback (most recent call last):
+            ...
+        indexers.errors.InvalidFilter: expected an expression such as year >= 2019 AND camera LIKE 'Pixel%'
+            stars => 4
+                  ^^
+
+    Attributes:
+        at: the first and the last character that it is about, in the text of the filter; None where it had none.
+    """
+
+    def __init__(self, message: str, at: tuple[int, int] | None = None) -> None:
+        super().__init__(message)
+        self.at = at
+
+    def within(self, text: str) -> InvalidFilter:
+        """Return the error with the text it is about below it, and a caret under the place."""
+        if self.at is None or "\n" in str(self):
+            return self
+        first, last = self.at
+        start = text.rfind("\n", 0, first) + 1
+        line = text[start:].partition("\n")[0]
+        left = max(0, first - start - WIDTH_BEFORE)
+        shown = line[left : left + WIDTH_SHOWN]
+        under = " " * (first - start - left) + "^" * max(1, min(last + 1, start + left + WIDTH_SHOWN) - first)
+        return InvalidFilter(f"{self}\n    {shown}\n    {under}", self.at)
 
 
 class NotEnoughMemory(InvalidInput):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from functools import reduce
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -223,6 +224,35 @@ class Lookup:
             return column[row].as_py()
         except (pa.ArrowException, UnicodeDecodeError) as error:
             raise CorruptCollection(f"row {position} of the items cannot be read: {error}") from error
+
+    @property
+    def names(self) -> set[str]:
+        """Names of all columns that some row has."""
+        return {name for batch in self._batches for name in batch.schema.names}
+
+    @property
+    def batch_rows(self) -> list[int]:
+        """How many rows each batch has."""
+        return [batch.num_rows for batch in self._batches]
+
+    def arrays(self, name: str) -> list[pa.Array]:
+        """Return a column, an array for each batch, in the one type that holds what all of them have.
+
+        Raises:
+            CorruptCollection: what it says of its own places leads outside of it.
+        """
+        found = [batch.column(name) if name in batch.schema.names else None for batch in self._batches]
+        kind = reduce(cells.common_type, dict.fromkeys(one.type for one in found if one is not None), pa.null())
+        try:
+            for one in found:
+                if one is not None and (one.type in _PLACES or cells.children(one.type)):
+                    one.validate(full=True)
+            return [
+                pa.nulls(batch.num_rows, kind) if one is None else cells.cast(pa.chunked_array([one]), kind).chunk(0)
+                for one, batch in zip(found, self._batches, strict=True)
+            ]
+        except pa.ArrowException as error:
+            raise CorruptCollection(f"column {name!r} of the items cannot be read: {error}") from error
 
     def where(self, name: str, wanted: np.ndarray) -> IdArray:
         """Return the numbers of the rows, ascending, whose value in a column of numbers is one of those wanted."""
