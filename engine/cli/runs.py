@@ -37,6 +37,10 @@ def carry_out(
         named = ", ".join([*one.first, *(["…"] if len(one.first) < one.rows else [])])
         rows, name = ("1 row", "names") if one.rows == 1 else (f"{one.rows} rows", "name")
         say(f"{rows} of {one.table} {name} no item: {named}")
+    for other in summary.unnamed:
+        named = ", ".join([*other.first, *(["…"] if len(other.first) < other.items else [])])
+        has = "1 picture has" if other.items == 1 else f"{other.items} pictures have"
+        say(f"{has} no row in the tables of {other.source}: {named}")
     failed = summary.failed if how.strict else summary.failed - summary.failed_before
     if failed:
         say(f"{failed} could not be indexed; see them with: nestvec info {collection} --failures")

@@ -40,7 +40,9 @@ class Entry:
         size: bytes of the file.
         mtime_ns: when the file was last changed.
         caption: text that came with it.
-        meta: the user's columns.
+        meta: the user's columns, those of a side file among them.
+        otherwise: columns that count where neither those nor the file itself say anything.
+        found: what the file itself says, as `metadata.found` writes it; None where nobody has looked.
         location: the file's name on this machine.
         problem: why it cannot be indexed, where that is known without opening it.
         unread: whether it is a folder that could not be listed: what is below it may still be there.
@@ -64,6 +66,8 @@ class Entry:
     incomplete: bool = False
     beside: str | None = None
     kept_key: int | None = None
+    otherwise: dict[str, Any] = field(default_factory=dict)
+    found: str | None = None
 
     @cached_property
     def key(self) -> int:
@@ -73,7 +77,10 @@ class Entry:
     @cached_property
     def meta_key(self) -> int:
         """64 bits that change whenever the caption or a column does."""
-        return meta_key(self.caption, self.meta) if self.kept_key is None else self.kept_key
+        if self.kept_key is not None:
+            return self.kept_key
+        # What the file itself says is no label: it changes with the file, and with nothing else.
+        return meta_key(self.caption, {**self.meta, **({"": self.otherwise} if self.otherwise else {})})
 
 
 @dataclass(frozen=True)

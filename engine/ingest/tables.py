@@ -1,14 +1,15 @@
-"""Captions and other columns: from a CSV, JSONL or Parquet table, or from `.txt` files beside pictures."""
+"""Captions and other columns from a CSV, JSONL or Parquet table."""
 
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
-from functools import reduce
-from pathlib import Path, PurePosixPath
+from functools import cached_property, reduce
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,15 +18,15 @@ import pyarrow.csv as pacsv
 import pyarrow.json as pajson
 
 from engine.ingest.nesting import check_depth
-from engine.storage.names import path_bytes
+from engine.ingest.tablenames import NamesInTable, relative_name
 from engine.storage.parquet import read_parquet
 from engine.storage.regular import opened_regular
 from indexers.errors import SourceError, did_you_mean
 
 NAME_COLUMNS = ("file", "path", "file_name", "filename", "image", "image_path", "filepath", "name", "key", "uri", "url")
 CAPTION_COLUMNS = ("caption", "text", "title", "description")
-MOST_CAPTION_BYTES = 1 << 16
 MOST_SHOWN = 20
+NAMED_FILES = 5
 MOST_COLUMNS = 32_768
 SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
 
@@ -149,6 +150,10 @@ class LabelTable:
     columns: frozenset[str] = frozenset()
     used: set[str] = field(default_factory=set)
 
+    @cached_property
+    def _names(self) -> NamesInTable:
+        return NamesInTable(self.rows, str(Path(os.path.abspath(self.name)).parent))
+
     @classmethod
     def open(cls, path: Path, *, name_column: str | None = None, caption_column: str | None = None) -> LabelTable:
         """Read a table.
@@ -174,19 +179,22 @@ class LabelTable:
             if row[key] is None:
                 raise SourceError(f"{path}: row {number} has nothing in its column of file names, {key!r}")
             labels = split_row(row, caption, drop=(key,))
-            if rows.setdefault(_relative(str(row[key])), labels) is not labels:
+            if rows.setdefault(relative_name(str(row[key])), labels) is not labels:
                 raise SourceError(f"{path} names {row[key]!r} twice; a file can have one row")
         return cls(str(path), rows, columns_of(table, key, caption))
 
-    def labels(self, path: str) -> Labels | None:
-        """Return caption and columns for a file: by its path, else by its last part."""
-        # The table has the file's own name, `path` the text of it: they differ where a per cent sign is escaped.
-        written = path_bytes(path).decode("utf-8", "surrogateescape")
-        for name in (path, written, PurePosixPath(path).name, PurePosixPath(written).name):
-            if name in self.rows:
-                self.used.add(name)
-                return self.rows[name]
-        return None
+    def labels(self, path: str, folder: str = "") -> Labels | None:
+        """Return caption and columns for a file: by its path, else by its last part; see `NamesInTable.row_of`.
+
+        Args:
+            path: the file's, in its source.
+            folder: the source's, absolute, as text; "" where that is not known.
+        """
+        name = self._names.row_of(path, folder)
+        if name is None:
+            return None
+        self.used.add(name)
+        return self.rows[name]
 
     def check_joined(self) -> None:
         """Complain when a table has nothing to do with the files it was given for.
@@ -209,14 +217,27 @@ class JoinedTables:
     Attributes:
         tables: those that can be read.
         complete: whether that is all of them.
+        folder: that of the source, absolute, as text; "" where names in it are no paths.
+        unnamed: how many files of the listing under way no table names.
+        first: some of them.
     """
 
     tables: list[LabelTable]
     complete: bool = True
+    folder: str = ""
+    unnamed: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def begin(self) -> None:
+        """Say that the files are listed from the first one on."""
+        self.unnamed, self.first = 0, []
 
     def labels(self, path: str) -> Labels | None:
         """Return caption and columns for a file; where several tables say one, the last counts."""
-        found = [labels for table in self.tables if (labels := table.labels(path)) is not None]
+        found = [labels for table in self.tables if (labels := table.labels(path, self.folder)) is not None]
+        if not found:
+            self.unnamed += 1
+            self.first += [path] if len(self.first) < NAMED_FILES else []
         return reduce(overlaid, found) if found else None
 
 
@@ -231,28 +252,9 @@ def columns_of(table: pa.Table, key: str | None, caption: str | None) -> frozens
     return frozenset("caption" if name == caption else name for name in table.column_names if name != key)
 
 
-def _relative(name: str) -> str:
-    while name.startswith("./"):
-        name = name[2:].lstrip("/")
-    return name
-
-
 def split_row(row: dict[str, Any], caption: str | None, *, drop: tuple[str, ...] = ()) -> Labels:
     """Split a table's row into its caption and the other columns that have a value."""
     text = row.get(caption) if caption else None
     others = {str(name): plain(value) for name, value in row.items() if name != caption and name not in drop}
     kept = {name: value for name, value in others.items() if value is not None}
     return (None if text is None else str(plain(text))), kept
-
-
-def sidecar(location: bytes) -> str | None:
-    """Return the text of the `.txt` file beside a picture, or None if there is none."""
-    stem, dot, _ = location.rpartition(b".")
-    if not dot:
-        return None
-    try:
-        with opened_regular(stem + b".txt") as file:
-            text = file.read(MOST_CAPTION_BYTES)
-    except OSError:
-        return None
-    return " ".join(text.decode("utf-8", "replace").split()) or None
