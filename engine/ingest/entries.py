@@ -14,6 +14,8 @@ from blake3 import blake3
 from numpy.typing import NDArray
 
 from engine.collection.manifest import Source
+from engine.ingest.metadata.columns import laid_over, layered
+from engine.ingest.metadata.found import columns_in
 from engine.storage.names import path_key
 from indexers.vectors import FloatArray
 
@@ -40,9 +42,7 @@ class Entry:
         size: bytes of the file.
         mtime_ns: when the file was last changed.
         caption: text that came with it.
-        meta: the user's columns, those of a side file among them.
-        otherwise: columns that count where neither those nor the file itself say anything.
-        found: what the file itself says, as `metadata.found` writes it; None where nobody has looked.
+        meta: the user's columns.
         location: the file's name on this machine.
         problem: why it cannot be indexed, where that is known without opening it.
         unread: whether it is a folder that could not be listed: what is below it may still be there.
@@ -51,6 +51,9 @@ class Entry:
         incomplete: whether a table could not be read that may say more of it; see `kept.complete`.
         beside: text beside the picture, where it is incomplete: it counts if nothing else says a caption.
         kept_key: `meta_key` of the item it is, where it keeps caption and columns of that.
+        side: columns of files beside it.
+        found: what the file itself says, as `metadata.found` writes it; None where nobody has looked.
+        otherwise: columns of files beside it that count where the file itself says nothing.
     """
 
     source: str
@@ -66,8 +69,9 @@ class Entry:
     incomplete: bool = False
     beside: str | None = None
     kept_key: int | None = None
-    otherwise: dict[str, Any] = field(default_factory=dict)
+    side: dict[str, Any] = field(default_factory=dict)
     found: str | None = None
+    otherwise: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def key(self) -> int:
@@ -80,7 +84,18 @@ class Entry:
         if self.kept_key is not None:
             return self.kept_key
         # What the file itself says is no label: it changes with the file, and with nothing else.
-        return meta_key(self.caption, {**self.meta, **({"": self.otherwise} if self.otherwise else {})})
+        beside = {"": [self.side, self.otherwise]} if self.side or self.otherwise else {}
+        return meta_key(self.caption, {**self.meta, **beside})
+
+    @property
+    def of_files(self) -> dict[str, Any]:
+        """Columns of the file itself and those beside it."""
+        return layered([self.otherwise, columns_in(self.found), self.side])
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """All columns: the user's go before those of files."""
+        return laid_over(self.of_files, self.meta)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from engine.collection.manifest import Source
 from engine.encoders.pictures import looks_like_picture
 from engine.ingest.beside import said_beside
 from engine.ingest.entries import Entry
-from engine.ingest.metadata.columns import laid_over
 from engine.ingest.tables import JoinedTables, LabelTable
 from engine.storage import layout
 from engine.storage.kinds import PICTURE_SUFFIXES
@@ -234,7 +233,7 @@ class PictureTable:
             location = raw if os.path.lexists(raw) else os.path.join(self.folder, path_bytes(name))
             path = location if name.startswith("/") else os.path.relpath(location, self.folder)
             entry, said = _stated(self.source.name, path_text(path), location, caption, meta), said_beside(location)
-            yield replace(entry, meta=laid_over(said.meta, meta), otherwise=said.otherwise)
+            yield replace(entry, side=said.meta, otherwise=said.otherwise)
 
 
 class SingleFiles:
@@ -267,7 +266,7 @@ def labelled(entry: Entry, tables: JoinedTables | None) -> Entry:
     said = said_beside(entry.location)
     incomplete = tables is not None and not tables.complete
     caption, meta = found or (None if incomplete else said.caption, {})
-    entry = replace(entry, caption=caption, meta=laid_over(said.meta, meta), otherwise=said.otherwise)
+    entry = replace(entry, caption=caption, meta=meta, side=said.meta, otherwise=said.otherwise)
     return replace(entry, incomplete=True, beside=said.caption) if incomplete else entry
 
 

@@ -7,23 +7,31 @@ from dataclasses import replace
 from engine.collection.snapshot import Snapshot
 from engine.ingest.catalogue import Known
 from engine.ingest.entries import Entry
+from engine.ingest.metadata.found import narrowed
+from engine.storage.kinds import ALL_METADATA
 
 
-def complete(entry: Entry, known: Known | None, snapshot: Snapshot) -> Entry:
+def complete(entry: Entry, known: Known | None, snapshot: Snapshot, wants: str = ALL_METADATA) -> Entry:
     """Give an entry the caption and the columns that its item has and that nothing says otherwise.
 
     Args:
         entry: as it was listed.
         known: the item it is, or was before it was moved; None for a new one.
         snapshot: the version that item is in.
+        wants: what of the metadata beside pictures counts.
     """
+    if wants != ALL_METADATA:
+        entry = replace(entry, side=narrowed(entry.side, wants), otherwise=narrowed(entry.otherwise, wants))
     if not entry.incomplete:
         return entry
     if known is None:
         return replace(entry, caption=entry.beside if entry.caption is None else entry.caption)
     item = snapshot.item(known.position)
     caption = next((text for text in (entry.caption, item.caption, entry.beside) if text is not None), None)
-    meta = {**item.meta, **entry.meta}
-    same = (caption, meta) == (item.caption, item.meta)
+    # What files say is no label: it would stay when they say something else.
+    told = replace(entry, found=known.found).of_files
+    own = {name: value for name, value in item.meta.items() if str(told.get(name)) != str(value)}
+    meta = {**own, **entry.meta}
+    same = (caption, meta) == (item.caption, own)
     # A column may be stored as another type than the table had it: what did not change must not seem to.
     return replace(entry, caption=caption, meta=meta, kept_key=known.meta_key if same else None)
