@@ -132,7 +132,7 @@ def column_of(values: list[Any]) -> pa.Array:
     kinds = {type(value) for value in values if value is not None}
     if kinds <= {int, float} and len(kinds) == 2:
         return pa.array([None if value is None else float(value) for value in values], pa.float64())
-    if len(kinds) == 1:
+    if len(kinds) == 1 and kinds <= {bool, int, float, str}:
         try:
             return pa.array(values)
         except (OverflowError, pa.ArrowInvalid):
