@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from engine.ingest.beside import Beside, Said, caption_of, said_beside
 from engine.ingest.takeout import read_takeout
-from tests.ingest.metadata.made import xmp
+from tests.ingest.made_metadata import xmp
 
 TAKEN = {"photoTakenTime": {"timestamp": "1556698272"}}
 WHEN = {"taken": datetime(2019, 5, 1, 8, 11, 12), "taken_zone": "+00:00"}

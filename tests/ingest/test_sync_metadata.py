@@ -16,7 +16,7 @@ from engine.ingest.sync import EncodeOptions
 from engine.storage.kinds import ALL_METADATA, NO_LOCATION, NO_METADATA
 from indexers.errors import InvalidInput
 from tests.helpers import draw, index, inside, needs_bundled, nestvec, newest
-from tests.ingest.metadata.made import Entry, fractions, segment, short, text, tiff, xmp
+from tests.ingest.made_metadata import Entry, fractions, segment, short, text, tiff, xmp
 from tests.ingest.test_relabel import vectors_of
 
 pytestmark = needs_bundled

@@ -19,8 +19,8 @@ from PIL import Image
 from engine.ingest.metadata.blocks import CANON, MOST_BLOCK
 from engine.ingest.metadata.columns import COLUMNS, WANTED, metadata_of
 from engine.ingest.metadata.window import Window, opened_window
-from tests.ingest.metadata import made
-from tests.ingest.metadata.made import Entry, fractions, jpeg, raw, record, short, text, tiff, xmp
+from tests.ingest import made_metadata as made
+from tests.ingest.made_metadata import Entry, fractions, jpeg, raw, record, short, text, tiff, xmp
 
 WHEN = text(0x9003, "2019:05:01 10:11:12")
 PARIS = (
