@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from engine.jobs.index import RunOptions
     from engine.jobs.train import train_head
     from engine.jobs.tune import TuneOptions
-    from engine.progress import Listener, Loss, Summary, Unjoined
+    from engine.progress import Listener, Loss, Summary, Unjoined, Unnamed
     from engine.query.answers import AnswerList, Answers
     from engine.query.ask import Query, Term
     from engine.query.explain import Explanation, Step
@@ -153,6 +153,7 @@ _HOME = {
     "TuneOptions": "engine.jobs.tune",
     "Tuning": "engine.collection.plans",
     "Unjoined": "engine.progress",
+    "Unnamed": "engine.progress",
     "UnsupportedFormat": "indexers.errors",
     "VectorStore": "indexers.store",
     "Version": "engine.collection.history",
@@ -237,6 +238,7 @@ __all__ = [
     "TuneOptions",
     "Tuning",
     "Unjoined",
+    "Unnamed",
     "UnsupportedFormat",
     "VectorStore",
     "Version",

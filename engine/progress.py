@@ -87,6 +87,30 @@ class Unjoined:
     first: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Unnamed:
+    """Pictures of a source that no row of its tables names.
+
+    Example:
+        >>> from pathlib import Path
+        >>> table = Path("one.csv")
+        >>> written = table.write_text("file,caption\\ndrawings/bus.png,a red bus\\n")
+        >>> photos = engine.Collection.open("photos.nest")
+        >>> options = engine.RunOptions(table=engine.TableOptions(table, forget=True))
+        >>> photos.index("PHOTOS", options).unnamed
+        [Unnamed(source='PHOTOS', items=32, first=('drawings/anchor.png', ...))]
+
+    Attributes:
+        source: its name.
+        items: how many.
+        first: some of them.
+    """
+
+    source: str
+    items: int
+    first: tuple[str, ...]
+
+
 DEFAULT_ACCEPT_LOSS = 0.5
 """The share of its items that a source may show less than before."""
 
@@ -140,6 +164,7 @@ class Summary:
         unindexed: rows searched exactly because no index covers them yet.
         seconds: wall-clock of the run.
         unjoined: tables with rows that no item was found for.
+        unnamed: sources with pictures that no table names, where they have tables.
         unread: tables of earlier runs that could not be read; what they said is kept.
         losses: sources that showed far less than before; their items are kept.
     """
@@ -158,5 +183,6 @@ class Summary:
     unindexed: int = 0
     seconds: float = 0.0
     unjoined: list[Unjoined] = field(default_factory=list)
+    unnamed: list[Unnamed] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)

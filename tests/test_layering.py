@@ -146,7 +146,8 @@ def test_no_file_and_no_function_grows_too_long(path: Path) -> None:
 def test_the_tests_mirror_the_code() -> None:
     inside = [path.relative_to(ROOT) for path in CODE]
     packages = {one.parts[1] for one in inside if one.parts[0] == "engine" and len(one.parts) > 2} | {"indexers"}
-    tested = {path.parent.name for path in TESTS if path.name.startswith("test_") and path.parent != ROOT / "tests"}
+    below = [path.relative_to(ROOT / "tests").parts for path in TESTS if path.name.startswith("test_")]
+    tested = {parts[0] for parts in below if len(parts) > 1}
     extra = {"contract", "property", "format", "faults", "end_to_end", "scripts", "golden"}
     assert tested - packages <= extra
     assert packages - tested == set()

@@ -9,6 +9,7 @@ import click
 
 from engine.cli import options
 from engine.cli.output import human_bytes, line, print_json
+from engine.storage.kinds import ALL_METADATA
 
 
 @click.command()
@@ -48,6 +49,8 @@ def print_info(found: dict[str, Any]) -> None:
         line(f"source     {source['name']}: {source['kind']} {source['location']}{away}")
         for table in source["tables"]:
             line(f"           {_table(table)}")
+    if found["metadata"] != ALL_METADATA:
+        line(f"metadata   {found['metadata']}")
     for name, space in found["spaces"].items():
         made_by = f"{space['objective']} head on {space['base']}" if space["base"] else space["encoder"]
         searched = " (searched by default)" if len(found["spaces"]) > 1 and name == found["default"] else ""

@@ -88,6 +88,8 @@ class Running:
     batch_size: int
     workers: int | None
     max_pixels: int | None
+    metadata: bool | None
+    location: bool | None
     specs: tuple[str, ...]
     rebuild: bool
     strict: bool
@@ -131,6 +133,15 @@ _RUNNING = (
         "--workers", type=click.IntRange(1, checks.MOST_THREADS), help="Decoding threads; one a core by default."
     ),
     click.option("--max-pixels", type=click.IntRange(1, checks.MOST_BYTES), help="Refuse larger pictures."),
+    click.option(
+        "--metadata/--no-metadata",
+        default=None,
+        help="Whether EXIF, XMP and IPTC, in pictures and beside them, become columns. A collection remembers it, "
+        "and at first they do.",
+    ),
+    click.option(
+        "--location/--no-location", default=None, help="Likewise of where a picture was taken, where the rest does."
+    ),
     index_specs,
     click.option(
         "--rebuild", is_flag=True, help="Build the indexes even if they are not due, and try again what failed before."

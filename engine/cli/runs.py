@@ -14,7 +14,7 @@ from engine.ingest.joined import TableOptions
 from engine.ingest.sync import EncodeOptions
 from engine.jobs.index import RunOptions
 from engine.progress import DEFAULT_ACCEPT_LOSS, Listener, Summary
-from engine.storage.kinds import DEFAULT_MAX_PIXELS
+from engine.storage.kinds import ALL_METADATA, DEFAULT_MAX_PIXELS, NO_LOCATION, NO_METADATA
 from indexers.base import IndexSpec
 from indexers.threads import available_cores
 
@@ -37,6 +37,10 @@ def carry_out(
         named = ", ".join([*one.first, *(["…"] if len(one.first) < one.rows else [])])
         rows, name = ("1 row", "names") if one.rows == 1 else (f"{one.rows} rows", "name")
         say(f"{rows} of {one.table} {name} no item: {named}")
+    for other in summary.unnamed:
+        named = ", ".join([*other.first, *(["…"] if len(other.first) < other.items else [])])
+        has = "1 picture has" if other.items == 1 else f"{other.items} pictures have"
+        say(f"{has} no row in the tables of {other.source}: {named}")
     failed = summary.failed if how.strict else summary.failed - summary.failed_before
     if failed:
         say(f"{failed} could not be indexed; see them with: nestvec info {collection} --failures")
@@ -50,6 +54,21 @@ def carry_out(
         raise click.exceptions.Exit(SKIPPED)
 
 
+def wanted_metadata(metadata: bool | None, location: bool | None) -> str | None:
+    """Return what of pictures' own metadata is asked for; None for what the collection remembers.
+
+    Raises:
+        click.UsageError: none of it, and the place.
+    """
+    if metadata is False and location:
+        raise click.UsageError("--location is a part of what --no-metadata leaves out; name one of them")
+    if metadata is False:
+        return NO_METADATA
+    if location is False:
+        return NO_LOCATION
+    return ALL_METADATA if metadata or location else None
+
+
 def run_options(how: Running, dtype: str, accept_loss: float) -> RunOptions:
     """Return what the options mean."""
     workers = how.workers or available_cores()
@@ -61,6 +80,13 @@ def run_options(how: Running, dtype: str, accept_loss: float) -> RunOptions:
         specs=[IndexSpec.parse(text) for text in how.specs] or None,
         rebuild=how.rebuild,
         accept_loss=accept_loss,
-        encode=EncodeOptions(how.batch_size, workers, how.max_pixels or DEFAULT_MAX_PIXELS, SIGNALS.held, how.rebuild),
+        encode=EncodeOptions(
+            how.batch_size,
+            workers,
+            how.max_pixels or DEFAULT_MAX_PIXELS,
+            SIGNALS.held,
+            how.rebuild,
+            wanted_metadata(how.metadata, how.location),
+        ),
         table=TableOptions(how.table, how.name_column, how.caption_column, how.no_table),
     )

@@ -55,6 +55,11 @@ def add_sources(root: Path, sources: Iterable[Source], prepared_on: Manifest) ->
     return change
 
 
+def wanting(metadata: str) -> Change:
+    """Note what of pictures' own metadata is wanted from now on; see `Manifest`."""
+    return lambda base: replace(base, metadata=metadata)
+
+
 def reserve(root: Path, sources: Iterable[Source], ids: int, prepared_on: Manifest) -> tuple[Change, list[int]]:
     """Add sources and set aside a block of ids.
 

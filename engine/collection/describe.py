@@ -40,6 +40,7 @@ def describe(root: Path) -> dict[str, Any]:
                 {**asdict(one), "tables": [asdict(table) for table in one.tables], "away": is_away(one)}
                 for one in manifest.sources
             ],
+            "metadata": manifest.metadata,
             "default": manifest.default,
             "spaces": {name: _space(manifest, space) for name, space in manifest.spaces.items()},
             "bytes": sum(ref.size for ref in manifest.files()),

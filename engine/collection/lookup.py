@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from engine.collection import cells
-from engine.collection.shards import ITEM_SCHEMA, META, read_table
+from engine.collection.shards import FOUND, ITEM_SCHEMA, META, read_table
 from engine.storage import layout, verified
 from engine.storage.layout import FileRef
 from engine.storage.messages import map_batches
@@ -28,7 +28,7 @@ from indexers.vectors import IdArray
 BATCH_ROWS = 65_536
 # Each batch of a file costs as much as a thousand of its rows; those that are written are much larger than these.
 LEAST_BATCH, SOME_BATCHES = 1024, 64
-COMPARED = frozenset({"key", "content", "size", "mtime_ns", "meta_key"})
+COMPARED = frozenset({"key", "content", "size", "mtime_ns", "meta_key", FOUND})
 NEEDED = tuple(field.name for field in ITEM_SCHEMA if not field.nullable and field.name not in COMPARED)
 
 
@@ -253,6 +253,12 @@ class Lookup:
             ]
         except pa.ArrowException as error:
             raise CorruptCollection(f"column {name!r} of the items cannot be read: {error}") from error
+
+    def text(self, name: str, position: int) -> str | None:
+        """Do as `value`, of a column of texts that not every row has."""
+        batch = self._batches[bisect_right(self._starts, position) - 1]
+        at = batch.schema.get_field_index(name)
+        return self.value(name, position) if at >= 0 and pa.types.is_string(batch.schema.field(at).type) else None
 
     def where(self, name: str, wanted: np.ndarray) -> IdArray:
         """Return the numbers of the rows, ascending, whose value in a column of numbers is one of those wanted."""

@@ -14,6 +14,7 @@ from blake3 import blake3
 from engine.collection.plans import PlanEntry, Tuning
 from engine.encoders.base import Fingerprint
 from engine.storage import layout
+from engine.storage.kinds import ALL_METADATA
 from engine.storage.layout import FileRef
 from indexers.base import IndexSpec
 from indexers.errors import CorruptCollection, InvalidInput, did_you_mean
@@ -224,6 +225,7 @@ class Source:
 class Manifest:
     """Everything one version is made of. See `layout` for the files; `default` is the space searched by default.
 
+    `metadata` is what of pictures' EXIF, XMP and IPTC becomes columns, one of `kinds.METADATA`.
     `dead` are the newest tombstones, ascending, before they are many enough for the file `deletes`.
 
     Example:
@@ -245,6 +247,7 @@ class Manifest:
     spaces: dict[str, Space] = field(default_factory=dict)
     default: str = field(default=layout.DEFAULT_SPACE, metadata=UNSAID)
     dead: tuple[Tombstone, ...] = field(default=(), metadata=UNSAID)
+    metadata: str = field(default=ALL_METADATA, metadata=UNSAID)
 
     @property
     def dead_rows(self) -> int:

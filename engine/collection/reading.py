@@ -24,6 +24,7 @@ from engine.collection.plans import read_plan, read_tuning
 from engine.encoders.base import Fingerprint
 from engine.storage import layout
 from engine.storage.kept import Kept
+from engine.storage.kinds import ALL_METADATA, METADATA
 from engine.storage.layout import FileRef
 from engine.storage.regular import check_regular, read_regular
 from indexers.base import IndexSpec
@@ -127,6 +128,7 @@ def _manifest(body: Mapping[str, Any], name: str) -> Manifest:
         spaces={str(key): _space(value) for key, value in body["spaces"].items()},
         default=str(body.get("default", layout.DEFAULT_SPACE)),
         dead=tuple((str(shard), int(row)) for shard, row in body.get("dead", ())),
+        metadata=METADATA[METADATA.index(body.get("metadata", ALL_METADATA))],
     )
     check(manifest, name)
     return manifest

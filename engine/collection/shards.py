@@ -38,6 +38,9 @@ _small: Kept[pa.Table] = Kept(most=64 << 20, largest=4 * SMALL_FILE, weigh=lambd
 META = "meta."
 """Prefix of the user's own columns, so that no name of theirs can shadow one of ours."""
 
+FOUND = "found"
+"""Column of what picture files say of themselves: shards have it in which anybody has looked."""
+
 ITEM_SCHEMA = pa.schema(
     [
         pa.field("id", pa.int64(), nullable=False),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
+import warnings
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import version as package_version
@@ -126,6 +127,8 @@ def _jxl_codestream(data: bytes) -> int:
 def readable() -> tuple[str, ...]:
     """Return the named formats that there is a reader for here."""
     Image.init()
+    # It warns of EXIF that is broken in files that it reads nonetheless; whoever indexes many would see little else.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     with contextlib.suppress(ImportError):
         import_module("pillow_heif").register_heif_opener()
     with contextlib.suppress(ImportError):

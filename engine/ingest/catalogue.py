@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from engine.collection.lookup import Lookup
+from engine.collection.shards import FOUND
 from engine.collection.snapshot import Snapshot
 from engine.ingest.entries import Block, Keys
 from indexers.errors import CorruptCollection
@@ -30,6 +31,7 @@ class Known:
 
     Attributes:
         position: its row number in the snapshot the catalogue was read from.
+        found: what its file said of itself, as `metadata.found` writes it.
     """
 
     position: int
@@ -40,6 +42,7 @@ class Known:
     meta_key: int
     width: int
     height: int
+    found: str | None = None
 
 
 def content_key(content: str) -> int:
@@ -130,7 +133,8 @@ class Catalogue:
 
     def at(self, position: int) -> Known:
         """Return the item at a row number."""
-        return Known(position=position, **{name: self._lookup.value(name, position) for name in TOLD})
+        found = self._lookup.text(FOUND, position)
+        return Known(position=position, found=found, **{name: self._lookup.value(name, position) for name in TOLD})
 
     def with_content(self, content: str) -> Iterator[Known]:
         """Yield the live items whose file had this content."""

@@ -13,7 +13,9 @@ from engine.ingest.catalogue import Catalogue, Known
 from engine.ingest.entries import Entry, Keys, Listing, PictureListing, VectorListing
 from engine.ingest.failed import KnownFailures
 from engine.ingest.kept import complete
+from engine.ingest.metadata.found import is_read
 from engine.progress import DEFAULT_ACCEPT_LOSS
+from engine.storage.kinds import NO_METADATA
 
 NO_FAILURES = KnownFailures()
 
@@ -59,9 +61,10 @@ class Seen:
     doubts: dict[str, int] = field(default_factory=dict)
 
 
-def is_unchanged(entry: Entry, known: Known | None) -> bool:
-    """Whether an item is known with the same size, time, caption and columns."""
-    return known is not None and has_stamp_of(entry, known) and known.meta_key == entry.meta_key
+def is_unchanged(entry: Entry, known: Known | None, wants: str) -> bool:
+    """Whether an item is known with the same size, time, caption and columns, and looked into as is wanted."""
+    same = known is not None and has_stamp_of(entry, known) and known.meta_key == entry.meta_key
+    return same and known is not None and is_read(known.found, wants)
 
 
 def has_stamp_of(entry: Entry, known: Known | None) -> bool:
@@ -77,6 +80,7 @@ def compare(
     notice_gone: bool,
     accept_loss: float = DEFAULT_ACCEPT_LOSS,
     failures: KnownFailures = NO_FAILURES,
+    wants: str = NO_METADATA,
 ) -> Comparison:
     """List every source once and compare it with what is known.
 
@@ -87,6 +91,7 @@ def compare(
         notice_gone: whether to look for items that are no longer in their source.
         accept_loss: the share of its items that a source may show less than before without being noted as shrunk.
         failures: what failed in earlier runs.
+        wants: what of pictures' own metadata is wanted.
 
     Raises:
         SourceError: a source cannot be read.
@@ -95,7 +100,7 @@ def compare(
     seen = [
         _vectors(listing, catalogue, result)
         if isinstance(listing, VectorListing)
-        else _pictures(listing, catalogue, result, snapshot, failures)
+        else _pictures(listing, catalogue, result, snapshot, failures, wants)
         for listing in listings
     ]
     if not listings:
@@ -160,7 +165,12 @@ def is_shrunk(now: int, before: int, accept_loss: float) -> bool:
 
 
 def _pictures(
-    listing: PictureListing, catalogue: Catalogue, result: Comparison, snapshot: Snapshot, failures: KnownFailures
+    listing: PictureListing,
+    catalogue: Catalogue,
+    result: Comparison,
+    snapshot: Snapshot,
+    failures: KnownFailures,
+    wants: str,
 ) -> Seen:
     keys = array("Q")
     unread, doubts = [], {}
@@ -170,7 +180,7 @@ def _pictures(
             doubts[listed.path] = listed.key
             continue
         known = catalogue.known(listed.key)
-        entry = complete(listed, known, snapshot)
+        entry = complete(listed, known, snapshot, wants)
         keys.append(entry.key)
         if entry.unread:
             unread.append(entry.path)
@@ -179,7 +189,7 @@ def _pictures(
         if failing is not None:
             result.todo += not failures.is_known(failing)
         else:
-            result.todo += not is_unchanged(entry, known)
+            result.todo += not is_unchanged(entry, known, wants)
             result.new += known is None
     return Seen(np.array(keys, dtype=np.uint64), unread, doubts)
 

@@ -14,8 +14,10 @@ import pyarrow as pa
 from blake3 import blake3
 from numpy.typing import NDArray
 
-from engine.collection.cells import Cell, as_json, is_nothing, value_of
+from engine.collection.cells import Cell, as_json, cell, is_nothing, value_of
 from engine.collection.manifest import Source
+from engine.ingest.metadata.columns import laid_over, layered
+from engine.ingest.metadata.found import columns_in
 from engine.storage.names import path_key
 from indexers.vectors import FloatArray
 
@@ -56,6 +58,9 @@ class Entry:
         incomplete: whether a table could not be read that may say more of it; see `kept.complete`.
         beside: text beside the picture, where it is incomplete: it counts if nothing else says a caption.
         kept_key: `meta_key` of the item it is, where it keeps caption and columns of that.
+        side: columns of files beside it.
+        found: what the file itself says, as `metadata.found` writes it; None where nobody has looked.
+        otherwise: columns of files beside it that count where the file itself says nothing.
     """
 
     source: str
@@ -71,6 +76,9 @@ class Entry:
     incomplete: bool = False
     beside: str | None = None
     kept_key: int | None = None
+    side: dict[str, Any] = field(default_factory=dict)
+    found: str | None = None
+    otherwise: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def key(self) -> int:
@@ -80,7 +88,24 @@ class Entry:
     @cached_property
     def meta_key(self) -> int:
         """64 bits that change whenever the caption or a column does."""
-        return meta_key(self.caption, self.meta) if self.kept_key is None else self.kept_key
+        if self.kept_key is not None:
+            return self.kept_key
+        # What the file itself says is no label: it changes with the file, and with nothing else.
+        beside = {"": as_json([self.side, self.otherwise])} if self.side or self.otherwise else {}
+        return meta_key(self.caption, {**self.meta, **beside})
+
+    @property
+    def of_files(self) -> dict[str, Cell]:
+        """Columns of the file itself and those beside it."""
+        said = layered([self.otherwise, columns_in(self.found), self.side])
+        return {name: cell(value) for name, value in said.items()}
+
+    @property
+    def columns(self) -> dict[str, Cell]:
+        """All columns: the user's go before those of files."""
+        below = self.of_files
+        said = {name: one for name, one in self.meta.items() if not is_nothing(one) or name not in below}
+        return laid_over(below, said)
 
 
 @dataclass(frozen=True)

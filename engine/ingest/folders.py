@@ -13,8 +13,9 @@ from typing import Any
 from engine.collection import reading
 from engine.collection.manifest import Source
 from engine.encoders.pictures import looks_like_picture
+from engine.ingest.beside import said_beside
 from engine.ingest.entries import Entry
-from engine.ingest.tables import JoinedTables, LabelTable, sidecar
+from engine.ingest.tables import JoinedTables, LabelTable
 from engine.storage import layout
 from engine.storage.kinds import PICTURE_SUFFIXES
 from engine.storage.names import path_bytes, path_text
@@ -86,6 +87,8 @@ class Folder:
     def entries(self) -> Iterator[Entry]:
         """Yield the pictures, folder by folder, in the order of their names' bytes."""
         self.ignored, self.left = 0, []
+        if self.labels:
+            self.labels.begin()
         entered: set[tuple[int, int]] = set()
         # A stack and no recursion: folders may be nested deeper than Python's stack.
         levels = [self._listed(self._start, entered)]
@@ -229,7 +232,8 @@ class PictureTable:
             raw = os.path.join(self.folder, name.encode())
             location = raw if os.path.lexists(raw) else os.path.join(self.folder, path_bytes(name))
             path = location if name.startswith("/") else os.path.relpath(location, self.folder)
-            yield _stated(self.source.name, path_text(path), location, caption, meta)
+            entry, said = _stated(self.source.name, path_text(path), location, caption, meta), said_beside(location)
+            yield replace(entry, side=said.meta, otherwise=said.otherwise)
 
 
 class SingleFiles:
@@ -247,21 +251,23 @@ class SingleFiles:
 
     def entries(self) -> Iterator[Entry]:
         """Yield them in the order they were named."""
+        if self.labels:
+            self.labels.begin()
         for location in self.files:
             path = path_text(os.path.relpath(location, self.root))
             yield labelled(_stated(self.source.name, path, location, None, {}), self.labels)
 
 
 def labelled(entry: Entry, tables: JoinedTables | None) -> Entry:
-    """Return the entry of a file with what its source's tables say of it, or else the text beside it."""
+    """Return the entry of a file with what its source's tables say of it, or else the files beside it."""
     if entry.problem is not None:
         return entry
     found = tables.labels(entry.path) if tables else None
-    if tables and not tables.complete:
-        caption, meta = found or (None, {})
-        return replace(entry, caption=caption, meta=meta, incomplete=True, beside=sidecar(entry.location))
-    caption, meta = found or (sidecar(entry.location), {})
-    return replace(entry, caption=caption, meta=meta)
+    said = said_beside(entry.location)
+    incomplete = tables is not None and not tables.complete
+    caption, meta = found or (None if incomplete else said.caption, {})
+    entry = replace(entry, caption=caption, meta=meta, side=said.meta, otherwise=said.otherwise)
+    return replace(entry, incomplete=True, beside=said.caption) if incomplete else entry
 
 
 def _stated(source: str, path: str, location: bytes, caption: str | None, meta: dict[str, Any]) -> Entry:

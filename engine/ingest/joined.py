@@ -152,7 +152,7 @@ class Tables:
                 self.given = opened
                 self._say_both(opened.name, opened.columns, [one.columns for one in found])
             found.append(opened)
-        return JoinedTables(found, len(found) == len(wanted)) if wanted else None
+        return JoinedTables(found, len(found) == len(wanted), source.folder or "") if wanted else None
 
     def open(self, table: SourceTable) -> LabelTable:
         """Open one table by the names in it; the same one is opened once."""

@@ -8,27 +8,35 @@ from engine.collection.cells import Cell, is_nothing, value_of
 from engine.collection.snapshot import Snapshot
 from engine.ingest.catalogue import Known
 from engine.ingest.entries import Entry
+from engine.ingest.metadata.found import narrowed
+from engine.storage.kinds import ALL_METADATA
 
 
 def _is_same(one: Cell, other: Cell) -> bool:
     return bool(value_of(one) == value_of(other))
 
 
-def complete(entry: Entry, known: Known | None, snapshot: Snapshot) -> Entry:
+def complete(entry: Entry, known: Known | None, snapshot: Snapshot, wants: str = ALL_METADATA) -> Entry:
     """Give an entry the caption and the columns that its item has and that nothing says otherwise.
 
     Args:
         entry: as it was listed.
         known: the item it is, or was before it was moved; None for a new one.
         snapshot: the version that item is in.
+        wants: what of the metadata beside pictures counts.
     """
+    if wants != ALL_METADATA:
+        entry = replace(entry, side=narrowed(entry.side, wants), otherwise=narrowed(entry.otherwise, wants))
     if not entry.incomplete:
         return entry
     if known is None:
         return replace(entry, caption=entry.beside if entry.caption is None else entry.caption)
     item = snapshot.item(known.position)
     caption = next((text for text in (entry.caption, item.caption, entry.beside) if text is not None), None)
-    own = snapshot.lookup.cells(known.position)
+    # What files say is no label: it would stay when they say something else.
+    told = replace(entry, found=known.found).of_files
+    stored = snapshot.lookup.cells(known.position).items()
+    own = {name: one for name, one in stored if name not in told or not _is_same(told[name], one)}
     meta = {**own, **{name: one for name, one in entry.meta.items() if not is_nothing(one) or name not in own}}
     same = caption == item.caption and all(_is_same(one, own.get(name)) for name, one in meta.items())
     # A column may be stored as another type than the table had it: what did not change must not seem to.

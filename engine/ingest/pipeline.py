@@ -48,6 +48,7 @@ class Encoded(Generic[T]):
         width: width in pixels of the upright picture; 0 if it was not decoded.
         height: height in pixels of the upright picture; 0 if it was not decoded.
         vector: unit float32 [D], or None if `reuse` knew the content: nothing was decoded.
+        found: what the file says of itself, as `told` has it.
     """
 
     item: T
@@ -55,6 +56,7 @@ class Encoded(Generic[T]):
     width: int
     height: int
     vector: FloatArray | None
+    found: str | None = None
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,7 @@ class _Ready(Generic[T]):
     width: int
     height: int
     pixels: NDArray[np.float32]
+    found: str | None
 
 
 Outcome = Encoded[T] | Skipped[T]
@@ -151,6 +154,7 @@ def encode_pictures(
     batch_size: int,
     workers: int,
     max_pixels: int,
+    told: Callable[[bytes], str | None] = lambda _: None,
     stats: PipelineStats | None = None,
 ) -> Generator[list[Outcome[T]], None, None]:
     """Encode pictures, yielding batches in the order of `items`.
@@ -169,6 +173,7 @@ def encode_pictures(
         workers: threads: on a CPU those that decode and encode (`available_cores()` is best),
             on a GPU those that decode.
         max_pixels: the cap handed to `decode_picture`.
+        told: returns what a file's bytes say besides its pixels. Called from many threads.
         stats: filled during the run.
 
     Returns:
@@ -183,7 +188,7 @@ def encode_pictures(
     for name, value in (("batch_size", batch_size), ("workers", workers)):
         if value < 1:
             raise InvalidInput(f"{name}: expected at least 1, found {value}")
-    shared = _Shared(encoder, read, reuse, max_pixels, stats if stats is not None else PipelineStats())
+    shared = _Shared(encoder, read, reuse, max_pixels, told, stats if stats is not None else PipelineStats())
     return _run(shared, items, batch_size, workers)
 
 
@@ -196,6 +201,7 @@ class _Shared(Generic[T]):
         read: Callable[[T], bytes],
         reuse: Callable[[str], bool],
         max_pixels: int,
+        told: Callable[[bytes], str | None],
         stats: PipelineStats,
     ) -> None:
         self.encoder = encoder
@@ -204,6 +210,7 @@ class _Shared(Generic[T]):
         self._read = read
         self._reuse = reuse
         self._max_pixels = max_pixels
+        self._told = told
         self._part_size: int | None = None  # set once a GPU ran out of memory
 
     def prepare(self, item: T) -> _Prepared[T]:
@@ -223,10 +230,10 @@ class _Shared(Generic[T]):
         data = self._read(item)
         content = content_of(data)
         if self._reuse(content):
-            return Encoded(item, content, 0, 0, None)
+            return Encoded(item, content, 0, 0, None, self._told(data))
         decoded = decode_sized(data, max_pixels=self._max_pixels, min_side=self.encoder.image_size)
         pixels = self.encoder.prepare(decoded.image)
-        return _Ready(item, content, decoded.width, decoded.height, pixels)
+        return _Ready(item, content, decoded.width, decoded.height, pixels, self._told(data))
 
     def finish(self, prepared: list[_Prepared[T]]) -> list[Outcome[T]]:
         """Encode what is ready, and put the vectors in their places."""
@@ -238,7 +245,7 @@ class _Shared(Generic[T]):
         done: list[Outcome[T]] = []
         for one in prepared:
             if isinstance(one, _Ready):
-                done.append(Encoded(one.item, one.content, one.width, one.height, next(vectors)))
+                done.append(Encoded(one.item, one.content, one.width, one.height, next(vectors), one.found))
             else:
                 done.append(one)
         self.stats.add(pictures=len(ready), encode_cpu=time.thread_time() - started)

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from engine.collection import cells
 from engine.collection.lookup import conform, union_schema
-from engine.collection.shards import ITEM_SCHEMA, META, SHARD_BYTES, SHARD_ROWS
+from engine.collection.shards import FOUND, ITEM_SCHEMA, META, SHARD_BYTES, SHARD_ROWS
 from engine.ingest.catalogue import Known
 from engine.ingest.entries import Block, Entry
 from indexers.vectors import IdArray
@@ -22,6 +22,7 @@ class ItemRows:
     def __init__(self) -> None:
         self.columns: dict[str, list[Any]] = {name: [] for name in ITEM_SCHEMA.names}
         self.meta: list[dict[str, Any]] = []
+        self.found: list[str | None] = []
 
     def __len__(self) -> int:
         return len(self.meta)
@@ -32,7 +33,8 @@ class ItemRows:
         values = (id, *found, width, height, entry.caption, entry.meta_key)
         for column, value in zip(self.columns.values(), values, strict=True):
             column.append(value)
-        self.meta.append(entry.meta)
+        self.meta.append(entry.columns)
+        self.found.append(entry.found)
 
     def extend(self, block: Block, rows: Sequence[int], first_id: int, contents: list[str]) -> None:
         """Take rows of a block; see `writer.Pending.extend`."""
@@ -53,15 +55,18 @@ class ItemRows:
         for column, more in zip(self.columns.values(), values, strict=True):
             column.extend(more)
         self.meta.extend(block.meta_of(row) for row in rows)
+        self.found.extend([None] * n)
 
     def table(self) -> pa.Table:
         """Lay the rows out as an item shard: our columns, then the user's under `meta.`."""
         own = pa.table(list(self.columns.values()), schema=ITEM_SCHEMA)
+        if any(one is not None for one in self.found):
+            own = own.append_column(FOUND, pa.array(self.found, pa.string()))
         names = sorted({name for row in self.meta for name in row})
         meta = [cells.column_of([row.get(name) for row in self.meta]) for name in names]
         # All at once: whoever appends thousands of columns one by one is done when they are squared.
         fields = [pa.field(META + name, column.type) for name, column in zip(names, meta, strict=True)]
-        return pa.Table.from_arrays([*own.columns, *meta], schema=pa.schema([*ITEM_SCHEMA, *fields]))
+        return pa.Table.from_arrays([*own.columns, *meta], schema=pa.schema([*own.schema, *fields]))
 
 
 class Relabelled:

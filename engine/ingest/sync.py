@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -20,11 +21,12 @@ from engine.ingest.entries import Block, Entry, Listing, PictureListing, VectorL
 from engine.ingest.failed import KnownFailures
 from engine.ingest.ids import Ids
 from engine.ingest.kept import complete
+from engine.ingest.metadata.found import columns_in, found_again, found_in
 from engine.ingest.pipeline import Encoded, Skipped, content_of, encode_pictures
 from engine.ingest.unit import contents_of, unit_rows
 from engine.ingest.writer import DONE, Row, ShardWriter
 from engine.progress import DEFAULT_ACCEPT_LOSS, Advance, Listener, Loss, Summary
-from engine.storage.kinds import DEFAULT_MAX_PIXELS, MOST_FILE_BYTES
+from engine.storage.kinds import DEFAULT_MAX_PIXELS, METADATA, MOST_FILE_BYTES
 from engine.storage.regular import read_regular
 from indexers import checks
 from indexers.errors import InvalidInput, ItemNotFound
@@ -56,6 +58,8 @@ class EncodeOptions:
         max_pixels: larger pictures are refused.
         held: asked while there is something to finish; see `cli.signals`.
         again: whether what failed before is tried though neither it nor what reads it has changed.
+        metadata: what of EXIF, XMP and IPTC becomes columns: "all", "no location" or "none"; what the collection
+            remembers if None, and at first all.
     """
 
     batch_size: int = 32
@@ -63,6 +67,7 @@ class EncodeOptions:
     max_pixels: int = DEFAULT_MAX_PIXELS
     held: Held = unheld
     again: bool = False
+    metadata: str | None = None
 
     def __post_init__(self) -> None:
         checks.settle(
@@ -72,6 +77,7 @@ class EncodeOptions:
             max_pixels=checks.whole("max_pixels", self.max_pixels, high=checks.MOST_BYTES),
         )
         checks.truth("again", self.again)
+        checks.optional("metadata", self.metadata, partial(checks.one_of, known=METADATA))
         if not callable(self.held):
             raise InvalidInput(f"held: expected what makes a context, found {checks.brief(self.held)}")
 
@@ -129,6 +135,7 @@ class Sync:
             self.snapshot = snapshot
             self.catalogue = Catalogue(snapshot)
             self.vectors = StoredVectors(snapshot, self.space)
+            self.wants = self.options.metadata or snapshot.manifest.metadata
             again, how = self.options.again, readers(self.options.max_pixels)
             self.failures = KnownFailures.of(snapshot, how, again=again)
             found = compare(
@@ -138,6 +145,7 @@ class Sync:
                 notice_gone=notice_gone,
                 accept_loss=accept_loss,
                 failures=self.failures,
+                wants=self.wants,
             )
             gone = list(chain.from_iterable(found.gone.values()))
             self.gone, self.found = {*gone, *_rows_of(snapshot, removed)}, found
@@ -154,7 +162,13 @@ class Sync:
         sources = [listing.source for listing in listings]
         base = self.snapshot.manifest
         writer = ShardWriter(
-            self.root, self.space, base, sources=sources, committed=self._committed, vectors=self.vectors
+            self.root,
+            self.space,
+            base,
+            sources=sources,
+            committed=self._committed,
+            vectors=self.vectors,
+            wants=self.wants,
         )
         if found.todo <= SHARD_ROWS and all(isinstance(listing, VectorListing) for listing in listings):
             # All of it is one commit, which takes the ids it finds: nothing is encoded between the two.
@@ -229,6 +243,7 @@ class Sync:
             batch_size=self.options.batch_size,
             workers=self.options.workers,
             max_pixels=self.options.max_pixels,
+            told=partial(found_in, wants=self.wants),
         )
         # Closed at once when interrupted: its threads must not go on encoding what nobody will take.
         with closing(batches):
@@ -243,13 +258,13 @@ class Sync:
     def _take_known_content(self, entry: Entry, writer: ShardWriter, advance: Advance) -> bool:
         """Deal with a picture whose content there is a vector of, or that cannot be read; say whether it was one."""
         try:
-            content = content_of(read_file(entry))
+            content = content_of(data := read_file(entry))
         except OSError as error:
             self._take(Skipped(entry, str(error), passing=True), writer)
         else:
             if not self._has_content(content):
                 return False
-            self._take(Encoded(entry, content, 0, 0, None), writer)
+            self._take(Encoded(entry, content, 0, 0, None, found_in(data, self.wants)), writer)
         advance(1)
         return True
 
@@ -264,15 +279,15 @@ class Sync:
                 continue
             writer.look_at(listing, [listed.path])
             known = self.catalogue.known(listed.key)
-            entry = complete(listed, known, self.snapshot)
+            entry = complete(listed, known, self.snapshot, self.wants)
             failing = self.failures.failing(entry)
             if failing is not None:
                 writer.fail(failing)
                 advance(int(not self.failures.is_known(failing)))
-            elif is_unchanged(entry, known):
+            elif is_unchanged(entry, known, self.wants):
                 self.summary.unchanged += 1
             elif known is not None and has_stamp_of(entry, known):
-                self._relabel(entry, known, writer)
+                self._look_again(entry, known, writer)
                 advance(1)
             else:
                 yield entry
@@ -289,7 +304,7 @@ class Sync:
         if isinstance(outcome, Skipped):
             writer.fail(self.failures.failed(entry, outcome.reason, passing=outcome.passing))
             return
-        known = self.catalogue.known(entry.key)
+        entry, known = replace(entry, found=outcome.found), self.catalogue.known(entry.key)
         if outcome.vector is None:
             self._reuse(entry, known, outcome.content, writer)
             return
@@ -305,14 +320,14 @@ class Sync:
     def _reuse(self, entry: Entry, known: Known | None, content: str, writer: ShardWriter) -> None:
         """Write a row for content the collection has a vector of already."""
         if known is not None and known.content == content:
-            self._touched(entry, known, writer)
+            self._relabel(entry, known, writer)
             return
         same = list(self.catalogue.with_content(content))
         origin = next((one for one in same if one.position in self.gone and one.position not in self.moved), None)
         if known is None and origin is not None:
             self.moved.add(origin.position)
             self.summary.moved += 1
-            writer.relabel(complete(entry, origin, self.snapshot), origin)
+            writer.relabel(complete(entry, origin, self.snapshot, self.wants), origin)
         elif known is None:
             self.summary.added += 1
             self._copy(entry, same[0], self.ids.take(), None, writer)
@@ -320,17 +335,22 @@ class Sync:
             self.summary.changed += 1
             self._copy(entry, same[0], known.id, known.position, writer)
 
-    def _touched(self, entry: Entry, known: Known, writer: ShardWriter) -> None:
-        """Note the new time of a file whose content is the same: the next run need not read it again."""
-        if known.meta_key == entry.meta_key:
+    def _relabel(self, entry: Entry, known: Known, writer: ShardWriter) -> None:
+        """Note what is new of a file whose content is the same: its labels, its time, or that it was looked into."""
+        if known.meta_key == entry.meta_key and columns_in(known.found) == columns_in(entry.found):
             self.summary.unchanged += 1
         else:
             self.summary.relabelled += 1
         writer.relabel(entry, known)
 
-    def _relabel(self, entry: Entry, known: Known, writer: ShardWriter) -> None:
-        self.summary.relabelled += 1
-        writer.relabel(entry, known)
+    def _look_again(self, entry: Entry, known: Known, writer: ShardWriter) -> None:
+        """Write what is said of a picture that is as it was; its file is opened where nobody has looked into it."""
+        try:
+            entry = replace(entry, found=found_again(entry.location, known.found, self.wants))
+        except OSError as error:
+            self._take(Skipped(entry, str(error), passing=True), writer)
+            return
+        self._relabel(entry, known, writer)
 
     def _copy(self, entry: Entry, origin: Known, id: int, replaces: int | None, writer: ShardWriter) -> None:
         vector = self.vectors(origin.position)

@@ -1,12 +1,13 @@
-"""Captions and other columns: from a CSV, JSONL or Parquet table, or from `.txt` files beside pictures."""
+"""Captions and other columns from a CSV, JSONL or Parquet table."""
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
-from pathlib import Path, PurePosixPath
+from functools import cached_property, reduce
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -14,15 +15,15 @@ import pyarrow.json as pajson
 
 from engine.collection.cells import Cell, as_text, cells, is_nothing
 from engine.ingest.nesting import check_depth
-from engine.storage.names import path_bytes
+from engine.ingest.tablenames import NamesInTable, relative_name
 from engine.storage.parquet import read_parquet
 from engine.storage.regular import opened_regular
 from indexers.errors import SourceError, did_you_mean
 
 NAME_COLUMNS = ("file", "path", "file_name", "filename", "image", "image_path", "filepath", "name", "key", "uri", "url")
 CAPTION_COLUMNS = ("caption", "text", "title", "description")
-MOST_CAPTION_BYTES = 1 << 16
 MOST_SHOWN = 20
+NAMED_FILES = 5
 MOST_COLUMNS = 32_768
 SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
 
@@ -129,6 +130,10 @@ class LabelTable:
     columns: frozenset[str] = frozenset()
     used: set[str] = field(default_factory=set)
 
+    @cached_property
+    def _names(self) -> NamesInTable:
+        return NamesInTable(self.rows, str(Path(os.path.abspath(self.name)).parent))
+
     @classmethod
     def open(cls, path: Path, *, name_column: str | None = None, caption_column: str | None = None) -> LabelTable:
         """Read a table.
@@ -158,19 +163,22 @@ class LabelTable:
                 raise SourceError(f"{path}: row {number + 1} has nothing in its column of file names, {key!r}")
             meta = {other: column[number] for other, column in zip(others, columns, strict=True)}
             labels = (texts[caption][number] if caption else None, meta)
-            if rows.setdefault(_relative(name), labels) is not labels:
+            if rows.setdefault(relative_name(name), labels) is not labels:
                 raise SourceError(f"{path} names {name!r} twice; a file can have one row")
         return cls(str(path), rows, columns_of(table, key, caption))
 
-    def labels(self, path: str) -> Labels | None:
-        """Return caption and columns for a file: by its path, else by its last part."""
-        # The table has the file's own name, `path` the text of it: they differ where a per cent sign is escaped.
-        written = path_bytes(path).decode("utf-8", "surrogateescape")
-        for name in (path, written, PurePosixPath(path).name, PurePosixPath(written).name):
-            if name in self.rows:
-                self.used.add(name)
-                return self.rows[name]
-        return None
+    def labels(self, path: str, folder: str = "") -> Labels | None:
+        """Return caption and columns for a file: by its path, else by its last part; see `NamesInTable.row_of`.
+
+        Args:
+            path: the file's, in its source.
+            folder: the source's, absolute, as text; "" where that is not known.
+        """
+        name = self._names.row_of(path, folder)
+        if name is None:
+            return None
+        self.used.add(name)
+        return self.rows[name]
 
     def check_joined(self) -> None:
         """Complain when a table has nothing to do with the files it was given for.
@@ -193,14 +201,27 @@ class JoinedTables:
     Attributes:
         tables: those that can be read.
         complete: whether that is all of them.
+        folder: that of the source, absolute, as text; "" where names in it are no paths.
+        unnamed: how many files of the listing under way no table names.
+        first: some of them.
     """
 
     tables: list[LabelTable]
     complete: bool = True
+    folder: str = ""
+    unnamed: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def begin(self) -> None:
+        """Say that the files are listed from the first one on."""
+        self.unnamed, self.first = 0, []
 
     def labels(self, path: str) -> Labels | None:
         """Return caption and columns for a file; where several tables say one, the last counts."""
-        found = [labels for table in self.tables if (labels := table.labels(path)) is not None]
+        found = [labels for table in self.tables if (labels := table.labels(path, self.folder)) is not None]
+        if not found:
+            self.unnamed += 1
+            self.first += [path] if len(self.first) < NAMED_FILES else []
         return reduce(overlaid, found) if found else None
 
 
@@ -217,22 +238,3 @@ def overlaid(before: Labels, after: Labels) -> Labels:
 def columns_of(table: pa.Table, key: str | None, caption: str | None) -> frozenset[str]:
     """Return what a table says of an item: its columns but that of names, the one of captions as `caption`."""
     return frozenset("caption" if name == caption else name for name in table.column_names if name != key)
-
-
-def _relative(name: str) -> str:
-    while name.startswith("./"):
-        name = name[2:].lstrip("/")
-    return name
-
-
-def sidecar(location: bytes) -> str | None:
-    """Return the text of the `.txt` file beside a picture, or None if there is none."""
-    stem, dot, _ = location.rpartition(b".")
-    if not dot:
-        return None
-    try:
-        with opened_regular(stem + b".txt") as file:
-            text = file.read(MOST_CAPTION_BYTES)
-    except OSError:
-        return None
-    return " ".join(text.decode("utf-8", "replace").split()) or None

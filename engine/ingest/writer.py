@@ -109,6 +109,7 @@ class ShardWriter:
         sources: Sequence[Source],
         committed: Callable[[Manifest], None],
         vectors: Callable[[int], FloatArray],
+        wants: str,
     ) -> None:
         self.root = root
         self.space = space
@@ -124,7 +125,7 @@ class ShardWriter:
         self._paths: set[tuple[str, str]] = set()
         self.shard_rows = SHARD_ROWS
         self.ids: range | None = None
-        self._add_sources = changes.add_sources(root, sources, base)
+        self._add_sources = changes.chain(changes.add_sources(root, sources, base), changes.wanting(wants))
         self._committed = committed
         self._listing = 0
 

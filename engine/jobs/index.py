@@ -18,6 +18,7 @@ from engine.encoders.base import Encoder, require_modality
 from engine.ingest.compare import Comparison
 from engine.ingest.disks import on_another_disk
 from engine.ingest.entries import VectorListing
+from engine.ingest.folders import Folder, SingleFiles
 from engine.ingest.joined import TableOptions
 from engine.ingest.moves import is_moved
 from engine.ingest.sources import Moved, Sources, open_sources
@@ -27,7 +28,7 @@ from engine.jobs.canaries import write_canaries
 from engine.jobs.due import is_due, tail_rows
 from engine.jobs.run_encoder import RunEncoder, check_dimensions, first_encoder, say_encoder
 from engine.planning.prompts import text_sample
-from engine.progress import DEFAULT_ACCEPT_LOSS, Listener, Summary, Unjoined, as_listener
+from engine.progress import DEFAULT_ACCEPT_LOSS, Listener, Summary, Unjoined, Unnamed, as_listener
 from engine.storage import layout
 from engine.storage.names import command
 from indexers import checks
@@ -181,7 +182,7 @@ def _run(root: Path, paths: Sequence[Path], options: RunOptions, listener: Liste
         )
     sync = Sync(root, layout.DEFAULT_SPACE, checked, options.encode, listener, summary)
     sync.run(sources.listings, notice_gone=notice_gone, accept_loss=options.accept_loss, compared=compared)
-    summary.unjoined = list(_unjoined(sources))
+    summary.unjoined, summary.unnamed = list(_unjoined(sources)), list(_unnamed(sources))
     result = finish(root, load, options, listener)
     summary.version = result.version
     summary.unindexed = tail_rows(result, result.default)
@@ -237,6 +238,14 @@ def _unjoined(sources: Sources) -> Iterator[Unjoined]:
         left = [name for name in own[0].rows if all(name not in one.used for one in own)]
         if left:
             yield Unjoined(table, len(left), tuple(left[:NAMED_ROWS]))
+
+
+def _unnamed(sources: Sources) -> Iterator[Unnamed]:
+    """Yield the sources with pictures that none of their tables names; where one could not be read, nobody knows."""
+    for listing in sources.listings:
+        joined = listing.labels if isinstance(listing, Folder | SingleFiles) else None
+        if joined is not None and joined.complete and joined.unnamed:
+            yield Unnamed(listing.source.name, joined.unnamed, tuple(joined.first))
 
 
 def _moves(root: Path, listener: Listener) -> Moved:

@@ -12,5 +12,8 @@ PICTURE_SUFFIXES: frozenset[str] = frozenset(
 DEFAULT_MAX_PIXELS = 178_956_970
 """The size above which Pillow itself takes a picture for an attack: 0.7 GB as decoded RGB."""
 
+METADATA = ALL_METADATA, NO_LOCATION, NO_METADATA = ("all", "no location", "none")
+"""What of a picture file's own metadata becomes columns."""
+
 MOST_FILE_BYTES = 1 << 30
 """A picture of a hundred million pixels is smaller than this in any format that is taken."""

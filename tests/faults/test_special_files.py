@@ -24,11 +24,12 @@ from engine.encoders.bundled.encoder import BundledEncoder
 from engine.encoders.weights import local_file, read_state_dict
 from engine.evaluation.trec import read_qrels
 from engine.heads.model import load_head
+from engine.ingest.beside import said_beside
 from engine.ingest.entries import Entry
 from engine.ingest.folders import Folder, PictureTable
 from engine.ingest.sources import TableOptions, open_sources
 from engine.ingest.sync import read_file
-from engine.ingest.tables import LabelTable, sidecar
+from engine.ingest.tables import LabelTable
 from engine.jobs.restore import unused_id
 from engine.query.encode import picture_query
 from engine.storage import layout
@@ -80,7 +81,7 @@ def test_sources_pass_over_what_is_no_file(tmp_path: Path, kind: str) -> None:
     listing = open_sources([tmp_path / "p"], TableOptions(), None).listings[0]
     assert isinstance(listing, Folder)
     assert [(one.path, one.caption) for one in listing.entries()] == [("good.png", None)]
-    assert sidecar(os.fsencode(tmp_path / "p/good.png")) is None
+    assert said_beside(os.fsencode(tmp_path / "p/good.png")).caption is None
     table = PictureTable(listing.source, tmp_path / "p/t.csv", LabelTable("t", {"odd.jpg": (None, {})}))
     assert [one.problem for one in table.entries()] == [f"cannot be read: is {kind} and no regular file"]
 

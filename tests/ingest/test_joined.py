@@ -16,9 +16,9 @@ from engine.collection.manifest import SourceTable
 from engine.ingest.joined import TableOptions
 from engine.jobs import index as run
 from engine.jobs.index import RunOptions
-from engine.progress import Silent, Summary
+from engine.progress import Silent, Summary, Unnamed
 from indexers.errors import SourceError
-from tests.helpers import clustered, draw, index, needs_bundled, newest, save
+from tests.helpers import clustered, draw, index, needs_bundled, nestvec, newest, save
 
 Labels = tuple[str | None, dict[str, Any]]
 
@@ -235,6 +235,23 @@ def test_rows_without_an_item_are_counted_and_named(album: Album) -> None:
     assert index(album.root, album.photos / "a.png", add=True).unjoined == []
     album.table.write_text(album.table.read_text().replace("gone.png", "c.png"))
     assert album.index().unjoined == []
+
+
+@needs_bundled
+def test_pictures_without_a_row_are_counted_and_named(album: Album) -> None:
+    assert album.index().unnamed == []  # it has no table
+    assert album.index(table=album.table).unnamed == [Unnamed("photos", 1, ("c.png",))]
+    assert album.index().unnamed == [Unnamed("photos", 1, ("c.png",))]
+    assert album.index(table=album.other, names="photo").unnamed == []
+    done = nestvec("index", album.photos, album.root, "--no-table", "--table", album.table)
+    assert b"1 picture has no row in the tables of photos: c.png" in done.stderr
+
+
+@needs_bundled
+def test_a_table_from_another_system(album: Album) -> None:
+    write(album.table, "file,caption", f"{album.photos}/a.png,one", ".\\sub\\b.png,two", "photos/c.png,three")
+    assert album.index(table=album.table).unjoined == []
+    assert labels(album.root) == {"a.png": ("one", {}), "sub/b.png": ("two", {}), "c.png": ("three", {})}
 
 
 @needs_bundled

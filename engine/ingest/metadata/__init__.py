@@ -1,0 +1,1 @@
+"""What a picture's file says of it besides its pixels: EXIF, XMP and IPTC as typed columns."""
