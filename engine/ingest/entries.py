@@ -14,6 +14,7 @@ from blake3 import blake3
 from numpy.typing import NDArray
 
 from engine.collection.manifest import Source
+from engine.storage.containers import Inside
 from engine.storage.names import path_key
 from indexers.vectors import FloatArray
 
@@ -32,7 +33,7 @@ _NO_META = meta_key(None, _NOTHING)
 
 @dataclass(frozen=True)
 class Entry:
-    """A picture file.
+    """A picture: a file, or in one.
 
     Attributes:
         source: name of its source.
@@ -42,6 +43,7 @@ class Entry:
         caption: text that came with it.
         meta: the user's columns.
         location: the file's name on this machine.
+        inside: where it lies in that file, if that is a container.
         problem: why it cannot be indexed, where that is known without opening it.
         unread: whether it is a folder that could not be listed: what is below it may still be there.
         doubtful: whether nothing says that it is a picture, or a folder, and nothing that it is none: it matters where
@@ -58,6 +60,7 @@ class Entry:
     caption: str | None = None
     meta: dict[str, Any] = field(default_factory=dict)
     location: bytes = b""
+    inside: Inside | None = None
     problem: str | None = None
     unread: bool = False
     doubtful: bool = False

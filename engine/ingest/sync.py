@@ -27,7 +27,7 @@ from engine.progress import DEFAULT_ACCEPT_LOSS, Advance, Listener, Loss, Summar
 from engine.storage.kinds import DEFAULT_MAX_PIXELS, MOST_FILE_BYTES
 from engine.storage.regular import read_regular
 from indexers import checks
-from indexers.errors import InvalidInput, ItemNotFound
+from indexers.errors import InvalidInput, ItemNotFound, PictureError
 from indexers.vectors import FloatArray
 
 SAME_NAME = "another row of this source has the same name"
@@ -77,7 +77,9 @@ class EncodeOptions:
 
 
 def read_file(entry: Entry) -> bytes:
-    """Read a picture file whole."""
+    """Read a picture whole."""
+    if entry.inside is not None:
+        return entry.inside.read()
     return read_regular(entry.location, most=MOST_FILE_BYTES)
 
 
@@ -244,8 +246,8 @@ class Sync:
         """Deal with a picture whose content there is a vector of, or that cannot be read; say whether it was one."""
         try:
             content = content_of(read_file(entry))
-        except OSError as error:
-            self._take(Skipped(entry, str(error), passing=True), writer)
+        except (OSError, PictureError) as error:
+            self._take(Skipped(entry, str(error), passing=isinstance(error, OSError)), writer)
         else:
             if not self._has_content(content):
                 return False
