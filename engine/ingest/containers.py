@@ -29,7 +29,7 @@ from engine.ingest.tables import (
     plain,
     split_row,
 )
-from engine.storage.containers import PARQUET, SUFFIXES, Container, Inside, Member, open_container
+from engine.storage.containers import PARQUET, SUFFIXES, Container, Inside, Member, NoPictures, open_container
 from engine.storage.kinds import PICTURE_SUFFIXES
 from engine.storage.names import file_text, path_text
 from engine.storage.picture_rows import PictureRows
@@ -64,8 +64,10 @@ def is_container(path: Path) -> bool:
 def _has_pictures(location: bytes) -> bool:
     try:
         PictureRows(location, looks_like_picture)
-    except OSError:
+    except NoPictures:
         return False
+    except OSError:  # why, is found out when it is listed: it may be one that was read before
+        return True
     return True
 
 

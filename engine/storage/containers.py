@@ -94,7 +94,9 @@ def open_container(path: bytes, looks: Looks) -> Container:
     """Open a tar, zip or Parquet file, by the suffix of its name.
 
     Raises:
-        OSError: it cannot be read, or is a Parquet file without pictures in it.
+        SourceError: each row of a Parquet file has a list of pictures.
+        NoPictures: it is a Parquet file without any.
+        OSError: it cannot be read.
     """
     from engine.storage.picture_rows import PictureRows
     from engine.storage.tars import Tar
@@ -104,6 +106,10 @@ def open_container(path: bytes, looks: Looks) -> Container:
     if lower.endswith(TAR):
         return Tar(path)
     return Zip(path) if lower.endswith(ZIP) else PictureRows(path, looks)
+
+
+class NoPictures(OSError):
+    """A file that can be read, and has no pictures in it."""
 
 
 def unreadable(reason: str, path: bytes) -> OSError:

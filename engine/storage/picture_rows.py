@@ -7,19 +7,20 @@ A column of them holds bytes, or structs of `bytes` and `path`. Other columns ar
 from __future__ import annotations
 
 import bisect
+import errno
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.storage.containers import Looks, Member, below, plain_name, unreadable
+from engine.storage.containers import Looks, Member, NoPictures, below, plain_name, unreadable
 from engine.storage.kinds import MOST_FILE_BYTES
 from engine.storage.pages import CHUNK_VALUES, MOST_PAGES, Footer, pages, read_footer
 from engine.storage.parquet import most_expanded, parquet_batches
@@ -67,7 +68,8 @@ class PictureRows:
 
     Raises:
         SourceError: each row has a list of pictures.
-        OSError: it cannot be read, or has no pictures.
+        NoPictures: it has none.
+        OSError: it cannot be read.
     """
 
     def __init__(self, path: bytes, looks: Looks) -> None:
@@ -82,7 +84,7 @@ class PictureRows:
             found = [one for one in picture_columns(schema) if self._is_picture(one, schema, raw, footer, looks)]
             if not found:
                 _refuse_lists(schema, path)
-                raise unreadable("it has no column of pictures", path)
+                raise NoPictures(errno.EINVAL, "it has no column of pictures", os.fsdecode(path))
             self.column, self.passed_over = found[0], [one.name for one in found[1:]]
             self._values = _Values(path, self.status, self.column.leaf, raw, footer)
             self.flat = [field.name for field in schema if _is_flat(field.type)]
@@ -259,8 +261,11 @@ class _Values:
         file = pq.ParquetFile(
             os.fsdecode(self._path), page_checksum_verification=True, pre_buffer=False, buffer_size=BUFFER
         )
-        groups = list(range(group, len(self._starts) - 1))
-        self._batches = file.iter_batches(batch_size=self._batch_rows, row_groups=groups, columns=[self._leaf])
+        groups = range(group, len(self._starts) - 1)
+        # One after the other, so that what is damaged in one costs nothing of the one before.
+        self._batches = chain.from_iterable(
+            file.iter_batches(batch_size=self._batch_rows, row_groups=[one], columns=[self._leaf]) for one in groups
+        )
         self._next, self._total = self._starts[group], 0
 
     def _until(self, row: int) -> bytes | None:
