@@ -76,7 +76,7 @@ class Originals:
         # Looked for where it was, and where it may be now.
         confirmed = [(one, path) for one in self._confirmed for path in (item.uri, item.path)]
         if Named(source.kind, source.location) in self._named:
-            return _first([(folder, item.path), *confirmed])
+            return _first([_place(source, item.path), *confirmed])
         if parts := self._parts(item.uri):
             return _first([*parts, *confirmed])
         try:
@@ -89,6 +89,13 @@ class Originals:
         """Return the folders that were named and that a picture lies in by its name, with its path in each."""
         named = sorted(one.location for one in self._named if one.kind in PLACES)
         return [(one, uri[len(one.rstrip("/")) + 1 :]) for one in named if uri.startswith(one.rstrip("/") + "/")]
+
+
+def _place(source: Source, path: str) -> tuple[str, str]:
+    """Return where a picture of a source lies, and its path in that: of a container nothing beside it was named."""
+    if source.kind == "container":
+        return source.location, path.partition("/")[2]
+    return source.folder or "", path
 
 
 def _first(places: list[tuple[str, str]]) -> bytes:
