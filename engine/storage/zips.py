@@ -60,7 +60,7 @@ class Zip:
                 raise unreadable(f"it cannot be read as a zip file: {error}", self.path) from error
         folded = _folded(found)
         for one in found:
-            if not one.is_dir():
+            if not one.filename.endswith("/"):
                 yield _member(one, one.header_offset in folded)
 
     def read(self, member: Member, most: int = MOST_FILE_BYTES) -> bytes:
