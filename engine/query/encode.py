@@ -14,7 +14,6 @@ from engine.collection.snapshot import Snapshot
 from engine.encoders.base import Encoder, require_modality
 from engine.query.ask import Query, Term
 from engine.retrieval.searcher import Searcher
-from engine.storage.containers import holder_of, read_original
 from engine.storage.kinds import DEFAULT_MAX_PIXELS
 from engine.storage.layout import FileRef
 from indexers import checks
@@ -144,6 +143,8 @@ def find(snapshot: Snapshot, item: str | int) -> int | None:
         return snapshot.find_path(item)
     except ItemNotFound as error:
         with contextlib.suppress(OSError, ValueError):  # too long for a file name, or with a null in it
+            from engine.storage.containers import holder_of
+
             if Path(item).is_file() or holder_of(os.fsencode(item)) is not None:
                 return None
         if item.isdecimal() and len(item) < MOST_DIGITS:
@@ -182,6 +183,7 @@ def picture_query(encoder: Encoder, path: str | os.PathLike[str], *, max_pixels:
     if not isinstance(path, str | os.PathLike):
         raise InvalidInput(f"a picture is given by the path of its file, one at a time; found {type(path).__name__}")
     from engine.encoders.pictures import decode_picture, looks_like_picture
+    from engine.storage.containers import read_original
 
     require_modality(encoder, "image")
     path, max_pixels = checks.path("path", path), checks.whole("max_pixels", max_pixels, high=checks.MOST_BYTES)
