@@ -203,7 +203,8 @@ class Source:
 
     Attributes:
         name: short and unique in the collection; items refer to it.
-        kind: "folder", "table" (of pictures) or "vectors".
+        kind: "folder", "containers" (a folder of files that hold pictures), "container" (one), "table" (of pictures) or
+            "vectors".
         location: absolute path on the machine that indexed it, percent-encoded where not UTF-8.
         tables: what its items are joined to, in the order it was named.
     """
@@ -218,7 +219,7 @@ class Source:
         """What its items' paths are relative to; None where they are names and not paths."""
         if self.kind == "vectors":
             return None
-        return posixpath.dirname(self.location) if self.kind == "table" else self.location
+        return posixpath.dirname(self.location) if self.kind in ("table", "container") else self.location
 
 
 @dataclass(frozen=True)

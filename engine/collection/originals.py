@@ -1,4 +1,4 @@
-"""The files that items were made from: read only from below the place their source names.
+"""The pictures that items were made from: read only from below the place their source names.
 
 What a collection says of its sources and items may be anybody's words: a path may be absolute, climb with `..`, or
 lead through a link. So a path is followed to its end first, and the file is read only if that lies below the folder,
@@ -7,38 +7,35 @@ followed to its end as well.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from engine.collection.manifest import Source
 from engine.collection.named import FILE, Named, named
 from engine.collection.snapshot import Item
+from engine.encoders.pictures import looks_like_picture
+from engine.storage.containers import below, read_original
 from engine.storage.kinds import MOST_FILE_BYTES
 from engine.storage.names import file_text, path_bytes
 from engine.storage.regular import read_regular
 from indexers.errors import PictureError
 
+PLACES = ("folder", "containers")
+"""Kinds of sources of which a part may be named: whatever lies below a name."""
+
 
 def read_below(folder: str, path: str) -> bytes:
-    """Read a file of at most 1 GiB below a folder.
+    """Read a picture of at most 1 GiB below a folder: a file, or what lies in one that holds pictures.
 
     Args:
         folder: text of the folder (`paths.path_text`).
-        path: text of the file's path relative to it.
+        path: text of the picture's path relative to it.
 
     Raises:
-        PictureError: it is not below the folder; nothing is said of whether it exists.
+        PictureError: it is not below the folder; nothing is said of whether it exists. Or it is damaged.
         OSError: it cannot be read, is no regular file, or larger.
     """
-    try:
-        top = os.path.realpath(path_bytes(folder))
-        real = os.path.realpath(os.path.join(top, path_bytes(path)))
-    except ValueError as error:  # a null, say
-        raise PictureError("its path is not the name of a file") from error
-    if not real.startswith(top.rstrip(b"/") + b"/"):
-        raise PictureError("it lies outside of the folder of its source")
-    return read_regular(real, most=MOST_FILE_BYTES, own=True)
+    return read_original(below(path_bytes(folder), path_bytes(path)), looks_like_picture, own=True)
 
 
 class Originals:
@@ -79,7 +76,7 @@ class Originals:
         # Looked for where it was, and where it may be now.
         confirmed = [(one, path) for one in self._confirmed for path in (item.uri, item.path)]
         if Named(source.kind, source.location) in self._named:
-            return _first([(folder, item.path), *confirmed])
+            return _first([_place(source, item.path), *confirmed])
         if parts := self._parts(item.uri):
             return _first([*parts, *confirmed])
         try:
@@ -90,8 +87,15 @@ class Originals:
 
     def _parts(self, uri: str) -> list[tuple[str, str]]:
         """Return the folders that were named and that a picture lies in by its name, with its path in each."""
-        named = sorted(one.location for one in self._named if one.kind == "folder")
+        named = sorted(one.location for one in self._named if one.kind in PLACES)
         return [(one, uri[len(one.rstrip("/")) + 1 :]) for one in named if uri.startswith(one.rstrip("/") + "/")]
+
+
+def _place(source: Source, path: str) -> tuple[str, str]:
+    """Return where a picture of a source lies, and its path in that: of a container nothing beside it was named."""
+    if source.kind == "container":
+        return source.location, path.partition("/")[2]
+    return source.folder or "", path
 
 
 def _first(places: list[tuple[str, str]]) -> bytes:

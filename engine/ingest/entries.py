@@ -18,6 +18,7 @@ from engine.collection.cells import Cell, as_json, cell, is_nothing, value_of
 from engine.collection.manifest import Source
 from engine.ingest.metadata.columns import laid_over, layered
 from engine.ingest.metadata.found import columns_in
+from engine.storage.containers import Inside
 from engine.storage.names import path_key
 from indexers.vectors import FloatArray
 
@@ -41,7 +42,7 @@ _NO_META = meta_key(None, _NOTHING)
 
 @dataclass(frozen=True)
 class Entry:
-    """A picture file.
+    """A picture: a file, or in one.
 
     Attributes:
         source: name of its source.
@@ -51,6 +52,7 @@ class Entry:
         caption: text that came with it.
         meta: the user's columns.
         location: the file's name on this machine.
+        inside: where it lies in that file, if that is a container.
         problem: why it cannot be indexed, where that is known without opening it.
         unread: whether it is a folder that could not be listed: what is below it may still be there.
         doubtful: whether nothing says that it is a picture, or a folder, and nothing that it is none: it matters where
@@ -70,6 +72,7 @@ class Entry:
     caption: str | None = None
     meta: dict[str, Any] = field(default_factory=dict)
     location: bytes = b""
+    inside: Inside | None = None
     problem: str | None = None
     unread: bool = False
     doubtful: bool = False

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.collection import reading
 from engine.collection.manifest import Source
@@ -21,6 +21,9 @@ from engine.storage.kinds import PICTURE_SUFFIXES
 from engine.storage.names import path_bytes, path_text
 from engine.storage.regular import check_regular, mtime_of, opened_regular
 from indexers.errors import SourceError
+
+if TYPE_CHECKING:
+    from engine.ingest.containers import Containers
 
 HEAD = 64
 
@@ -53,6 +56,7 @@ class Folder:
         labels: tables that are joined to them.
         part: a folder below it, if only what is in that is listed.
         others: the folders of the collection's other sources.
+        containers: what is done with tar, zip and Parquet files that hold pictures; if None, they are passed over.
 
     Attributes:
         below: the part, as a path in the source; "" for all of it.
@@ -69,12 +73,14 @@ class Folder:
         *,
         part: Path | None = None,
         others: Iterable[Path] = (),
+        containers: Containers | None = None,
     ) -> None:
         if not root.is_dir():
             raise SourceError(f"{root} is not a folder")
         self.source = source
         self.root = os.fsencode(os.path.abspath(root))
         self.labels = labels
+        self.containers = containers
         self.ignored = 0
         self.left: list[str] = []
         self._start = self.root if part is None else os.fsencode(os.path.abspath(part))
@@ -102,15 +108,20 @@ class Folder:
                 self.left.append(path_text(os.path.relpath(one.path, self.root)))
             elif _is_folder(one):
                 levels.append(self._listed(one.path, entered))
+            elif self.containers is not None and self.containers.takes(one.path):
+                self.ignored += yield from self.containers.entries(one.path, self._path(one.path))
             elif (entry := self._file(one)) is not None:
                 yield entry
+
+    def _path(self, location: bytes) -> str:
+        return path_text(os.path.relpath(location, self.root))
 
     def _listed(self, folder: bytes, entered: set[tuple[int, int]]) -> Iterator[os.DirEntry[bytes] | Entry]:
         """List a folder, or say as an entry why it cannot be listed."""
         try:
             return iter(_visible(folder, entered))
         except OSError as error:
-            path = path_text(os.path.relpath(folder, self.root))
+            path = self._path(folder)
             reason = f"folder cannot be read: {error.strerror}"
             return iter([Entry(self.source.name, path, location=folder, problem=reason, unread=True)])
 

@@ -11,8 +11,10 @@ import numpy as np
 
 from engine.collection.manifest import Source
 from engine.collection.snapshot import Snapshot
+from engine.encoders.pictures import looks_like_picture
+from engine.storage.containers import stamp_original
 from engine.storage.names import path_bytes
-from engine.storage.regular import check_regular, mtime_of
+from indexers.errors import SourceError
 
 SAMPLE = 64
 COLUMNS = ["source", "path", "size", "mtime_ns"]
@@ -26,15 +28,14 @@ def is_moved(snapshot: Snapshot, source: Source, path: Path) -> bool:
     Args:
         snapshot: the newest version.
         source: one of its sources, whose location does not exist any more.
-        path: a folder, table or vector file.
+        path: a folder, table, container or vector file.
     """
     rows = list(_sample(snapshot, source))
     if source.kind == "vectors":
         stamps = {_stamp(os.fsencode(file)) for file in ([path] if path.is_file() else path.glob("img_emb/*.npy"))}
         found = sum((row["size"], row["mtime_ns"]) in stamps for row in rows)
     else:
-        folder = os.fsencode(path if path.is_dir() else path.absolute().parent)
-        stamped = (_stamp(os.path.join(folder, path_bytes(row["path"]))) for row in rows)
+        stamped = (_stamp(_place(source, path, row["path"])) for row in rows)
         found = sum(stamp[0] == row["size"] for stamp, row in zip(stamped, rows, strict=True))
     return bool(rows) and 2 * found >= len(rows)
 
@@ -51,9 +52,15 @@ def _sample(snapshot: Snapshot, source: Source) -> Iterator[dict[str, Any]]:
             return
 
 
+def _place(source: Source, path: Path, item: str) -> bytes:
+    """Return where an item of a source would be if that was at a path."""
+    if source.kind == "container":  # which may have another name now
+        return os.path.join(os.fsencode(os.path.abspath(path)), path_bytes(item).partition(b"/")[2])
+    return os.path.join(os.fsencode(path if path.is_dir() else path.absolute().parent), path_bytes(item))
+
+
 def _stamp(path: bytes) -> tuple[int, int]:
     try:
-        status = check_regular(path)
-    except (OSError, ValueError):
+        return stamp_original(path, looks_like_picture)
+    except (OSError, ValueError, SourceError):
         return (-1, -1)
-    return (status.st_size, mtime_of(status))

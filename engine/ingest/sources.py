@@ -12,15 +12,21 @@ from engine.collection import reading
 from engine.collection.absent import near_path
 from engine.collection.manifest import Manifest, Source
 from engine.collection.named import FILE, JOINED, Named
+from engine.ingest.containers import ContainerListing, Containers, is_container, is_of_containers, other_columns
 from engine.ingest.entries import Listing, VectorListing
 from engine.ingest.folders import Folder, PictureTable, SingleFiles, Vanished, innermost
 from engine.ingest.joined import TableOptions, Tables, own_columns, table_path, with_tables
-from engine.ingest.tables import SUFFIXES, LabelTable
+from engine.ingest.tables import SUFFIXES, JoinedTables, LabelTable
 from engine.ingest.vectors import VectorFiles, vector_files
 from engine.storage.names import file_text, path_bytes, path_text, text_path
 from indexers.errors import SourceError
 
 Moved = Callable[[Source, Path], bool]
+Place = tuple[Source, Path, Path | None]
+"""A source, its folder or container, and the part of it that was named, if not all."""
+
+FOLDERS = ("folder", "containers")
+"""Kinds of sources that are folders: of pictures, or of files that hold them."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +65,24 @@ class Sources:
         for one in self.listings:
             if isinstance(one, SingleFiles):
                 found += [Named(FILE, path_text(file)) for file in one.files]
-            elif isinstance(one, Folder):
+            elif isinstance(one, Folder | ContainerListing):
                 # Of a part only that: the collection, which may be anybody's, says where the source lies.
                 found.append(Named(one.source.kind, one.location))
             elif not isinstance(one, VectorListing):
                 found.append(Named(one.source.kind, one.source.location))
         return found
+
+    @property
+    def passed_over(self) -> Iterator[str]:
+        """Tell of files with pictures in them that lie beside pictures, once the sources were listed."""
+        for one in self.listings:
+            found = one.containers.passed_over if isinstance(one, Folder) and one.containers is not None else []
+            if found:
+                more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+                yield (
+                    f"{one.source.location} holds pictures, so those in {found[0]}{more} are passed over; "
+                    "name such a file to have them read"
+                )
 
     @property
     def only_vectors(self) -> bool:
@@ -102,6 +120,7 @@ def open_sources(
     listings: list[Listing] = []
     singles: list[Path] = []
     folders: list[Path] = []
+    containers: list[Path] = []
     whole: list[LabelTable] = []
     takes_table = False
     for path in _distinct(paths):
@@ -113,6 +132,9 @@ def open_sources(
         elif path.is_dir():
             takes_table = True
             folders.append(path)
+        elif is_container(path):
+            takes_table = True
+            containers.append(path)
         elif path.suffix.lower() in SUFFIXES:
             source = _known_with_tables(_named(path, "table", known, moved), known, options, joins=False)
             listings.append(PictureTable(source, path, tables.open(own_columns(source))))
@@ -120,15 +142,15 @@ def open_sources(
             singles.append(path)
         else:
             raise SourceError(f"{path} is neither a folder nor a file")
-    for source, path, part in _folders(folders, known, moved):
+    for source, path, part in _places(folders, containers, known, moved):
         joined = _known_with_tables(source, known, options, joins=True)
-        if not path.is_dir():
+        if not path.exists():
             listings.append(Vanished(joined))
             continue
         labels = tables.by_name(joined, whole=part is None)
         whole += labels.tables if labels and part is None else []
-        others = [text_path(one.location) for one in known if one.kind == "folder" and one.name != joined.name]
-        listings.append(Folder(joined, path, labels, part=part, others=others))
+        listings.append(_pictures(joined, path, part, labels, known))
+    tables.notes += [note for note in map(other_columns, containers) if note is not None]
     listings += _single_files(singles, known, tables)
     if options.table is not None and not takes_table:
         raise SourceError(f"{options.table} describes a folder of pictures or a file of vectors, and none was named")
@@ -141,6 +163,23 @@ def _known_with_tables(source: Source, known: list[Source], options: TableOption
     at = [one.name for one in known].index(source.name)
     known[at] = with_tables(known[at], options, joins=joins)
     return known[at]
+
+
+def _pictures(
+    source: Source, path: Path, part: Path | None, labels: JoinedTables | None, known: list[Source]
+) -> Folder | ContainerListing:
+    """Return the listing of a folder, of a container, or of a part of a folder, which may be a container."""
+    own, named = own_columns(source), path if part is None else part
+    if not named.is_dir():
+        below = "" if part is None else path_text(os.path.relpath(os.fsencode(part), os.fsencode(path)))
+        return ContainerListing(source, named, labels, own, below=below)
+    others = [one for one in known if one.name != source.name]
+    folders, files = (
+        [text_path(one.location) for one in others if one.kind in kinds] for kinds in (FOLDERS, ("container",))
+    )
+    reads = source.kind == "containers"
+    containers = Containers(source, reads=reads, labels=labels, own=own, others=files)
+    return Folder(source, path, labels, part=part, others=folders, containers=containers)
 
 
 def _vectors(path: Path, source: Source, tables: Tables) -> Iterator[Listing]:
@@ -169,19 +208,36 @@ def _distinct(paths: Sequence[Path]) -> list[Path]:
     return list({os.path.abspath(path): path for path in paths}.values())
 
 
-def _folders(paths: Sequence[Path], known: list[Source], moved: Moved) -> Iterator[tuple[Source, Path, Path | None]]:
+def _places(folders: Sequence[Path], containers: Sequence[Path], known: list[Source], moved: Moved) -> Iterator[Place]:
+    """Yield the sources that folders and containers are, or lie in, or that lie in them; see `_folders`."""
+    found = list(_folders(folders, known, moved))
+    whole = {source.name for source, _, part in found if part is None}
+    for path in containers:
+        real = os.path.realpath(os.fsencode(path))
+        roots = {os.path.realpath(path_bytes(one.location)): one for one in known if one.kind == "containers"}
+        holder = innermost(roots, real)
+        source = _named(path, "container", known, moved) if holder is None else roots[holder]
+        if source.name not in whole:
+            root = text_path(source.location)
+            part = None if holder is None else root / os.fsdecode(os.path.relpath(real, holder))
+            found.append((source, root, part))
+    yield from found
+
+
+def _folders(paths: Sequence[Path], known: list[Source], moved: Moved) -> Iterator[Place]:
     """Yield the sources that folders are, or lie in, or that lie in them: no file is to be in two of them.
 
     Yields:
         a source, its folder, which may be gone where it lay in another, and the part of it that was named, if not all.
     """
-    named: dict[str, tuple[Source, Path, Path | None]] = {}
-    parts: list[tuple[Source, Path, Path | None]] = []
+    named: dict[str, Place] = {}
+    parts: list[Place] = []
     for path in paths:
         real = os.path.realpath(os.fsencode(path))
-        roots = {os.path.realpath(path_bytes(one.location)): one for one in known if one.kind == "folder"}
+        mine = [one for one in known if one.kind in (*FOLDERS, "container")]
+        roots = {os.path.realpath(path_bytes(one.location)): one for one in mine}
         holder = innermost(roots, real)
-        source = roots[holder] if holder is not None else _named(path, "folder", known, moved)
+        source = roots[holder] if holder is not None else _named(path, _kind_of(path, known), known, moved)
         root = text_path(source.location)
         if holder is not None and holder != real:
             parts.append((source, root, root / os.fsdecode(os.path.relpath(real, holder))))
@@ -194,10 +250,16 @@ def _folders(paths: Sequence[Path], known: list[Source], moved: Moved) -> Iterat
     yield from (one for one in parts if one[0].name not in named)
 
 
+def _kind_of(folder: Path, known: list[Source]) -> str:
+    """Say whether a new source is a folder of pictures, or one of containers: there are no pictures beside those."""
+    others = [text_path(one.location) for one in known if one.kind in FOLDERS]
+    return "containers" if is_of_containers(folder, others) else "folder"
+
+
 def _single_files(paths: Sequence[Path], known: list[Source], tables: Tables) -> Iterator[Listing]:
     """Put pictures that were named by themselves into the source they lie in, or one for their folder."""
     grouped: dict[Path, list[Path]] = {}
-    roots = [path_bytes(one.location) for one in known if one.kind == "folder"]
+    roots = [path_bytes(one.location) for one in known if one.kind in FOLDERS]
     for path in paths:
         holder = innermost(roots, os.fsencode(os.path.abspath(path)))
         root = path.absolute().parent if holder is None else Path(os.fsdecode(holder))

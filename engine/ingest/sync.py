@@ -29,7 +29,7 @@ from engine.progress import DEFAULT_ACCEPT_LOSS, Advance, Listener, Loss, Summar
 from engine.storage.kinds import DEFAULT_MAX_PIXELS, METADATA, MOST_FILE_BYTES
 from engine.storage.regular import read_regular
 from indexers import checks
-from indexers.errors import InvalidInput, ItemNotFound
+from indexers.errors import InvalidInput, ItemNotFound, PictureError
 from indexers.vectors import FloatArray
 
 SAME_NAME = "another row of this source has the same name"
@@ -83,7 +83,9 @@ class EncodeOptions:
 
 
 def read_file(entry: Entry) -> bytes:
-    """Read a picture file whole."""
+    """Read a picture whole."""
+    if entry.inside is not None:
+        return entry.inside.read()
     return read_regular(entry.location, most=MOST_FILE_BYTES)
 
 
@@ -259,8 +261,8 @@ class Sync:
         """Deal with a picture whose content there is a vector of, or that cannot be read; say whether it was one."""
         try:
             content = content_of(data := read_file(entry))
-        except OSError as error:
-            self._take(Skipped(entry, str(error), passing=True), writer)
+        except (OSError, PictureError) as error:
+            self._take(Skipped(entry, str(error), passing=isinstance(error, OSError)), writer)
         else:
             if not self._has_content(content):
                 return False
@@ -346,9 +348,9 @@ class Sync:
     def _look_again(self, entry: Entry, known: Known, writer: ShardWriter) -> None:
         """Write what is said of a picture that is as it was; its file is opened where nobody has looked into it."""
         try:
-            entry = replace(entry, found=found_again(entry.location, known.found, self.wants))
-        except OSError as error:
-            self._take(Skipped(entry, str(error), passing=True), writer)
+            entry = replace(entry, found=found_again(entry.location, entry.inside, known.found, self.wants))
+        except (OSError, PictureError) as error:
+            self._take(Skipped(entry, str(error), passing=isinstance(error, OSError)), writer)
             return
         self._relabel(entry, known, writer)
 

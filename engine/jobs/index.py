@@ -182,6 +182,8 @@ def _run(root: Path, paths: Sequence[Path], options: RunOptions, listener: Liste
         )
     sync = Sync(root, layout.DEFAULT_SPACE, checked, options.encode, listener, summary)
     sync.run(sources.listings, notice_gone=notice_gone, accept_loss=options.accept_loss, compared=compared)
+    for note in sources.passed_over:
+        listener.say(note)
     summary.unjoined, summary.unnamed = list(_unjoined(sources)), list(_unnamed(sources))
     result = finish(root, load, options, listener)
     summary.version = result.version
@@ -227,7 +229,7 @@ def _away(manifest: Manifest | None, sources: Sources) -> Iterator[Source]:
     """Yield the sources of pictures that are not there, and that none of those named here is."""
     here = {one.source.name for one in sources.listings}
     for source in manifest.sources if manifest else ():
-        if source.kind == "folder" and source.name not in here and is_away(source):
+        if source.kind in ("folder", "containers", "container") and source.name not in here and is_away(source):
             yield source
 
 

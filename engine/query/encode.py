@@ -14,9 +14,8 @@ from engine.collection.snapshot import Snapshot
 from engine.encoders.base import Encoder, require_modality
 from engine.query.ask import Query, Term
 from engine.retrieval.searcher import Searcher
-from engine.storage.kinds import DEFAULT_MAX_PIXELS, MOST_FILE_BYTES
+from engine.storage.kinds import DEFAULT_MAX_PIXELS
 from engine.storage.layout import FileRef
-from engine.storage.regular import read_regular
 from indexers import checks
 from indexers.errors import InvalidInput, ItemNotFound, PictureError
 from indexers.threads import new_lock
@@ -144,7 +143,9 @@ def find(snapshot: Snapshot, item: str | int) -> int | None:
         return snapshot.find_path(item)
     except ItemNotFound as error:
         with contextlib.suppress(OSError, ValueError):  # too long for a file name, or with a null in it
-            if Path(item).is_file():
+            from engine.storage.containers import holder_of
+
+            if Path(item).is_file() or holder_of(os.fsencode(item)) is not None:
                 return None
         if item.isdecimal() and len(item) < MOST_DIGITS:
             return snapshot.find_id(int(item))
@@ -172,7 +173,7 @@ def text_queries(encoder: Encoder, texts: str | Sequence[str]) -> FloatArray:
 
 
 def picture_query(encoder: Encoder, path: str | os.PathLike[str], *, max_pixels: int) -> FloatArray:
-    """Encode one picture file, unit float32 [D].
+    """Encode one picture, a file or what lies in one that holds pictures, unit float32 [D].
 
     Raises:
         ModalityError: the encoder takes no pictures.
@@ -181,12 +182,13 @@ def picture_query(encoder: Encoder, path: str | os.PathLike[str], *, max_pixels:
     """
     if not isinstance(path, str | os.PathLike):
         raise InvalidInput(f"a picture is given by the path of its file, one at a time; found {type(path).__name__}")
-    from engine.encoders.pictures import decode_picture
+    from engine.encoders.pictures import decode_picture, looks_like_picture
+    from engine.storage.containers import read_original
 
     require_modality(encoder, "image")
     path, max_pixels = checks.path("path", path), checks.whole("max_pixels", max_pixels, high=checks.MOST_BYTES)
     try:
-        data = read_regular(path, most=MOST_FILE_BYTES)
+        data = read_original(os.fsencode(path), looks_like_picture)
     except OSError as error:
         raise PictureError(f"{path} cannot be read: {error.strerror}") from error
     picture = decode_picture(data, max_pixels=max_pixels, min_side=encoder.image_size)

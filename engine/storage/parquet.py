@@ -120,24 +120,28 @@ def _count_delta(file: pq.ParquetFile, counted: Counted, size: int) -> None:
             raise pa.ArrowInvalid(f"its texts are more than {size:,} bytes can hold")
 
 
-def parquet_batches(path: Path, rows: int, check: Callable[[pa.Schema], None]) -> Iterator[pa.Table]:
+def parquet_batches(
+    path: Path, rows: int, check: Callable[[pa.Schema], None], *, columns: list[str] | None = None
+) -> Iterator[pa.Table]:
     """Read a Parquet file a number of rows at a time, as `read_parquet` does; each row group counts for itself.
 
     Args:
         path: the file.
         rows: at most so many at once.
         check: looks at the schema before anything is read, and raises what it likes.
+        columns: as for `read_parquet`.
     """
     with opened_regular(path) as raw:
         footer, size = read_footer(raw), os.fstat(raw.fileno()).st_size
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             found, schema = file.metadata, file.schema_arrow
         check(schema)
-        groups = [count_pages(raw, footer, None, [group], size) for group in range(len(footer.groups))]
+        groups = [count_pages(raw, footer, columns, [group], size) for group in range(len(footer.groups))]
         counted = functools.reduce(Counted.beside, groups, Counted())
     with _opened(path, found, footer, counted) as file:
-        for batch in file.iter_batches(batch_size=min(rows, counted.delta_rows(size))):
-            yield written_out(pa.Table.from_batches([batch]), schema.types, 0, size)
+        for batch in file.iter_batches(batch_size=min(rows, counted.delta_rows(size)), columns=columns):
+            kinds = schema.types if columns is None else [schema.field(name).type for name in batch.schema.names]
+            yield written_out(pa.Table.from_batches([batch]), kinds, 0, size)
 
 
 def count_pages(

@@ -25,6 +25,7 @@ from engine.jobs.canaries import check_canaries
 from engine.storage import layout
 from indexers.families.registry import family
 from tests.faults.bases import CANARY, MOST_PIXELS, SOME, TABLE_MEMORY, VECTOR_SHARDS, Base, D, Letters, Seed, pictures
+from tests.faults.containers import containers, make_container, work_container
 from tests.faults.makers import (
     change_bytes,
     make_head,
@@ -210,5 +211,6 @@ TARGETS: dict[str, Target] = {
         Target("head", partial(_slots, ("turned.head",)), make_head, _work_head),
         Target("canaries", _canary_seed, make_json, _work_canaries),
         Target("pictures", pictures, make_picture, _work_picture),
+        Target("containers", containers, make_container, work_container, TABLE_MEMORY),
     )
 }

@@ -12,6 +12,7 @@ from typing import Any
 from engine.ingest.metadata.columns import COLUMNS, PLACE, metadata_of
 from engine.ingest.metadata.values import Columns
 from engine.ingest.metadata.window import Window, opened_window
+from engine.storage.containers import Inside
 from engine.storage.kinds import ALL_METADATA, NO_LOCATION, NO_METADATA
 
 READ_BY = 1
@@ -64,11 +65,17 @@ def found_in(data: bytes, wants: str) -> str | None:
     return None if wants == NO_METADATA else written(metadata_of(Window.of(data)), wants)
 
 
-def found_again(location: bytes, before: str | None, wants: str) -> str | None:
+def found_again(location: bytes, inside: Inside | None, before: str | None, wants: str) -> str | None:
     """Return what a file says that has not changed since; it is opened where that was not read, or not all of it.
 
+    Args:
+        location: the file.
+        inside: where it lies in a container, if it does.
+        before: what was read then.
+        wants: one of `kinds.METADATA`.
+
     Raises:
-        OSError: it has to be opened, and cannot be read.
+        OSError, PictureError: it has to be opened, and cannot be read.
     """
     if is_read(before, wants):
         return before
@@ -76,5 +83,7 @@ def found_again(location: bytes, before: str | None, wants: str) -> str | None:
         return None
     if wants == NO_LOCATION and is_read(before, ALL_METADATA):
         return written(columns_in(before), wants)
+    if inside is not None:
+        return found_in(inside.read(), wants)
     with opened_window(location) as window:
         return written(metadata_of(window), wants)
