@@ -117,6 +117,28 @@ class Loss:
     before: int
 
 
+@dataclass(frozen=True)
+class Noted:
+    """A picture that was read though something is wrong with it.
+
+    Example:
+        >>> from pathlib import Path
+        >>> Path("odd").mkdir()
+        >>> written = Path("odd/cut.jpg").write_bytes(Path("PHOTOS/photos/coffee.jpg").read_bytes()[:-2])
+        >>> engine.Collection.open("photos.nest").index("odd").noted
+        [Noted(source='odd', path='cut.jpg', note='the JPEG has no end marker; all of its rows are there')]
+
+    Attributes:
+        source: name of its source.
+        path: in it.
+        note: what is wrong, in one line.
+    """
+
+    source: str
+    path: str
+    note: str
+
+
 @dataclass
 class Summary:
     """What a run did to a collection.
@@ -142,6 +164,7 @@ class Summary:
         unjoined: tables with rows that no item was found for.
         unread: tables of earlier runs that could not be read; what they said is kept.
         losses: sources that showed far less than before; their items are kept.
+        noted: pictures that were read though something is wrong with them.
     """
 
     version: int = 0
@@ -160,3 +183,4 @@ class Summary:
     unjoined: list[Unjoined] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
+    noted: list[Noted] = field(default_factory=list)

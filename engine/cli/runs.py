@@ -14,9 +14,11 @@ from engine.ingest.joined import TableOptions
 from engine.ingest.sync import EncodeOptions
 from engine.jobs.index import RunOptions
 from engine.progress import DEFAULT_ACCEPT_LOSS, Listener, Summary
-from engine.storage.kinds import DEFAULT_MAX_PIXELS
 from indexers.base import IndexSpec
 from indexers.threads import available_cores
+
+MOST_NOTED = 20
+"""So many pictures with something wrong are named."""
 
 Run = Callable[[Path, tuple[Path, ...], RunOptions, Listener], Summary]
 
@@ -40,6 +42,10 @@ def carry_out(
     failed = summary.failed if how.strict else summary.failed - summary.failed_before
     if failed:
         say(f"{failed} could not be indexed; see them with: nestvec info {collection} --failures")
+    for noted in summary.noted[:MOST_NOTED]:
+        say(f"{noted.path}: {noted.note}")
+    if (more := len(summary.noted) - MOST_NOTED) > 0:
+        say(f"and {more:,} more pictures were read though something is wrong with them; --json lists all")
     for loss in summary.losses:
         shows = f"shows {loss.now:,} of the {loss.before:,} items it had" if loss.now else "shows nothing"
         say(
@@ -61,6 +67,6 @@ def run_options(how: Running, dtype: str, accept_loss: float) -> RunOptions:
         specs=[IndexSpec.parse(text) for text in how.specs] or None,
         rebuild=how.rebuild,
         accept_loss=accept_loss,
-        encode=EncodeOptions(how.batch_size, workers, how.max_pixels or DEFAULT_MAX_PIXELS, SIGNALS.held, how.rebuild),
+        encode=EncodeOptions(how.batch_size, workers, how.max_pixels, SIGNALS.held, how.rebuild),
         table=TableOptions(how.table, how.name_column, how.caption_column, how.no_table),
     )

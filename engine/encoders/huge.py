@@ -18,6 +18,10 @@ _HELD = {"WEBP": 17, "HEIF": 14, "AVIF": 14, "JXL": 16, "JPEG2000": 21}
 _HELD_BY_MODE = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
 
 
+class OversizedPicture(PictureError):
+    """A picture that is refused for its size: the message holds no byte of its file."""
+
+
 def is_huge(size: tuple[int, int]) -> bool:
     """Whether a picture of a size waits for others."""
     return size[0] * size[1] > HUGE_PIXELS
@@ -40,7 +44,7 @@ def in_turn(size: tuple[int, int], held: int) -> Iterator[None]:
     with _turn:
         left = memory_left()
         if left is not None and held > left.bytes:
-            raise PictureError(
+            raise OversizedPicture(
                 f"{size[0]}×{size[1]} pixels take {shown_bytes(held)} of memory to decode, and "
                 f"{shown_bytes(left.bytes)} are left ({left.why}); make it smaller, or read it where there is more"
             ) from MemoryError(held)

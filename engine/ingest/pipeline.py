@@ -48,6 +48,7 @@ class Encoded(Generic[T]):
         width: width in pixels of the upright picture; 0 if it was not decoded.
         height: height in pixels of the upright picture; 0 if it was not decoded.
         vector: unit float32 [D], or None if `reuse` knew the content: nothing was decoded.
+        note: what is wrong with a picture that was read all the same.
     """
 
     item: T
@@ -55,6 +56,7 @@ class Encoded(Generic[T]):
     width: int
     height: int
     vector: FloatArray | None
+    note: str | None = None
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,7 @@ class _Ready(Generic[T]):
     width: int
     height: int
     pixels: NDArray[np.float32]
+    note: str | None
 
 
 Outcome = Encoded[T] | Skipped[T]
@@ -226,7 +229,7 @@ class _Shared(Generic[T]):
             return Encoded(item, content, 0, 0, None)
         decoded = decode_sized(data, max_pixels=self._max_pixels, min_side=self.encoder.image_size)
         pixels = self.encoder.prepare(decoded.image)
-        return _Ready(item, content, decoded.width, decoded.height, pixels)
+        return _Ready(item, content, decoded.width, decoded.height, pixels, decoded.note)
 
     def finish(self, prepared: list[_Prepared[T]]) -> list[Outcome[T]]:
         """Encode what is ready, and put the vectors in their places."""
@@ -238,7 +241,7 @@ class _Shared(Generic[T]):
         done: list[Outcome[T]] = []
         for one in prepared:
             if isinstance(one, _Ready):
-                done.append(Encoded(one.item, one.content, one.width, one.height, next(vectors)))
+                done.append(Encoded(one.item, one.content, one.width, one.height, next(vectors), one.note))
             else:
                 done.append(one)
         self.stats.add(pictures=len(ready), encode_cpu=time.thread_time() - started)

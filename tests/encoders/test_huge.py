@@ -29,15 +29,8 @@ MIB = 1 << 20
 def large_png(colours: int, channels: int, depth: int = 8, size: tuple[int, int] = SIDE) -> bytes:
     """A PNG whose left half is dark and whose right half is light, made without holding it."""
     width, height = size
-    row = (
-        b"\0" + (b"\x20" * (width // 2) + b"\xe0" * (width // 2)) * channels
-        if channels == 1
-        else b"\0"
-        + (
-            bytes([40, 60, 80, 255][4 - channels :]) * (width // 2)
-            + bytes([220, 200, 180, 255][4 - channels :]) * (width // 2)
-        )
-    )
+    dark, light = (bytes(levels[4 - channels :]) for levels in ([40, 60, 80, 255], [220, 200, 180, 255]))
+    row = b"\0" + dark * (width // 2) + light * (width // 2)
     packer = zlib.compressobj(1)
     body = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
     header = struct.pack(">IIBBBBB", width, height, depth, colours, 0, 0, 0)
