@@ -2,7 +2,8 @@
 
 Pillow warns of what it can do without: a broken EXIF block, an odd palette, a second picture that is not there. Its
 warnings are passed over for as long as a picture is decoded, whatever filters are set, in all threads at once: filters
-are one list for the whole process, so the entry is put there by the first that decodes, and taken out by the last.
+are one list for the whole process, so the entry is put there by the first that decodes, and taken out by the last. The
+same goes for what it logs.
 
 libtiff writes what it finds odd to the standard error of the process, from C. Pillow does not let it be told, and to
 turn that stream away for a moment would lose what other threads write. But libtiff is a shared library in every wheel
@@ -14,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import logging
 import re
 import warnings
 from collections.abc import Iterator
@@ -24,16 +26,20 @@ from typing import Any
 from indexers.threads import new_lock
 
 _PASSED_OVER: Any = ("ignore", None, Warning, re.compile(r"(PIL|pillow_heif|pillow_jxl)(\.|$)"), 0)
+_log, _SILENT = logging.getLogger("PIL"), logging.CRITICAL + 1
 _lock = new_lock()
-_inside = 0
+_inside, _level = 0, logging.NOTSET
 
 
 @contextmanager
 def hushed() -> Iterator[None]:
     """Pass over warnings of what decodes pictures, for as long as a block takes."""
-    global _inside
+    global _inside, _level
     hush_libtiff()
     with _lock:
+        if not _inside:
+            _level = _log.level
+            _log.setLevel(_SILENT)
         _inside += 1
         filters: Any = warnings.filters  # another list inside of `catch_warnings`
         if _PASSED_OVER not in filters[:1]:
@@ -43,6 +49,8 @@ def hushed() -> Iterator[None]:
     finally:
         with _lock:
             _inside -= 1
+            if not _inside:
+                _log.setLevel(_level)
             filters = warnings.filters
             while not _inside and _PASSED_OVER in filters:
                 filters.remove(_PASSED_OVER)

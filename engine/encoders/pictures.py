@@ -21,7 +21,9 @@ from engine.encoders.huge import OversizedPicture, held_by, held_by_jpeg, in_tur
 from engine.encoders.hushed import hushed
 from engine.encoders.lean import lean
 from engine.encoders.png_rows import png_rows
+from engine.encoders.raw import developed, is_raw, orientation_of, previews
 from engine.encoders.rgb import strips_of, to_rgb
+from engine.encoders.unread import unread_file, unread_kind
 from engine.storage.kinds import DEFAULT_MAX_PIXELS
 from indexers.errors import PictureError
 
@@ -60,14 +62,15 @@ class Picture:
 def decode_picture(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, min_side: int = 0) -> Image.Image:
     """Decode a picture file to an upright RGB picture.
 
-    Transparency is laid over white, of an animation the first frame is taken, and 16-bit grey
-    is scaled to 8 bits.
+    Transparency is laid over white, or over black where nothing would be seen on white; of an animation the first
+    frame is taken that is not of one colour, of a raw file the largest preview; 16-bit grey is scaled to 8 bits.
 
     Args:
         data: the whole file.
         max_pixels: refuse a picture of more pixels, before any of them is decoded.
-        min_side: when above 0, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as
-            its shorter side stays at least twice this; 0 decodes in full.
+        min_side: when above 0, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, and a picture of more than 50
+            million pixels at any whole part of it, as long as its shorter side stays at least twice this; 0 decodes in
+            full.
 
     Raises:
         PictureError: not a picture, cut short, broken, or too large; the message is one short line.
@@ -84,6 +87,8 @@ def decode_sized(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, min_side:
     if not data:
         raise PictureError("the file is empty")
     try:
+        if is_raw(data):
+            return _preview(data, max_pixels, min_side)
         return _decoded(lean(data), max_pixels, min_side)
     except PictureError:
         raise
@@ -93,7 +98,21 @@ def decode_sized(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, min_side:
         raise PictureError(_reason(error, data)) from error
 
 
-def _decoded(data: bytes, max_pixels: int, min_side: int) -> Picture:
+def _preview(data: bytes, max_pixels: int, min_side: int) -> Picture:
+    """Return the largest preview of a raw file that can be decoded."""
+    for one in previews(data):
+        try:
+            return _decoded(lean(one.file(data)), max_pixels, min_side, orientation_of(data))
+        except OversizedPicture:
+            raise
+        except Exception:  # that was none, or it is broken: there may be another
+            continue
+    image = developed(data, max_pixels)
+    return Picture(image, *image.size)
+
+
+def _decoded(data: bytes, max_pixels: int, min_side: int, standing: int = 1) -> Picture:
+    """Decode a file; `standing` is the orientation of a picture that says none itself."""
     with hushed(), ExitStack() as held:
         jxl = sniff(data[:32]) == "JXL"
         if jxl:  # which is decoded before it tells its size
@@ -102,7 +121,7 @@ def _decoded(data: bytes, max_pixels: int, min_side: int) -> Picture:
             held.enter_context(in_turn(size, held_by(size, "JXL")))
         opened = held.enter_context(_open(data))
         check_size(opened.size, max_pixels)
-        task = _Task(data, opened.size, _reduce(opened, min_side), min_side)
+        task = _Task(data, opened.size, _reduce(opened, min_side), min_side, standing)
         if not jxl:
             held.enter_context(in_turn(task.full, _held(opened, task)))
         if opened.format not in ("JPEG", "MPO"):
@@ -121,12 +140,16 @@ def _decoded(data: bytes, max_pixels: int, min_side: int) -> Picture:
 
 @dataclass(frozen=True)
 class _Task:
-    """What there is to decode: a file, the size of its picture, whether that is decoded smaller, and what is wanted."""
+    """What there is to decode: a file, the size of its picture, whether that is decoded smaller, and what is wanted.
+
+    `standing` is the orientation of a picture that says none itself.
+    """
 
     data: bytes
     full: tuple[int, int]
     reduced: bool
     min_side: int
+    standing: int
 
 
 def _held(opened: ImageFile.ImageFile, task: _Task) -> int:
@@ -144,7 +167,7 @@ def looks_like_picture(head: bytes) -> bool:
     Those count too that nothing here can read: such a file should end up among the failures with a reason, and not be
     passed over in silence.
     """
-    return sniff(head) is not None
+    return sniff(head) is not None or unread_kind(head[:32]) is not None
 
 
 def _open(data: bytes) -> ImageFile.ImageFile:
@@ -161,7 +184,7 @@ def _open(data: bytes) -> ImageFile.ImageFile:
             return factory(stream, "")
         except Exception as error:  # the next format may still know it
             last = error
-    if last is not None:
+    if last is not None and unread_file(data) is None:
         raise last
     raise PictureError(unknown(data))
 
@@ -177,7 +200,7 @@ def _develop(opened: ImageFile.ImageFile, task: _Task, max_pixels: int) -> Pictu
             # Loading may turn a TIFF upright, and an icon may hold another size than it announced.
             full = opened.size
             check_size(full, max_pixels)
-    orientation = _orientation(opened)
+    orientation = _orientation(opened, task.standing)
     image = to_rgb(opened, rows or (lambda: strips_of(opened, factor)), factor)
     if not is_huge(full):
         image = first_shown(opened, image)
@@ -230,14 +253,14 @@ def _reduce(opened: ImageFile.ImageFile, min_side: int) -> bool:
     return opened.size != before
 
 
-def _orientation(opened: Image.Image) -> int:
+def _orientation(opened: Image.Image, standing: int) -> int:
     if opened.format == "JXL":  # turned already, by what its own header says
         return 1
     try:
         # Not that of PNG, which decodes: what it looks for behind the pixels `lean` has put before them.
-        value = Image.Image.getexif(opened).get(ExifTags.Base.Orientation, 1)
+        value = Image.Image.getexif(opened).get(ExifTags.Base.Orientation, standing)
     except Exception:  # a broken EXIF block, from struct.error to SyntaxError, says nothing
-        return 1
+        return standing
     return value if isinstance(value, int) else 1
 
 
