@@ -194,6 +194,9 @@ def picture_query(encoder: Encoder, path: str | os.PathLike[str], *, max_pixels:
         data = read_regular(path, most=MOST_FILE_BYTES)
     except OSError as error:
         raise PictureError(f"{path} cannot be read: {error.strerror}") from error
-    picture = decode_picture(data, max_pixels=max_pixels, min_side=encoder.image_size)
+    try:
+        picture = decode_picture(data, max_pixels=max_pixels, min_side=encoder.image_size)
+    except PictureError as error:
+        raise PictureError(f"{path}: {error}") from error
     vector: FloatArray = encoder.encode_images(encoder.prepare(picture)[None])[0]
     return vector
