@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from engine.jobs.index import RunOptions
     from engine.jobs.train import train_head
     from engine.jobs.tune import TuneOptions
-    from engine.progress import Listener, Loss, Summary, Unjoined, Unnamed
+    from engine.progress import Listener, Loss, Noted, Summary, Unjoined, Unnamed
     from engine.query.answers import AnswerList, Answers
     from engine.query.ask import Query, Term
     from engine.query.explain import Explanation, Step
@@ -124,6 +124,7 @@ _HOME = {
     "NestvecError": "indexers.errors",
     "NotACollection": "indexers.errors",
     "NotEnoughMemory": "indexers.errors",
+    "Noted": "engine.progress",
     "Part": "engine.collection.manifest",
     "PictureError": "indexers.errors",
     "PlanEntry": "engine.collection.plans",
@@ -209,6 +210,7 @@ __all__ = [
     "NestvecError",
     "NotACollection",
     "NotEnoughMemory",
+    "Noted",
     "Part",
     "PictureError",
     "PlanEntry",

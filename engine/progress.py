@@ -141,6 +141,28 @@ class Loss:
     before: int
 
 
+@dataclass(frozen=True)
+class Noted:
+    """A picture that was read though something is wrong with it.
+
+    Example:
+        >>> from pathlib import Path
+        >>> Path("odd").mkdir()
+        >>> written = Path("odd/cut.jpg").write_bytes(Path("PHOTOS/photos/coffee.jpg").read_bytes()[:-2])
+        >>> engine.Collection.open("photos.nest").index("odd").noted
+        [Noted(source='odd', path='cut.jpg', note='the JPEG has no end marker; all of its rows are there')]
+
+    Attributes:
+        source: name of its source.
+        path: in it.
+        note: what is wrong, in one line.
+    """
+
+    source: str
+    path: str
+    note: str
+
+
 @dataclass
 class Summary:
     """What a run did to a collection.
@@ -167,6 +189,7 @@ class Summary:
         unnamed: sources with pictures that no table names, where they have tables.
         unread: tables of earlier runs that could not be read; what they said is kept.
         losses: sources that showed far less than before; their items are kept.
+        noted: pictures that were read though something is wrong with them.
     """
 
     version: int = 0
@@ -186,3 +209,4 @@ class Summary:
     unnamed: list[Unnamed] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
+    noted: list[Noted] = field(default_factory=list)

@@ -40,9 +40,9 @@ ODD: list[Any] = [
 ANSWERS = set(
     """
     Accelerator AnswerList Answers Batch Coarse Covering CurvePoint Evaluation Explanation FileRef Fingerprint Found
-    Head IndexEntry Item LabelTable Loss Manifest Mask Neighbors Part PlanEntry Probed ProbedIndex Reader PrunedIndex
-    Routes Row Searcher Segment Snapshot Source SourceTable Space Step Summary Tower Tuning Unjoined Unnamed VectorStore
-    Version
+    Head IndexEntry Item LabelTable Loss Manifest Mask Neighbors Noted Part PlanEntry Probed ProbedIndex Reader
+    PrunedIndex Routes Row Searcher Segment Snapshot Source SourceTable Space Step Summary Tower Tuning Unjoined Unnamed
+    VectorStore Version
     """.split()
 )
 # Rows that are read, and then refused as too few: nothing is trained here.
@@ -91,7 +91,7 @@ def doors(root: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         "encode_texts": (here.encode_texts, {"texts": ["a"]}),
         "encode_picture": (here.encode_picture, {"path": v, "max_pixels": 100}),
         "explain": (here.explain, {"query": clustered(1, 8)[0], "k": 3, "plan": None}),
-        "explain_item": (here.explain_item, {"item": 0, "k": 3, "plan": None}),
+        "explain_item": (here.explain_item, {"item": 0, "k": 3, "plan": None, "max_pixels": 100}),
         "evaluate": (engine.evaluate, {"collection": here, "options": engine.EvaluateOptions(k=2), "listener": None}),
         "load_head": (engine.load_head, {"path": head}),
         "train_head": (
@@ -113,14 +113,14 @@ def asking_it(here: Collection) -> dict[str, tuple[Callable[..., Any], dict[str,
         "ask_all": (here.ask_all, {"queries": [asking()]}),
         "Query": (
             lambda **given: here.ask(engine.Query(**given)),
-            {**search, "terms": asking().terms, "include_self": False},
+            {**search, "terms": asking().terms, "include_self": False, "max_pixels": 100},
         ),
         "Term": (
             lambda **given: here.ask(engine.Query((engine.Term(**given),), k=3)),
             {"kind": "item", "value": 0, "weight": 1.0},
         ),
         "search": (here.search, {"query": clustered(1, 8)[0], **search}),
-        "similar": (here.similar, {"item": 0, **search, "include_self": False}),
+        "similar": (here.similar, {"item": 0, **search, "include_self": False, "max_pixels": 100}),
     }
 
 

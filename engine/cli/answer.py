@@ -21,7 +21,7 @@ def present(answers: Sequence[Answers], how: Answering, opened: Reader) -> None:
         from engine.collection.originals import Originals
 
         originals = Originals(opened.root, opened.snapshot.manifest.sources, how.pictures_from)
-        write_sheet(how.html, answers, originals)
+        write_sheet(how.html, answers, originals, max_pixels=how.max_pixels)
         say(f"wrote {how.html}")
         if originals.unnamed:
             say(_how_to_confirm(sorted(originals.unnamed)))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @click.option("-k", type=options.COUNT, default=10, show_default=True, help="Answers.")
 @click.option("--plan", help="The plan to explain; the collection's own by default.")
 @click.option("--item", is_flag=True, help="QUERY is the path or id of an item, and no text; a picture always is.")
+@options.max_pixels
 @options.space
 @options.encoder
 @options.device
@@ -32,6 +33,7 @@ def command(
     k: int,
     plan: str | None,
     item: bool,
+    max_pixels: int,
     space: str | None,
     encoder: str | None,
     device: str,
@@ -52,8 +54,10 @@ def command(
         raise click.UsageError(f"one query is explained at a time, and {len(meant.pictures)} items were given")
     query = meant.pictures[0] if meant.pictures else meant.sentence
     with Reader.open(collection, device=device, space=space, encoder=encoder) as opened:
-        explained = opened.explain_item if meant.pictures else opened.explain
-        found = explained(query, k, plan=plan)
+        if meant.pictures:
+            found = opened.explain_item(query, k, plan=plan, max_pixels=max_pixels)
+        else:
+            found = opened.explain(query, k, plan=plan)
     if as_json:
         print_json({"query": query, **asdict(found)})
     else:

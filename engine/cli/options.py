@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from engine.storage.kinds import DEFAULT_MAX_PIXELS
 from indexers import checks
 
 
@@ -49,6 +50,13 @@ space = click.option("--space", metavar="NAME", help="The space to search; see i
 encoder = click.option(
     "--encoder", metavar="SPEC", help="The collection's encoder, where its files are now; needed once on a machine."
 )
+max_pixels = click.option(
+    "--max-pixels",
+    type=click.IntRange(1, checks.MOST_BYTES),
+    default=DEFAULT_MAX_PIXELS,
+    show_default=True,
+    help="Refuse larger pictures.",
+)
 index_specs = click.option(
     "--index",
     "specs",
@@ -69,6 +77,7 @@ class Answering:
     recall: float | None
     html: Path | None
     pictures_from: tuple[Path, ...]
+    max_pixels: int
     space: str | None
     encoder: str | None
     device: str
@@ -87,7 +96,7 @@ class Running:
     caption_column: str | None
     batch_size: int
     workers: int | None
-    max_pixels: int | None
+    max_pixels: int
     metadata: bool | None
     location: bool | None
     specs: tuple[str, ...]
@@ -111,6 +120,7 @@ _ANSWERING = (
         metavar="FOLDER",
         help="With --html: show pictures below this folder too, whoever says they are the collection's; repeatable.",
     ),
+    max_pixels,
     space,
     encoder,
     device,
@@ -132,7 +142,7 @@ _RUNNING = (
     click.option(
         "--workers", type=click.IntRange(1, checks.MOST_THREADS), help="Decoding threads; one a core by default."
     ),
-    click.option("--max-pixels", type=click.IntRange(1, checks.MOST_BYTES), help="Refuse larger pictures."),
+    max_pixels,
     click.option(
         "--metadata/--no-metadata",
         default=None,

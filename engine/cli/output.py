@@ -142,6 +142,8 @@ def print_summary(summary: Summary, *, as_json: bool, otherwise: str = "nothing 
     if new := summary.failed - summary.failed_before:
         did.append(f"{new} failed")
     left = [f"{getattr(summary, word)} {word}" for word in ("unchanged", "ignored") if getattr(summary, word)]
+    if summary.noted:
+        left.append(f"{len(summary.noted)} noted")
     if known := summary.failed_before:
         left.append(f"{known} known failure{'s' if known > 1 else ''}")
     told = ", ".join([*did, *left]) if did else "; ".join([otherwise, *([", ".join(left)] if left else [])])

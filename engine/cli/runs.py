@@ -14,9 +14,12 @@ from engine.ingest.joined import TableOptions
 from engine.ingest.sync import EncodeOptions
 from engine.jobs.index import RunOptions
 from engine.progress import DEFAULT_ACCEPT_LOSS, Listener, Summary
-from engine.storage.kinds import ALL_METADATA, DEFAULT_MAX_PIXELS, NO_LOCATION, NO_METADATA
+from engine.storage.kinds import ALL_METADATA, NO_LOCATION, NO_METADATA
 from indexers.base import IndexSpec
 from indexers.threads import available_cores
+
+MOST_NOTED = 20
+"""So many pictures with something wrong are named."""
 
 Run = Callable[[Path, tuple[Path, ...], RunOptions, Listener], Summary]
 
@@ -44,6 +47,10 @@ def carry_out(
     failed = summary.failed if how.strict else summary.failed - summary.failed_before
     if failed:
         say(f"{failed} could not be indexed; see them with: nestvec info {collection} --failures")
+    for noted in summary.noted[:MOST_NOTED]:
+        say(f"{noted.path}: {noted.note}")
+    if (more := len(summary.noted) - MOST_NOTED) > 0:
+        say(f"and {more:,} more pictures were read though something is wrong with them; --json lists all")
     for loss in summary.losses:
         shows = f"shows {loss.now:,} of the {loss.before:,} items it had" if loss.now else "shows nothing"
         say(
@@ -83,7 +90,7 @@ def run_options(how: Running, dtype: str, accept_loss: float) -> RunOptions:
         encode=EncodeOptions(
             how.batch_size,
             workers,
-            how.max_pixels or DEFAULT_MAX_PIXELS,
+            how.max_pixels,
             SIGNALS.held,
             how.rebuild,
             wanted_metadata(how.metadata, how.location),

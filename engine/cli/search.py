@@ -54,9 +54,12 @@ def command(
         raise click.UsageError("give texts (words, -q or --queries), pictures, or --vectors: one of them")
     with Reader.open(collection, device=how.device, space=how.space, encoder=how.encoder) as opened:
         asked: Any = load_vectors(vectors) if vectors else wanted
-        find = opened.similar if query.pictures else opened.search
-        asked = list(query.pictures) or asked
-        present(find(asked, how.k, plan=how.plan, dim=how.dim, exact=how.exact, recall=how.recall), how, opened)
+        given: Any = {"plan": how.plan, "dim": how.dim, "exact": how.exact, "recall": how.recall}
+        if query.pictures:
+            found = opened.similar(list(query.pictures), how.k, max_pixels=how.max_pixels, **given)
+        else:
+            found = opened.search(asked, how.k, **given)
+        present(found, how, opened)
 
 
 def read_queries(file: TextIO) -> list[str]:

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.encoders.huge import OversizedPicture
 from engine.encoders.pictures import decode_picture
+from engine.storage.kinds import DEFAULT_MAX_PIXELS
 from engine.storage.names import printable
 from indexers.errors import PictureError
 
@@ -50,15 +52,18 @@ li {{ border: 1px solid #8884; border-radius: 8px; overflow: hidden; }}
 """
 
 
-def write_sheet(path: Path, answers: Sequence[Answers], originals: Originals) -> None:
+def write_sheet(
+    path: Path, answers: Sequence[Answers], originals: Originals, *, max_pixels: int = DEFAULT_MAX_PIXELS
+) -> None:
     """Write answers as one self-contained page.
 
     Args:
         path: the HTML file; replaced if it exists.
         answers: to one query each, in order.
         originals: the pictures that may be in it.
+        max_pixels: larger ones are not.
     """
-    body = "\n".join(_section(one, originals) for one in answers)
+    body = "\n".join(_section(one, originals, max_pixels) for one in answers)
     title = _shown(", ".join(str(one.query) for one in answers)[:80])
     path.write_text(_PAGE.format(title=title, body=body), encoding="utf-8")
 
@@ -68,23 +73,23 @@ def _shown(text: str) -> str:
     return html.escape(printable(text))
 
 
-def _section(answers: Answers, originals: Originals) -> str:
+def _section(answers: Answers, originals: Originals, max_pixels: int) -> str:
     cards = "\n".join(
-        _card(rank, item, float(score), originals)
+        _card(rank, item, float(score), _picture(item, originals, max_pixels))
         for rank, (item, score) in enumerate(zip(answers.items, answers.scores, strict=True), start=1)
     )
     return f"<section>\n<h2>{_shown(str(answers.query))}</h2>\n<ol>\n{cards}\n</ol>\n</section>"
 
 
-def _card(rank: int, item: Item, score: float, originals: Originals) -> str:
+def _card(rank: int, item: Item, score: float, picture: str) -> str:
     caption, path = _shown(item.caption or ""), _shown(item.path)
     return (
-        f'<li><div class="picture">{_picture(item, originals)}</div><div class="text">'
+        f'<li><div class="picture">{picture}</div><div class="text">'
         f'<span class="score">{score:.3f}</span>{rank}. <bdi>{caption}</bdi><bdi class="path">{path}</bdi></div></li>'
     )
 
 
-def _picture(item: Item, originals: Originals) -> str:
+def _picture(item: Item, originals: Originals, max_pixels: int) -> str:
     """Return a thumbnail as an inline picture, or a few words where there is none to show."""
     if not item.width:
         return "a vector"
@@ -95,20 +100,22 @@ def _picture(item: Item, originals: Originals) -> str:
     except (OSError, PictureError) as error:
         return _shown(f"not shown: {error.strerror if isinstance(error, OSError) else error}")
     try:
-        data = thumbnail(whole)
+        data = thumbnail(whole, max_pixels=max_pixels)
+    except OversizedPicture as error:
+        return _shown(f"not shown: {error}")
     except PictureError:  # why, it says with some of its bytes
         return "not shown: it is no picture any more"
     encoded = base64.b64encode(data).decode("ascii")
     return f'<img alt="{_shown(item.caption or item.path)}" src="data:image/jpeg;base64,{encoded}">'
 
 
-def thumbnail(data: bytes) -> bytes:
+def thumbnail(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> bytes:
     """Return a small JPEG of a picture file.
 
     Raises:
         PictureError: it cannot be decoded.
     """
-    picture = decode_picture(data, min_side=SIDE)
+    picture = decode_picture(data, max_pixels=max_pixels, min_side=SIDE)
     picture.thumbnail((SIDE, SIDE))
     out = io.BytesIO()
     picture.save(out, "JPEG", quality=QUALITY)

@@ -48,6 +48,7 @@ def command(collection: Path, items: tuple[str, ...], include_self: bool, how: o
                 exact=how.exact,
                 recall=how.recall,
                 include_self=include_self,
+                max_pixels=how.max_pixels,
             )
 
         wrong: list[str] = []

@@ -5,6 +5,8 @@ Pillow's convert() would clip them, and of some TIFF files it makes other pixels
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -42,27 +44,55 @@ def is_signed(image: Image.Image) -> bool:
     return image.format == "TIFF" and _one(_tags(image).get(FORMAT, 1)) == SIGNED
 
 
-def from_deep(image: Image.Image) -> Image.Image:
-    """Scale one channel of more than 8 bits, or of signed numbers, to 8."""
-    values = _values(image)
-    low, high = _range(image, values)
-    scaled = np.clip((values - low) * (255.0 / (high - low)), 0.0, 255.0)
-    if image.format == "TIFF" and _tags(image).get(PHOTOMETRIC) == MIN_IS_WHITE:
-        scaled = 255.0 - scaled
-    return Image.fromarray(np.rint(scaled).astype(np.uint8)).convert("RGB")
+@dataclass(frozen=True)
+class Depth:
+    """How numbers of one channel become levels.
+
+    Attributes:
+        dtype: which they are, where Pillow takes them for others.
+        low: what becomes black.
+        high: what becomes white.
+        turned: whether black and white change places.
+    """
+
+    dtype: type[np.generic] | None
+    low: float
+    high: float
+    turned: bool
+
+    def levels(self, image: Image.Image) -> Image.Image:
+        """Return a picture, or a part of it, as RGB of 8 bits."""
+        scaled = np.clip((_values(image, self.dtype) - self.low) * (255.0 / (self.high - self.low)), 0.0, 255.0)
+        if self.turned:
+            scaled = 255.0 - scaled
+        return Image.fromarray(np.rint(scaled).astype(np.uint8)).convert("RGB")
 
 
-def _values(image: Image.Image) -> NDArray[np.float32]:
-    stored = np.asarray(image)
+def depth_of(image: Image.Image, strips: Callable[[], Iterable[Image.Image]]) -> Depth | None:
+    """Return how one channel of more than 8 bits, or of signed numbers, is scaled to 8; None where that is not so.
+
+    Args:
+        image: what was opened; its tags count.
+        strips: returns its rows, some at a time; they are looked through where nothing says what the range is.
+    """
+    if not (image.mode.startswith("I;16") or image.mode in ("I", "F") or (image.mode == "L" and is_signed(image))):
+        return None
+    dtype: type[np.generic] | None = None
     if image.format == "TIFF" and image.mode == "I" and _bits(image) == 32 and not is_signed(image):
-        stored = stored.view(np.uint32)  # which Pillow takes for signed
+        dtype = np.uint32  # which Pillow takes for signed
     elif is_signed(image) and image.mode == "L":
-        stored = stored.view(np.int8)
-    values: NDArray[np.float32] = stored.astype(np.float32)
+        dtype = np.int8
+    low, high = _range(image, (_values(strip, dtype) for strip in strips()))
+    return Depth(dtype, low, high, image.format == "TIFF" and _tags(image).get(PHOTOMETRIC) == MIN_IS_WHITE)
+
+
+def _values(image: Image.Image, dtype: type[np.generic] | None) -> NDArray[np.float32]:
+    stored = np.asarray(image)
+    values: NDArray[np.float32] = (stored if dtype is None else stored.view(dtype)).astype(np.float32)
     return values
 
 
-def _range(image: Image.Image, values: NDArray[np.float32]) -> tuple[float, float]:
+def _range(image: Image.Image, values: Iterable[NDArray[np.float32]]) -> tuple[float, float]:
     """Return the values that become black and white.
 
     Formats that define their range keep it; of signed numbers it is that of the positive ones, if there are no others.
@@ -73,7 +103,8 @@ def _range(image: Image.Image, values: NDArray[np.float32]) -> tuple[float, floa
         return 0.0, float(2 ** _bits(image) - 1)
     if image.mode == "I" and image.format in ("PNG", "PPM"):
         return 0.0, 65535.0
-    low, high = float(values.min()), float(values.max())
+    ends = np.array([(part.min(), part.max()) for part in values])
+    low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
     if not np.isfinite(low) or not np.isfinite(high):
         raise PictureError("the picture has NaN or infinite pixel values")
     if is_signed(image) and (bits := _bits(image)) <= 16:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
-import warnings
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import version as package_version
 
 import PIL
 from PIL import Image, ImageFile
+
+from engine.encoders.raw import is_raw_by_magic
+from engine.encoders.unread import unread_file
 
 FORMATS = (
     *("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "HEIF", "JXL", "JPEG2000", "PSD"),
@@ -27,9 +29,10 @@ PACKAGES = {"HEIF": "pillow-heif", "JXL": "pillow-jxl-plugin", "AVIF": "a Pillow
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1"})
 _BMP_HEADER_SIZES = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
+PNG = b"\x89PNG\r\n\x1a\n"
 _MAGIC = (
     (b"\xff\xd8\xff", "JPEG"),
-    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (PNG, "PNG"),
     (b"GIF87a", "GIF"),
     (b"GIF89a", "GIF"),
     (b"II*\0", "TIFF"),
@@ -56,12 +59,14 @@ def sniff(head: bytes) -> str | None:
             return name
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WEBP"
+    if is_raw_by_magic(head):
+        return "raw file"
     if head[4:8] == b"ftyp":
         # Bytes 16 and on are the types that it is compatible with: `mif1` says nothing of how pictures are coded.
         others = {head[at : at + 4] for at in range(16, 32, 4)}
-        if head[8:12] in _AVIF_BRANDS or (head[8:12] in _HEIF_BRANDS and others & _AVIF_BRANDS):
+        if ({head[8:12]} | others) & _AVIF_BRANDS:
             return "AVIF"
-        return "HEIF" if head[8:12] in _HEIF_BRANDS else None
+        return "HEIF" if ({head[8:12]} | others) & _HEIF_BRANDS else None
     return _sniff_weak(head)
 
 
@@ -127,8 +132,6 @@ def _jxl_codestream(data: bytes) -> int:
 def readable() -> tuple[str, ...]:
     """Return the named formats that there is a reader for here."""
     Image.init()
-    # It warns of EXIF that is broken in files that it reads nonetheless; whoever indexes many would see little else.
-    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     with contextlib.suppress(ImportError):
         import_module("pillow_heif").register_heif_opener()
     with contextlib.suppress(ImportError):
@@ -150,4 +153,6 @@ def unknown(data: bytes) -> str:
         return f"{name} pictures need {PACKAGES[name]}; install that, or convert the file to JPEG or PNG"
     if name is not None:
         return f"{name} that cannot be decoded"
+    if (kind := unread_file(data)) is not None:
+        return f"not a picture in a known format, but a {kind}; convert it to PNG or JPEG"
     return f"not a picture in a known format (it begins with the bytes {data[:8].hex(' ')})"

@@ -49,6 +49,7 @@ class Encoded(Generic[T]):
         height: height in pixels of the upright picture; 0 if it was not decoded.
         vector: unit float32 [D], or None if `reuse` knew the content: nothing was decoded.
         found: what the file says of itself, as `told` has it.
+        note: what is wrong with a picture that was read all the same.
     """
 
     item: T
@@ -57,6 +58,7 @@ class Encoded(Generic[T]):
     height: int
     vector: FloatArray | None
     found: str | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,7 @@ class _Ready(Generic[T]):
     height: int
     pixels: NDArray[np.float32]
     found: str | None
+    note: str | None
 
 
 Outcome = Encoded[T] | Skipped[T]
@@ -233,7 +236,7 @@ class _Shared(Generic[T]):
             return Encoded(item, content, 0, 0, None, self._told(data))
         decoded = decode_sized(data, max_pixels=self._max_pixels, min_side=self.encoder.image_size)
         pixels = self.encoder.prepare(decoded.image)
-        return _Ready(item, content, decoded.width, decoded.height, pixels, self._told(data))
+        return _Ready(item, content, decoded.width, decoded.height, pixels, self._told(data), decoded.note)
 
     def finish(self, prepared: list[_Prepared[T]]) -> list[Outcome[T]]:
         """Encode what is ready, and put the vectors in their places."""
@@ -245,7 +248,7 @@ class _Shared(Generic[T]):
         done: list[Outcome[T]] = []
         for one in prepared:
             if isinstance(one, _Ready):
-                done.append(Encoded(one.item, one.content, one.width, one.height, next(vectors), one.found))
+                done.append(Encoded(one.item, one.content, one.width, one.height, next(vectors), one.found, one.note))
             else:
                 done.append(one)
         self.stats.add(pictures=len(ready), encode_cpu=time.thread_time() - started)

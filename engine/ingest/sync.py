@@ -25,7 +25,7 @@ from engine.ingest.metadata.found import columns_in, found_again, found_in
 from engine.ingest.pipeline import Encoded, Skipped, content_of, encode_pictures
 from engine.ingest.unit import contents_of, unit_rows
 from engine.ingest.writer import DONE, Row, ShardWriter
-from engine.progress import DEFAULT_ACCEPT_LOSS, Advance, Listener, Loss, Summary
+from engine.progress import DEFAULT_ACCEPT_LOSS, Advance, Listener, Loss, Noted, Summary
 from engine.storage.kinds import DEFAULT_MAX_PIXELS, METADATA, MOST_FILE_BYTES
 from engine.storage.regular import read_regular
 from indexers import checks
@@ -311,6 +311,8 @@ class Sync:
             self._reuse(entry, known, outcome.content, writer)
             return
         self.summary.encoded += 1
+        if outcome.note is not None:
+            self.summary.noted.append(Noted(entry.source, entry.path, outcome.note))
         size = (outcome.width, outcome.height)
         if known is None:
             self.summary.added += 1

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypedDict
 import numpy as np
 
 from engine.retrieval.route import Routes
+from engine.storage.kinds import DEFAULT_MAX_PIXELS
 from engine.storage.names import shown
 from indexers import checks
 from indexers.errors import InvalidInput, InvalidVectors
@@ -88,6 +89,7 @@ class Query:
         recall: search by the fastest plan of the tuned curve that keeps this recall.
         dim: stop at this prefix and answer by its cosines; the full dimension if None.
         include_self: whether indexed items that are asked with are among the answers.
+        max_pixels: a picture file that is larger is refused.
 
     Raises:
         InvalidInput: more than one of plan, exact and recall, or a value of another type or range.
@@ -101,6 +103,7 @@ class Query:
     recall: float | None = None
     dim: int | None = None
     include_self: bool = field(default=False, kw_only=True)
+    max_pixels: int = field(default=DEFAULT_MAX_PIXELS, kw_only=True)
 
     def __post_init__(self) -> None:
         if sum((self.plan is not None, checks.truth("exact", self.exact), self.recall is not None)) > 1:
@@ -113,6 +116,7 @@ class Query:
             recall=checks.optional("recall", self.recall, checks.share),
             dim=checks.optional("dim", self.dim, checks.signed),
             include_self=checks.truth("include_self", self.include_self),
+            max_pixels=checks.whole("max_pixels", self.max_pixels, high=checks.MOST_BYTES),
         )
         if type(self.terms) is not tuple or self.terms:
             checks.settle(self, terms=tuple(checks.several("terms", self.terms, _term)))
@@ -141,21 +145,33 @@ class Query:
 
 
 @lru_cache(maxsize=256, typed=True)
-def _kept(k: int, plan: Any, exact: bool, recall: float | None, dim: int | None, include_self: bool) -> Query:
-    return Query((), k, plan, exact, recall, dim, include_self=include_self)
+def _kept(
+    k: int, plan: Any, exact: bool, recall: float | None, dim: int | None, include_self: bool, max_pixels: int
+) -> Query:
+    return Query((), k, plan, exact, recall, dim, include_self=include_self, max_pixels=max_pixels)
 
 
 def query_without_terms(
-    k: int, plan: Any, exact: bool, recall: float | None, dim: int | None, include_self: bool = False
+    k: int,
+    plan: Any,
+    exact: bool,
+    recall: float | None,
+    dim: int | None,
+    include_self: bool = False,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> Query:
     """Return a question that has all but its terms; the same again where the same was wanted before.
 
     To check it takes as long as a search of few rows.
     """
     try:
-        return _kept(k, plan, exact, recall, dim, include_self)
+        return _kept(k, plan, exact, recall, dim, include_self, max_pixels)
     except TypeError:  # something that has no hash, and is refused in words
-        return Query((), k, plan, exact, recall, dim, include_self=include_self)
+        return Query((), k, plan, exact, recall, dim, include_self=include_self, max_pixels=max_pixels)
+
+
+Plan = str | SearchPlan | None
+"""How a search is written down; None for the collection's own."""
 
 
 class How(TypedDict, total=False):
@@ -171,6 +187,7 @@ class Like(How, total=False):
     """How what is like an item is to be found."""
 
     include_self: bool
+    max_pixels: int
 
 
 def _plan(name: str, given: Any) -> SearchPlan:

@@ -14,7 +14,6 @@ from engine.collection.snapshot import Snapshot
 from engine.encoders.base import Encoder, require_modality
 from engine.query.ask import Query, Term
 from engine.retrieval.searcher import Searcher
-from engine.storage.kinds import DEFAULT_MAX_PIXELS
 from engine.storage.layout import FileRef
 from indexers import checks
 from indexers.errors import InvalidInput, ItemNotFound, PictureError
@@ -98,7 +97,8 @@ def encoded(queries: Sequence[Query], snapshot: Snapshot, searcher: Searcher, en
     if bare := [number for number, query in enumerate(queries) if not query.terms]:
         raise InvalidInput(f"query {bare[0]} has no terms: there is nothing to look for")
     terms = [term for query in queries for term in query.terms]
-    vectors, rows = _of_terms(terms, snapshot, searcher, encoder)
+    limits = [query.max_pixels for query in queries for _ in query.terms]
+    vectors, rows = _of_terms(terms, limits, snapshot, searcher, encoder)
     names, ends = [query.name for query in queries], np.cumsum([len(query.terms) for query in queries])
     own = [
         tuple(row for row in rows[end - len(q.terms) : end] if row >= 0) for q, end in zip(queries, ends, strict=True)
@@ -110,9 +110,13 @@ def encoded(queries: Sequence[Query], snapshot: Snapshot, searcher: Searcher, en
 
 
 def _of_terms(
-    terms: Sequence[Term], snapshot: Snapshot, searcher: Searcher, encoder: Callable[[], Encoder]
+    terms: Sequence[Term],
+    limits: Sequence[int],
+    snapshot: Snapshot,
+    searcher: Searcher,
+    encoder: Callable[[], Encoder],
 ) -> tuple[FloatArray, list[int]]:
-    """Return the vector of each term, float32 [n, D], and the row it is of, or −1."""
+    """Return the vector of each term, float32 [n, D], and the row it is of, or −1; `limits` says how many pixels."""
     vectors, rows = np.empty((len(terms), searcher.dim), np.float32), [-1] * len(terms)
     texts = [at for at, term in enumerate(terms) if term.kind == "text"]
     if texts:
@@ -123,7 +127,7 @@ def _of_terms(
         elif term.kind == "item":
             found = find(snapshot, term.value)  # type: ignore[arg-type]  # it was checked when the term was made
             if found is None:
-                vectors[at] = picture_query(encoder(), str(term.value), max_pixels=DEFAULT_MAX_PIXELS)
+                vectors[at] = picture_query(encoder(), str(term.value), max_pixels=limits[at])
             else:
                 rows[at] = found
     stored = [at for at, row in enumerate(rows) if row >= 0]
@@ -191,6 +195,9 @@ def picture_query(encoder: Encoder, path: str | os.PathLike[str], *, max_pixels:
         data = read_original(os.fsencode(path), looks_like_picture)
     except OSError as error:
         raise PictureError(f"{path} cannot be read: {error.strerror}") from error
-    picture = decode_picture(data, max_pixels=max_pixels, min_side=encoder.image_size)
+    try:
+        picture = decode_picture(data, max_pixels=max_pixels, min_side=encoder.image_size)
+    except PictureError as error:
+        raise PictureError(f"{path}: {error}") from error
     vector: FloatArray = encoder.encode_images(encoder.prepare(picture)[None])[0]
     return vector

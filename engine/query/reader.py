@@ -14,7 +14,7 @@ from engine.collection.snapshot import Snapshot
 from engine.encoders.base import Encoder
 from engine.query import ask
 from engine.query.answers import AnswerList, Answers, answer_all
-from engine.query.ask import How, Like, Query, Term
+from engine.query.ask import How, Like, Plan, Query, Term
 from engine.query.encode import Asked, Encoders, encoded, picture_query, text_queries
 from engine.retrieval.searcher import Searcher
 from engine.storage.kinds import DEFAULT_MAX_PIXELS
@@ -274,6 +274,7 @@ class Reader:
         exact: bool = False,
         recall: float | None = None,
         include_self: bool = False,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
     ) -> Answers | AnswerList:
         """Find the items most like a picture.
 
@@ -282,6 +283,7 @@ class Reader:
             k: answers a query.
             plan, dim, exact, recall: as for `search`.
             include_self: whether an indexed item is among its own answers.
+            max_pixels: a larger picture file is refused.
 
         Returns:
             Answers for one item, an AnswerList for several.
@@ -289,7 +291,7 @@ class Reader:
         Raises:
             ItemNotFound, PictureError, InvalidInput, InvalidSpec: as for `ask`.
         """
-        how = ask.query_without_terms(k, plan, exact, recall, dim, include_self)
+        how = ask.query_without_terms(k, plan, exact, recall, dim, include_self, max_pixels)
         answers = self._asked([how.with_terms(Term("item", one)) for one in ask.as_items(item)], how)
         return answers[0] if ask.is_item(item) else answers
 
@@ -306,9 +308,11 @@ class Reader:
         term = Term.of_text(query) if isinstance(query, str) else Term.of_vector(query)
         return self._explained(Query((term,), k, plan))
 
-    def explain_item(self, item: str | Path | int, k: int = 10, *, plan: str | SearchPlan | None = None) -> Explanation:
+    def explain_item(
+        self, item: str | Path | int, k: int = 10, *, plan: Plan = None, max_pixels: int = DEFAULT_MAX_PIXELS
+    ) -> Explanation:
         """Do as `explain` for the likeness of an item or picture file."""
-        return self._explained(Query((Term.of_item(item),), k, plan))
+        return self._explained(Query((Term.of_item(item),), k, plan, max_pixels=max_pixels))
 
     def _explained(self, query: Query) -> Explanation:
         from engine.query.explain import explain

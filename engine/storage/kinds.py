@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+UNREAD_SUFFIXES: frozenset[str] = frozenset(
+    {".svg", ".svgz", ".eps", ".wmf", ".emf", ".cdr", ".xcf", ".kra", ".ora", ".psb", ".clip", ".dds", ".tga", ".exr"}
+    | {".hdr", ".qoi", ".pcx", ".icns", ".cur", ".sgi", ".ras", ".jxr", ".wdp", ".hdp", ".bpg", ".flif", ".djvu"}
+)
+"""Pictures that nothing here reads: each is a failure that says what to do, and is not passed over."""
+
 PICTURE_SUFFIXES: frozenset[str] = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".webp", ".bmp", ".dib"}
     | {".tif", ".tiff", ".avif", ".avifs", ".heic", ".heics", ".heif", ".heifs", ".hif", ".jxl", ".psd"}
     | {".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"}
     | {".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".ico"}
+    | {".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".srf", ".raf", ".rw2", ".rwl", ".orf", ".pef"}
+    | {".srw", ".3fr", ".fff", ".iiq", ".mos", ".mef", ".mrw", ".erf", ".dcr", ".kdc", ".x3f"}
+    | UNREAD_SUFFIXES
 )
 
 DEFAULT_MAX_PIXELS = 178_956_970
