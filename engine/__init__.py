@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from engine.jobs.index import RunOptions
     from engine.jobs.train import train_head
     from engine.jobs.tune import TuneOptions
-    from engine.progress import Listener, Loss, Summary, Unjoined
+    from engine.progress import Listener, Loss, Summary, Taken, Unjoined
     from engine.query.answers import AnswerList, Answers
     from engine.query.ask import Query, Term
     from engine.query.explain import Explanation, Step
@@ -147,6 +147,7 @@ _HOME = {
     "Step": "engine.query.explain",
     "Summary": "engine.progress",
     "TableOptions": "engine.ingest.joined",
+    "Taken": "engine.progress",
     "Term": "engine.query.ask",
     "Tower": "engine.heads.model",
     "TrainOptions": "engine.heads.training.options",
@@ -231,6 +232,7 @@ __all__ = [
     "Step",
     "Summary",
     "TableOptions",
+    "Taken",
     "Term",
     "Tower",
     "TrainOptions",

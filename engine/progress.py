@@ -87,6 +87,41 @@ class Unjoined:
     first: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Taken:
+    """Which column of a source was taken for its vectors, where there was something to choose.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> import pyarrow.parquet as pq
+        >>> columns = {"image_embedding": [[1.0, 0.0]], "text_embedding": [[0.0, 1.0]]}
+        >>> pq.write_table(pa.table(columns), "two.parquet")
+        >>> options = engine.RunOptions(table=engine.TableOptions(vectors="text_embedding"))
+        >>> with engine.Collection.create("two.nest", encoder="precomputed", dim=2) as two:
+        ...     two.index("two.parquet", options).taken
+        [Taken(source='two.parquet', column='text_embedding', left=('image_embedding',))]
+
+    Attributes:
+        source: its name.
+        column: what it is called; of numbered columns the first and the last.
+        left: what else holds vectors: it is left out.
+    """
+
+    source: str
+    column: str
+    left: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Say it in a line."""
+        said = f"{self.source}: vectors are taken from {self.column}"
+        if not self.left:
+            return said
+        others = ", ".join(self.left[:MOST_NAMED]) + (" …" if len(self.left) > MOST_NAMED else "")
+        return f"{said}; left out, though there are vectors in it too: {others} (choose with --vectors)"
+
+
+MOST_NAMED = 8
+
 DEFAULT_ACCEPT_LOSS = 0.5
 """The share of its items that a source may show less than before."""
 
@@ -142,6 +177,7 @@ class Summary:
         unjoined: tables with rows that no item was found for.
         unread: tables of earlier runs that could not be read; what they said is kept.
         losses: sources that showed far less than before; their items are kept.
+        taken: which columns were taken for vectors, where there was something to choose.
     """
 
     version: int = 0
@@ -160,3 +196,4 @@ class Summary:
     unjoined: list[Unjoined] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
+    taken: list[Taken] = field(default_factory=list)

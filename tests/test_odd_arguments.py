@@ -41,7 +41,7 @@ ANSWERS = set(
     """
     Accelerator AnswerList Answers Batch Coarse Covering CurvePoint Evaluation Explanation FileRef Fingerprint Found
     Head IndexEntry Item LabelTable Loss Manifest Mask Neighbors Part PlanEntry Probed ProbedIndex Reader PrunedIndex
-    Routes Row Searcher Segment Snapshot Source SourceTable Space Step Summary Tower Tuning Unjoined VectorStore
+    Routes Row Searcher Segment Snapshot Source SourceTable Space Step Summary Taken Tower Tuning Unjoined VectorStore
     Version
     """.split()
 )

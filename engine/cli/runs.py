@@ -62,5 +62,7 @@ def run_options(how: Running, dtype: str, accept_loss: float) -> RunOptions:
         rebuild=how.rebuild,
         accept_loss=accept_loss,
         encode=EncodeOptions(how.batch_size, workers, how.max_pixels or DEFAULT_MAX_PIXELS, SIGNALS.held, how.rebuild),
-        table=TableOptions(how.table, how.name_column, how.caption_column, how.no_table),
+        table=TableOptions(
+            how.table, how.name_column, how.caption_column, how.no_table, vectors=how.vectors, key=how.key
+        ),
     )

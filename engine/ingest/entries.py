@@ -48,7 +48,7 @@ class Entry:
             an item was known there, or below it.
         incomplete: whether a table could not be read that may say more of it; see `kept.complete`.
         beside: text beside the picture, where it is incomplete: it counts if nothing else says a caption.
-        kept_key: `meta_key` of the item it is, where it keeps caption and columns of that.
+        kept_key: `meta_key` of the item it is, where it keeps caption and columns of that, or of the row it is.
     """
 
     source: str
@@ -88,6 +88,9 @@ class Block:
         meta: the user's columns of each, or None for no columns at all.
         size: bytes of the file; 0 where there is none, and content alone tells what has changed.
         mtime_ns: when the file was last changed; likewise.
+        wrong: why a row has no vector, by its number, where that is known.
+        numbered: whether rows are called by their number alone, so that one that has moved is known by its vector.
+        salt: what was asked for as the column of vectors: where it was another, no row is as it was.
     """
 
     source: str
@@ -97,6 +100,9 @@ class Block:
     meta: list[dict[str, Any]] | None = None
     size: int = 0
     mtime_ns: int = 0
+    wrong: dict[int, str] = field(default_factory=dict)
+    numbered: bool = False
+    salt: str = ""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -110,8 +116,10 @@ class Block:
     def meta_keys(self) -> Keys:
         """64 bits for each row's caption and columns, uint64 [n]."""
         if self.captions is None and self.meta is None:
-            return np.full(len(self), _NO_META, dtype=np.uint64)
-        return np.array([meta_key(self.caption(i), self.meta_of(i)) for i in range(len(self))], dtype=np.uint64)
+            keys = np.full(len(self), _NO_META, dtype=np.uint64)
+        else:
+            keys = np.array([meta_key(self.caption(i), self.meta_of(i)) for i in range(len(self))], dtype=np.uint64)
+        return keys ^ np.uint64(path_key("", self.salt)) if self.salt else keys
 
     def caption(self, row: int) -> str | None:
         """Return the caption of one row."""
@@ -123,7 +131,9 @@ class Block:
 
     def entry(self, row: int) -> Entry:
         """Return one row as an entry, without its vector."""
-        return Entry(self.source, self.paths[row], self.size, self.mtime_ns, self.caption(row), self.meta_of(row))
+        said = self.caption(row), self.meta_of(row)
+        key = int(self.meta_keys[row])
+        return Entry(self.source, self.paths[row], self.size, self.mtime_ns, *said, kept_key=key)
 
 
 class PictureListing(Protocol):
@@ -171,6 +181,10 @@ class VectorListing(ABC):
     @abstractmethod
     def dim(self) -> int:
         """Dimension D of its vectors."""
+
+    def fits(self, dim: int) -> bool:
+        """Whether its vectors can be taken into a collection of a dimension."""
+        return self.dim == dim
 
     @abstractmethod
     def blocks(self) -> Iterator[Block]:

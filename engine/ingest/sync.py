@@ -346,6 +346,7 @@ class Sync:
             self.summary.unchanged += len(block)
             return
         unit, wrong = unit_rows(block.vectors, self.snapshot.manifest.space(self.space).dim)
+        wrong |= block.wrong
         contents = contents_of(block.vectors)
         new: list[int] = []
         for row, (key, position, same) in enumerate(

@@ -163,7 +163,7 @@ def _run(root: Path, paths: Sequence[Path], options: RunOptions, listener: Liste
     sources = open_sources(paths, options.table, manifest, moved=_moves(root, listener), believed=named(root))
     for note in sources.tables.notes:
         listener.say(note)
-    summary.unread = sources.tables.unread
+    summary.unread, summary.taken = sources.tables.unread, sources.tables.taken
     load, checked = _prepared(root, manifest, sources, options, listener)
 
     def compared(_: Comparison) -> None:
