@@ -11,6 +11,8 @@ import numpy as np
 
 from engine.collection.manifest import Source
 from engine.collection.snapshot import Snapshot
+from engine.ingest.joined import own_columns
+from engine.ingest.vector_files import vector_files
 from engine.storage.names import path_bytes
 from engine.storage.regular import check_regular, mtime_of
 
@@ -30,7 +32,8 @@ def is_moved(snapshot: Snapshot, source: Source, path: Path) -> bool:
     """
     rows = list(_sample(snapshot, source))
     if source.kind == "vectors":
-        stamps = {_stamp(os.fsencode(file)) for file in ([path] if path.is_file() else path.glob("img_emb/*.npy"))}
+        files = vector_files(path, (), own_columns(source).vectors) or []
+        stamps = {_stamp(os.fsencode(file.vectors)) for file in files}
         found = sum((row["size"], row["mtime_ns"]) in stamps for row in rows)
     else:
         folder = os.fsencode(path if path.is_dir() else path.absolute().parent)

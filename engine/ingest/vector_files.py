@@ -142,10 +142,10 @@ def _check_not_wide(path: Path, found: Format) -> None:
     )
 
 
-def natural(text: str) -> list[tuple[int, int, str]]:
+def natural(text: str) -> tuple[list[tuple[int, int, str]], str]:
     """Return what sorts texts by the numbers in them: 2 before 10."""
-    parts = re.split(r"([0-9]+)", text)
-    return [(0, int(part), part) if part.isdecimal() and len(part) < 4000 else (1, 0, part) for part in parts]
+    parts = re.split(r"([0-9]{1,4000})", text)
+    return [(1, 0, part) if at % 2 == 0 else (0, int(part), "") for at, part in enumerate(parts)], text
 
 
 # -- clip-retrieval ------------------------------------------------------------------------

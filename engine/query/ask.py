@@ -17,7 +17,7 @@ from engine.storage.names import shown
 from indexers import checks
 from indexers.errors import InvalidInput, InvalidVectors
 from indexers.plan import EXACT, SearchPlan
-from indexers.vectors import as_matrix
+from indexers.vectors import as_matrix, is_real
 
 Kind = Literal["text", "item", "vector"]
 KINDS = ("text", "item", "vector")
@@ -220,7 +220,7 @@ def as_asked(query: Any) -> Any:
         xq = np.asarray(query)
     except (TypeError, ValueError) as error:
         raise InvalidVectors(f"a query is a text, several texts, or vectors of one length; {error}") from error
-    if not xq.ndim or xq.dtype.kind not in "fiu":
+    if not xq.ndim or not is_real(xq.dtype):
         raise InvalidVectors(f"a query is a text, several texts, or vectors; found {type(query).__name__}")
     return xq
 
