@@ -71,12 +71,17 @@ class Catalogue:
         start = 0
         for table in self._snapshot.item_tables(["content"]):
             contents = table.column("content").to_pylist()
-            keys[start : start + len(contents)] = [self._content_key(content) for content in contents]
+            keys[start : start + len(contents)] = [self.content_key(content) for content in contents]
             start += len(contents)
         positions = self._snapshot.live.numbers
         return _Sorted(keys[positions], positions)
 
-    def _content_key(self, content: str) -> int:
+    def content_key(self, content: str) -> int:
+        """Return the first 64 bits of the content hash of an item.
+
+        Raises:
+            CorruptCollection: it is none.
+        """
         try:
             return content_key(content)
         except ValueError as error:
@@ -89,6 +94,11 @@ class Catalogue:
         if name not in self._columns:
             self._columns[name] = self._lookup.column(name)
         return self._columns[name]
+
+    def keys_of(self, positions: IdArray) -> Keys:
+        """Return the keys of the items at some row numbers."""
+        keys: Keys = self._numbers("key")[positions].astype(np.uint64)
+        return keys
 
     def _find(self, keys: Keys) -> IdArray:
         """Return the row number of the live item of each key, −1 where there is none."""

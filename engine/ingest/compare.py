@@ -33,6 +33,7 @@ class Comparison:
         shrunk: how many items a source shows and how many it had, of those that show far less than they did.
         doubts: keys of doubtful entries at which, or below which, there are items that are not gone for all we know.
         repeated: keys of items that are listed more than once.
+        shifted: sources whose rows are called by their number, and some of which may be others than before.
     """
 
     total: int = 0
@@ -42,6 +43,7 @@ class Comparison:
     shrunk: dict[str, tuple[int, int]] = field(default_factory=dict)
     doubts: set[int] = field(default_factory=set)
     repeated: list[int] = field(default_factory=list)
+    shifted: set[str] = field(default_factory=set)
 
 
 @dataclass
@@ -192,6 +194,8 @@ def _vectors(listing: VectorListing, catalogue: Catalogue, result: Comparison) -
         result.total += len(block)
         result.todo += len(block) - int(same.sum())
         result.new += int((positions < 0).sum())
+        if block.numbered and bool(((positions >= 0) & ~same).any()):
+            result.shifted.add(listing.source.name)
     return Seen(np.concatenate(keys))
 
 

@@ -21,6 +21,7 @@ from engine.ingest.failed import KnownFailures
 from engine.ingest.ids import Ids
 from engine.ingest.kept import complete
 from engine.ingest.pipeline import Encoded, Skipped, content_of, encode_pictures
+from engine.ingest.placed import placed
 from engine.ingest.unit import contents_of, unit_rows
 from engine.ingest.writer import DONE, Row, ShardWriter
 from engine.progress import DEFAULT_ACCEPT_LOSS, Advance, Listener, Loss, Summary
@@ -145,6 +146,7 @@ class Sync:
             self.repeated = dict.fromkeys(found.repeated, False)
             self.listener.say(f"{found.total} found, {found.todo} to look at, {len(gone)} gone from their source")
             compared(found)
+            self.placed = placed(listings, found.shifted, self.catalogue, snapshot)
             self._write(listings, found)
             # Indexes are built next, and need the room.
             del self.catalogue, self.vectors
@@ -171,20 +173,24 @@ class Sync:
                             self._take_in(listing, writer, advance)
                 except KeyboardInterrupt:
                     if not stopping():  # nobody is in a hurry: what was encoded is paid for
-                        writer.flush("add")
+                        writer.flush("add", bury=self._replaced())
                     raise
             if stopping():
-                writer.flush("add")
+                writer.flush("add", bury=self._replaced())
             else:
                 self._finish(writer)
 
     def _finish(self, writer: ShardWriter) -> None:
         """Commit the last shard, and take out what is gone."""
-        left = self.gone - self.moved - self._kept()
+        left = (self.gone - self.moved - self._kept()).union(self._replaced())
         writer.flush(DONE, bury=sorted(left))
         self.summary.removed += len(left)
         self.summary.failed += len(writer.failures)
         self.summary.failed_before += sum(map(self.failures.is_known, writer.failures))
+
+    def _replaced(self) -> list[int]:
+        """Return the rows of items whose name is another's now: no two are to have the same."""
+        return sorted(chain.from_iterable(one.replaced for one in self.placed.values()))
 
     def _kept(self) -> set[int]:
         """Return the rows of items that are missing from sources which may be away, and tell of those."""
@@ -203,9 +209,11 @@ class Sync:
         if isinstance(listing, VectorListing):
             entry = self.snapshot.manifest.space(self.space)
             writer.shard_rows = vector_shard_rows(entry.dim, entry.dtype)
+            row = 0
             for block in listing.blocks():
                 writer.look_at(listing, block.paths)
-                self._take_block(block, writer, advance)
+                self._take_block(block, row, writer, advance)
+                row += len(block)
                 if self._stopping():
                     return
         else:
@@ -338,9 +346,15 @@ class Sync:
 
     # -- vectors -------------------------------------------------------------------------
 
-    def _take_block(self, block: Block, writer: ShardWriter, advance: Advance) -> None:
-        """Check and write vectors that exist already: new rows together, known ones one by one."""
-        positions, unchanged = self.catalogue.look_up(block)
+    def _take_block(self, block: Block, first: int, writer: ShardWriter, advance: Advance) -> None:
+        """Check and write vectors that exist already, of which `first` is the number of the first row in its listing.
+
+        New rows are written together, known ones one by one.
+        """
+        named, unchanged = self.catalogue.look_up(block)
+        where = self.placed.get(block.source)
+        positions = named if where is None else where.of(first, named)
+        unchanged &= positions == named
         advance(len(block) - int(unchanged.sum()))
         if unchanged.all() and not self.repeated:
             self.summary.unchanged += len(block)
@@ -361,15 +375,24 @@ class Sync:
             elif position < 0:
                 new.append(row)
             else:
-                self._take_known(block.entry(row), self.catalogue.at(position), contents[row], unit[row], writer)
+                moved = position != named[row]
+                known = self.catalogue.at(position)
+                self._take_known(block.entry(row), known, contents[row], unit[row], writer, moved=moved)
         if new:
             self.summary.added += len(new)
             writer.extend(block, new, self.ids.take(len(new)), [contents[row] for row in new], unit[new])
 
-    def _take_known(self, entry: Entry, known: Known, content: str, vector: FloatArray, writer: ShardWriter) -> None:
+    def _take_known(
+        self, entry: Entry, known: Known, content: str, vector: FloatArray, writer: ShardWriter, *, moved: bool
+    ) -> None:
+        if moved:
+            self.moved.add(known.position)
         if known.content != content:
             self.summary.changed += 1
             writer.add(Row(entry, known.id, content, 0, 0, vector, known.position))
+        elif moved:
+            self.summary.moved += 1
+            writer.relabel(entry, known)
         elif known.meta_key != entry.meta_key:
             self._relabel(entry, known, writer)
         else:
