@@ -120,6 +120,7 @@ def asking_it(here: Collection) -> dict[str, tuple[Callable[..., Any], dict[str,
             {"kind": "item", "value": 0, "weight": 1.0},
         ),
         "search": (here.search, {"query": clustered(1, 8)[0], **search}),
+        "ids_of": (here.ids_of, {"keys": ["v-1"]}),
         "similar": (here.similar, {"item": 0, **search, "include_self": False}),
     }
 
