@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from indexers import checks
 from indexers.errors import InvalidInput
 
 Advance = Callable[[int], None]
+Rows = TypeVar("Rows", bound=Sized)
 
 
 class Listener(Protocol):
@@ -37,6 +38,22 @@ class Listener(Protocol):
 
 def idle(_steps: int) -> None:
     """Hear of steps and do nothing."""
+
+
+MANY_ROWS = 20_000
+"""Fewer take a moment, whatever is done with each: nobody need hear of it."""
+
+
+def over_rows(listener: Listener, task: str, rows: int) -> AbstractContextManager[Advance]:
+    """Begin a task over rows, and tell of it if they are many."""
+    return listener.progress(task, rows) if rows >= MANY_ROWS else nullcontext(idle)
+
+
+def telling(parts: Iterable[Rows], advance: Advance) -> Iterator[Rows]:
+    """Yield parts, and tell how many rows each has once it is dealt with."""
+    for part in parts:
+        yield part
+        advance(len(part))
 
 
 class Silent:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from engine.collection.lookup import Lookup
 from engine.collection.snapshot import Snapshot
 from engine.ingest.entries import Block, Keys
-from indexers.errors import CorruptCollection
+from indexers.errors import CorruptCollection, ItemNotFound
 from indexers.store import StoredArray, VectorStore, check_dtype
 from indexers.vectors import FloatArray, IdArray
 
@@ -168,6 +169,13 @@ def _lookup_of(snapshot: Snapshot) -> Lookup:
         return snapshot.lookup
     except CorruptCollection:
         return Lookup.open(None, 0, snapshot.item_tables())
+
+
+def rows_of(snapshot: Snapshot, ids: Iterable[int]) -> Iterator[int]:
+    """Yield the row numbers of the items of some ids; those that are gone are passed over."""
+    for one in ids:
+        with suppress(ItemNotFound):
+            yield snapshot.find_id(one)
 
 
 class _Sorted:

@@ -10,12 +10,13 @@ import numpy as np
 
 from engine.collection.snapshot import Snapshot
 from engine.ingest.catalogue import Catalogue, Known
-from engine.ingest.entries import Entry, Keys, Listing, PictureListing, VectorListing
+from engine.ingest.entries import Block, Entry, Keys, Listing, PictureListing, VectorListing
 from engine.ingest.failed import KnownFailures
 from engine.ingest.kept import complete
-from engine.progress import DEFAULT_ACCEPT_LOSS
+from engine.progress import DEFAULT_ACCEPT_LOSS, Listener, Silent, telling
 
 NO_FAILURES = KnownFailures()
+SILENT = Silent()
 
 FEW = 10
 """So many items less than before are no loss to wonder about, whatever share they are, where others are left."""
@@ -79,6 +80,7 @@ def compare(
     notice_gone: bool,
     accept_loss: float = DEFAULT_ACCEPT_LOSS,
     failures: KnownFailures = NO_FAILURES,
+    listener: Listener = SILENT,
 ) -> Comparison:
     """List every source once and compare it with what is known.
 
@@ -89,13 +91,14 @@ def compare(
         notice_gone: whether to look for items that are no longer in their source.
         accept_loss: the share of its items that a source may show less than before without being noted as shrunk.
         failures: what failed in earlier runs.
+        listener: hears how many vectors were read.
 
     Raises:
         SourceError: a source cannot be read.
     """
     result = Comparison()
     seen = [
-        _vectors(listing, catalogue, result)
+        _vectors(listing, catalogue, result, listener)
         if isinstance(listing, VectorListing)
         else _pictures(listing, catalogue, result, snapshot, failures)
         for listing in listings
@@ -186,17 +189,22 @@ def _pictures(
     return Seen(np.array(keys, dtype=np.uint64), unread, doubts)
 
 
-def _vectors(listing: VectorListing, catalogue: Catalogue, result: Comparison) -> Seen:
+def _vectors(listing: VectorListing, catalogue: Catalogue, result: Comparison, listener: Listener) -> Seen:
     keys = [np.empty(0, dtype=np.uint64)]
-    for block in listing.blocks():
-        keys.append(block.keys)
-        positions, same = catalogue.look_up(block)
-        result.total += len(block)
-        result.todo += len(block) - int(same.sum())
-        result.new += int((positions < 0).sum())
-        if block.numbered and bool(((positions >= 0) & ~same).any()):
-            result.shifted.add(listing.source.name)
+    with listener.progress(f"looking at {listing.source.name}", None) as advance:
+        for block in telling(listing.blocks(), advance):
+            _look_at(block, listing.source.name, catalogue, result)
+            keys.append(block.keys)
     return Seen(np.concatenate(keys))
+
+
+def _look_at(block: Block, source: str, catalogue: Catalogue, result: Comparison) -> None:
+    positions, same = catalogue.look_up(block)
+    result.total += len(block)
+    result.todo += len(block) - int(same.sum())
+    result.new += int((positions < 0).sum())
+    if block.numbered and bool(((positions >= 0) & ~same).any()):
+        result.shifted.add(source)
 
 
 def _outside(positions: list[int], seen: Seen, doubts: set[int], snapshot: Snapshot) -> list[int]:

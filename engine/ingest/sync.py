@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -14,7 +14,7 @@ from engine.collection.shards import SHARD_ROWS, vector_shard_rows
 from engine.collection.snapshot import Snapshot
 from engine.encoders.base import Encoder
 from engine.encoders.formats import readers
-from engine.ingest.catalogue import Catalogue, Known, StoredVectors
+from engine.ingest.catalogue import Catalogue, Known, StoredVectors, rows_of
 from engine.ingest.compare import Comparison, compare, has_stamp_of, is_unchanged
 from engine.ingest.entries import Block, Entry, Listing, PictureListing, VectorListing
 from engine.ingest.failed import KnownFailures
@@ -28,7 +28,7 @@ from engine.progress import DEFAULT_ACCEPT_LOSS, Advance, Listener, Loss, Summar
 from engine.storage.kinds import DEFAULT_MAX_PIXELS, MOST_FILE_BYTES
 from engine.storage.regular import read_regular
 from indexers import checks
-from indexers.errors import InvalidInput, ItemNotFound
+from indexers.errors import InvalidInput
 from indexers.vectors import FloatArray
 
 SAME_NAME = "another row of this source has the same name"
@@ -82,12 +82,6 @@ def read_file(entry: Entry) -> bytes:
     return read_regular(entry.location, most=MOST_FILE_BYTES)
 
 
-def _rows_of(snapshot: Snapshot, ids: Iterable[int]) -> Iterator[int]:
-    for one in ids:
-        with suppress(ItemNotFound):
-            yield snapshot.find_id(one)
-
-
 class Sync:
     """One run over some sources: state shared by the steps of it."""
 
@@ -139,9 +133,10 @@ class Sync:
                 notice_gone=notice_gone,
                 accept_loss=accept_loss,
                 failures=self.failures,
+                listener=self.listener,
             )
             gone = list(chain.from_iterable(found.gone.values()))
-            self.gone, self.found = {*gone, *_rows_of(snapshot, removed)}, found
+            self.gone, self.found = {*gone, *rows_of(snapshot, removed)}, found
             self.moved: set[int] = set()
             self.repeated = dict.fromkeys(found.repeated, False)
             self.listener.say(f"{found.total} found, {found.todo} to look at, {len(gone)} gone from their source")
@@ -158,7 +153,8 @@ class Sync:
         writer = ShardWriter(
             self.root, self.space, base, sources=sources, committed=self._committed, vectors=self.vectors
         )
-        if found.todo <= SHARD_ROWS and all(isinstance(listing, VectorListing) for listing in listings):
+        self.encodes = not all(isinstance(listing, VectorListing) for listing in listings)
+        if found.todo <= SHARD_ROWS and not self.encodes:
             # All of it is one commit, which takes the ids it finds: nothing is encoded between the two.
             writer.ids = range(base.next_id, base.next_id)
         self.ids = Ids(self.root, sources, found.new, writer)
@@ -166,7 +162,7 @@ class Sync:
             writer.run_over(listing)
         with self.options.held() as stopping:
             self._stopping = stopping
-            with self.listener.progress("encoding", found.todo) as advance:
+            with self.listener.progress("encoding" if self.encodes else "taking vectors", found.todo) as advance:
                 try:
                     for listing in listings:
                         if not stopping():

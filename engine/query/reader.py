@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from engine.collection.commit import current_version
-from engine.collection.keys import ids_of_keys
 from engine.collection.manifest import Space
 from engine.collection.snapshot import Snapshot
 from engine.encoders.base import Encoder
@@ -295,8 +294,8 @@ class Reader:
         return answers[0] if ask.is_item(item) else answers
 
     def ids_of(self, keys: Any) -> IdArray:
-        """Return the ids of items by their keys, int64 [n]; see `collection.keys.ids_of_keys`."""
-        return ids_of_keys(self._pair()[0], keys)
+        """Return the ids of items by their keys, int64 [n]; see `query.ask.ids_of_keys`."""
+        return ask.ids_of_keys(self._pair()[0], keys)
 
     def explain(self, query: Any, k: int = 10, *, plan: str | SearchPlan | None = None) -> Explanation:
         """Carry out a plan stage by stage, and compare each stage with the exact answer.

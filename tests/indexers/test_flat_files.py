@@ -14,7 +14,7 @@ from engine.ingest.vector_files import vector_files
 from indexers.errors import NestvecError, SourceError
 from indexers.flat_files import FlatFile
 from tests.helpers import clustered
-from tests.ingest.formats.made import listing, read
+from tests.ingest.made import listing, read
 
 X = clustered(5000, 6)
 

@@ -23,7 +23,7 @@ from engine.ingest.vectors import VectorFiles
 from engine.progress import Taken
 from indexers.errors import SourceError
 from tests.helpers import clustered, index, save
-from tests.ingest.formats.made import listing, parquet, read
+from tests.ingest.made import listing, parquet, read
 
 X = clustered(60, 4)
 

@@ -19,7 +19,7 @@ from engine.jobs.index import index as run_index
 from engine.progress import Taken
 from indexers.errors import InvalidInput, SourceError
 from tests.helpers import Hears, clustered, index, nestvec, newest, save
-from tests.ingest.formats.made import listing, parquet, read
+from tests.ingest.made import listing, parquet, read
 
 X, Y = clustered(12, 5), clustered(12, 5, seed=1)
 

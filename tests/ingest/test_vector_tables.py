@@ -11,7 +11,7 @@ import pytest
 from engine.ingest.vector_files import vector_files
 from indexers.errors import SourceError
 from tests.helpers import clustered, index
-from tests.ingest.formats.made import listing, read
+from tests.ingest.made import listing, read
 
 X = clustered(9, 4)
 

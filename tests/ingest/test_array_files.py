@@ -21,7 +21,7 @@ from safetensors.torch import save_file as save_torch
 from engine.api import Collection
 from indexers.errors import NestvecError, SourceError
 from tests.helpers import clustered, save
-from tests.ingest.formats.made import Found, listing, read
+from tests.ingest.made import Found, listing, read
 
 X = clustered(5000, 6)
 NAMES = np.array([f"n{at}" for at in range(5000)])

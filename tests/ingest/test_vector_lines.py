@@ -13,7 +13,7 @@ from engine.ingest.formats import lines
 from engine.ingest.vector_files import vector_files
 from indexers.errors import SourceError
 from tests.helpers import clustered, index
-from tests.ingest.formats.made import read
+from tests.ingest.made import read
 
 X = clustered(9, 4)
 
