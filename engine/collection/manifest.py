@@ -179,7 +179,7 @@ class SourceTable:
 
     Example:
         >>> engine.Collection.open("photos.nest").snapshot.manifest.sources[0].tables
-        (SourceTable(location='.../captions.csv', name_column=None, caption_column=None),)
+        (SourceTable(location='.../captions.csv', name_column=None, caption_column=None, ...),)
 
     Attributes:
         location: absolute path, as a source's; that of the source itself for columns it has of its own.
