@@ -36,9 +36,10 @@ def command(sources: tuple[Path, ...], collection: Path, dtype: str, accept_loss
     """Make a collection from pictures or vectors, or bring it up to date.
 
     SOURCE is a folder of pictures, picture files, a table that lists pictures, or vectors (.npy, .npz, Parquet,
-    JSONL, CSV, safetensors, FAISS, folders of such). Only what is new or changed is encoded, renamed files keep their vectors, and
-    what is gone from SOURCE is taken out, unless so much is missing that a drive may be away. Interrupted, it
-    goes on where it stopped. Spaces that apply-head made are kept up to date too; --index is for the main one.
+    JSONL, CSV, safetensors, FAISS, folders of such). Only what is new or changed is encoded, renamed files keep
+    their vectors, and what is gone from SOURCE is taken out, unless so much is missing that a drive may be away.
+    Interrupted, it goes on where it stopped. Spaces that apply-head made are kept up to date too; --index is for
+    the main one.
 
     \b
     Example:
