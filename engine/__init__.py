@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from engine.heads.model import Head, Tower, load_head
     from engine.heads.training.options import TrainOptions
     from engine.ingest.joined import TableOptions
-    from engine.ingest.sync import EncodeOptions
+    from engine.ingest.options import EncodeOptions
     from engine.ingest.tables import LabelTable
     from engine.jobs.batch import Batch
     from engine.jobs.examples import ExampleOptions
     from engine.jobs.index import RunOptions
     from engine.jobs.train import train_head
     from engine.jobs.tune import TuneOptions
-    from engine.progress import Listener, Loss, Noted, Summary, Unjoined, Unnamed
+    from engine.progress import Listener, Loss, Noted, Summary, Taken, Unjoined, Unnamed
     from engine.query.answers import AnswerList, Answers
     from engine.query.ask import Query, Term
     from engine.query.explain import Explanation, Step
@@ -92,7 +92,7 @@ _HOME = {
     "CurvePoint": "engine.collection.plans",
     "DependencyMissing": "indexers.errors",
     "DiskFull": "indexers.errors",
-    "EncodeOptions": "engine.ingest.sync",
+    "EncodeOptions": "engine.ingest.options",
     "Encoder": "engine.encoders.base",
     "EncoderError": "indexers.errors",
     "EncoderMismatch": "indexers.errors",
@@ -148,6 +148,7 @@ _HOME = {
     "Step": "engine.query.explain",
     "Summary": "engine.progress",
     "TableOptions": "engine.ingest.joined",
+    "Taken": "engine.progress",
     "Term": "engine.query.ask",
     "Tower": "engine.heads.model",
     "TrainOptions": "engine.heads.training.options",
@@ -234,6 +235,7 @@ __all__ = [
     "Step",
     "Summary",
     "TableOptions",
+    "Taken",
     "Term",
     "Tower",
     "TrainOptions",

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from indexers import checks
 from indexers.errors import InvalidInput
 
 Advance = Callable[[int], None]
+Rows = TypeVar("Rows", bound=Sized)
 
 
 class Listener(Protocol):
@@ -37,6 +38,22 @@ class Listener(Protocol):
 
 def idle(_steps: int) -> None:
     """Hear of steps and do nothing."""
+
+
+MANY_ROWS = 20_000
+"""Fewer take a moment, whatever is done with each: nobody need hear of it."""
+
+
+def over_rows(listener: Listener, task: str, rows: int) -> AbstractContextManager[Advance]:
+    """Begin a task over rows, and tell of it if they are many."""
+    return listener.progress(task, rows) if rows >= MANY_ROWS else nullcontext(idle)
+
+
+def telling(parts: Iterable[Rows], advance: Advance) -> Iterator[Rows]:
+    """Yield parts, and tell how many rows each has once it is dealt with."""
+    for part in parts:
+        yield part
+        advance(len(part))
 
 
 class Silent:
@@ -110,6 +127,41 @@ class Unnamed:
     items: int
     first: tuple[str, ...]
 
+
+@dataclass(frozen=True)
+class Taken:
+    """Which column of a source was taken for its vectors, where there was something to choose.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> import pyarrow.parquet as pq
+        >>> columns = {"image_embedding": [[1.0, 0.0]], "text_embedding": [[0.0, 1.0]]}
+        >>> pq.write_table(pa.table(columns), "two.parquet")
+        >>> options = engine.RunOptions(table=engine.TableOptions(vectors="text_embedding"))
+        >>> with engine.Collection.create("two.nest", encoder="precomputed", dim=2) as two:
+        ...     two.index("two.parquet", options).taken
+        [Taken(source='two.parquet', column='text_embedding', left=('image_embedding',))]
+
+    Attributes:
+        source: its name.
+        column: what it is called; of numbered columns the first and the last.
+        left: what else holds vectors: it is left out.
+    """
+
+    source: str
+    column: str
+    left: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Say it in a line."""
+        said = f"{self.source}: vectors are taken from {self.column}"
+        if not self.left:
+            return said
+        others = ", ".join(self.left[:MOST_NAMED]) + (" …" if len(self.left) > MOST_NAMED else "")
+        return f"{said}; left out, though there are vectors in it too: {others} (choose with --vectors)"
+
+
+MOST_NAMED = 8
 
 DEFAULT_ACCEPT_LOSS = 0.5
 """The share of its items that a source may show less than before."""
@@ -190,6 +242,7 @@ class Summary:
         unread: tables of earlier runs that could not be read; what they said is kept.
         losses: sources that showed far less than before; their items are kept.
         noted: pictures that were read though something is wrong with them.
+        taken: which columns were taken for vectors, where there was something to choose.
     """
 
     version: int = 0
@@ -210,3 +263,4 @@ class Summary:
     unread: list[str] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
     noted: list[Noted] = field(default_factory=list)
+    taken: list[Taken] = field(default_factory=list)

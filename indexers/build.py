@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from functools import partial
 from typing import Literal
@@ -60,6 +60,7 @@ def build(
     queries: FloatArray | None = None,
     seed: int = 0,
     device: BuildDevice = "auto",
+    added: Callable[[int], None] = lambda rows: None,
 ) -> FaissIndex:
     """Build one prefix index of a store's rows.
 
@@ -72,6 +73,7 @@ def build(
             embeddings, say), training on them too makes cells that serve them.
         seed: of the draw of rows to train on.
         device: where to build. "auto" takes a GPU when FAISS has one, and the CPU when its memory runs out.
+        added: hears how many rows were added, block by block.
 
     Returns:
         a trained FAISS index over full vectors [n, D], in host memory.
@@ -80,7 +82,7 @@ def build(
         InvalidSpec: "cuda" was asked for and there is none.
         InvalidVectors: too few training rows for the spec.
     """
-    run = partial(_build, spec, store, mask, queries, seed)
+    run = partial(_build, spec, store, mask, queries, seed, added)
     if _use_gpu(device):
         try:
             return run(on_gpu=True)
@@ -92,7 +94,14 @@ def build(
 
 
 def _build(
-    spec: IndexSpec, store: VectorStore, mask: Mask | None, queries: FloatArray | None, seed: int, *, on_gpu: bool
+    spec: IndexSpec,
+    store: VectorStore,
+    mask: Mask | None,
+    queries: FloatArray | None,
+    seed: int,
+    added: Callable[[int], None],
+    *,
+    on_gpu: bool,
 ) -> FaissIndex:
     sample = _Sample(spec, store, mask, queries, seed)
     front = sample.front()
@@ -109,6 +118,7 @@ def _build(
     with family(spec.family).adding(inner) if filled is inner else nullcontext():
         for block in blocks:
             filled.add(block)
+            added(len(block))
     return wrap(gpu.to_cpu(filled) if filled is not inner else inner, front)
 
 

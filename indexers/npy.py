@@ -9,7 +9,7 @@ import io
 import math
 import os
 import warnings
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,11 +28,9 @@ def map_array(file: BinaryIO) -> NDArray[Any]:
         ValueError: it is no such file, or its array is not the rest of it, byte for byte.
         OSError: it cannot be mapped.
     """
-    shape, in_columns, dtype, start = _header(file)
+    shape, in_columns, dtype, start = read_header(file)
     if dtype.hasobject or dtype.fields is not None or dtype.subdtype is not None or not dtype.itemsize:
         raise ValueError(f"expected an array of numbers, found {dtype}")
-    if len(shape) > MOST_AXES or not all(type(size) is int and 0 <= size < MOST for size in shape):
-        raise ValueError(f"no array has the shape {_short(shape)}")
     declared, there = math.prod(shape) * dtype.itemsize, os.fstat(file.fileno()).st_size - start
     if declared != there:
         raise ValueError(
@@ -44,8 +42,12 @@ def map_array(file: BinaryIO) -> NDArray[Any]:
     return np.memmap(file, dtype, "r", start, shape, "F" if in_columns else "C")
 
 
-def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
-    """Read a header: shape, whether columns come first, type, and where the numbers begin."""
+def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """Read a header: shape, whether columns come first, type, and where the numbers begin.
+
+    Raises:
+        ValueError: it is none, or of an array that no file holds.
+    """
     start = file.read(len(MAGIC) + 2)
     size = LENGTHS.get((start[-2], start[-1])) if len(start) == len(MAGIC) + 2 and start.startswith(MAGIC) else None
     if size is None:
@@ -62,6 +64,8 @@ def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
             shape, in_columns, dtype = read(text, max_header_size=MOST_HEADER)
     except Exception as error:  # it is a Python literal: a wrong one fails in a dozen ways
         raise ValueError(f"its header cannot be read: {_short(error)}") from error
+    if len(shape) > MOST_AXES or not all(type(length) is int and 0 <= length < MOST for length in shape):
+        raise ValueError(f"no array has the shape {_short(shape)}")
     return shape, in_columns, dtype, len(MAGIC) + 2 + size + count
 
 

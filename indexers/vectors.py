@@ -17,10 +17,10 @@ from indexers.errors import InvalidVectors
 FloatArray = NDArray[np.float32]
 IdArray = NDArray[np.int64]
 
-# Below this length a row has no direction that float32 could tell from rounding noise.
-MIN_NORM = 1e-12
-# Up to here squares add up in float32.
-MAX_NORM = 1e15
+# From here to there squares add up in float32; shorter and longer rows are measured in float64.
+MIN_NORM, MAX_NORM = 1e-12, 1e15
+# Rows whose largest number lies outside are scaled before they become float32, which holds few digits of it or none.
+SMALL, LARGE = 2.0**-60, 2.0**100
 
 
 def as_matrix(x: Any, *, name: str = "vectors", dim: int | None = None) -> FloatArray:
@@ -41,7 +41,7 @@ def as_matrix(x: Any, *, name: str = "vectors", dim: int | None = None) -> Float
         array = np.asarray(x)
     except ValueError as error:
         raise InvalidVectors(f"{name}: expected rows of one length, found {error}") from error
-    if array.dtype.kind not in "fiu":
+    if not is_real(array.dtype):
         raise InvalidVectors(f"{name}: expected real numbers, found dtype {array.dtype}")
     if array.ndim == 1:
         array = array[None, :]
@@ -49,15 +49,41 @@ def as_matrix(x: Any, *, name: str = "vectors", dim: int | None = None) -> Float
         raise InvalidVectors(f"{name}: expected shape [n, D], found {list(array.shape)}")
     if dim is not None and array.shape[1] != dim:
         raise InvalidVectors(f"{name}: expected {dim} dimensions, found {array.shape[1]}")
-    # What overflows, and ∞ − ∞ in the sum, is reported below in our own words.
+    matrix = as_float32(array)
+    # ∞ − ∞ in the sum is reported below in our own words.
     with np.errstate(over="ignore", invalid="ignore"):
-        matrix = np.ascontiguousarray(array, dtype=np.float32)
         # One pass: a sum is finite only if every value is (float64 cannot overflow on float32 values).
         finite = math.isfinite(matrix.sum(dtype=np.float64))
     if not finite:
         row = int(np.flatnonzero(~np.isfinite(matrix).all(axis=1))[0])
         raise InvalidVectors(f"{name}: row {row} has NaN or infinite values; remove or repair it")
     return matrix
+
+
+def is_real(dtype: np.dtype[Any]) -> bool:
+    """Whether vectors may come in a type: whole and floating-point numbers, bfloat16 (of ml_dtypes) among them."""
+    return dtype.kind in "fiu" or dtype.name == "bfloat16"
+
+
+def as_float32(array: NDArray[Any]) -> FloatArray:
+    """Return rows as float32, each with its direction: what float32 cannot hold is scaled by a power of two first.
+
+    Args:
+        array: [n, D] of a type that `is_real`; what is not finite stays so.
+
+    Returns:
+        float32 [n, D], C-contiguous (`array` itself when it already is).
+    """
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        rows: FloatArray = np.ascontiguousarray(array, dtype=np.float32)
+        if array.dtype.kind != "f" or array.dtype.itemsize <= rows.itemsize or not rows.size:
+            return rows
+        largest = np.maximum(rows.max(axis=1), -rows.min(axis=1))
+        odd = np.flatnonzero(~((largest > SMALL) & (largest < LARGE)))
+        if len(odd):
+            _, exponents = np.frexp(np.abs(array[odd]).max(axis=1))
+            rows[odd] = np.ldexp(array[odd], -exponents[:, None])
+    return rows
 
 
 def normalize(x: FloatArray, *, name: str = "vectors") -> FloatArray:
@@ -73,14 +99,14 @@ def normalize(x: FloatArray, *, name: str = "vectors") -> FloatArray:
     Raises:
         InvalidVectors: a row of length zero, which has no direction.
     """
-    # einsum sums in float32; dividing by the largest value first keeps huge and tiny rows in range.
+    # einsum sums in float32, in whose range the squares of huge and tiny rows are not.
     norms = np.sqrt(np.einsum("ij,ij->i", x, x, dtype=np.float32))
     odd = ~((norms > MIN_NORM) & (norms < MAX_NORM))
     if odd.any():
         norms = norms.astype(np.float64)
         norms[odd] = np.linalg.norm(x[odd].astype(np.float64), axis=1)
-        if (norms < MIN_NORM).any():
-            row = int(np.flatnonzero(norms < MIN_NORM)[0])
+        if (norms == 0).any():
+            row = int(np.flatnonzero(norms == 0)[0])
             raise InvalidVectors(f"{name}: row {row} has length zero and so no direction")
     unit: FloatArray = (x / norms[:, None]).astype(np.float32, copy=False)
     return unit

@@ -50,9 +50,13 @@ def save(path: Path, vectors: Any) -> Path:
 
 
 def index(root: Path, *sources: Path, **options: Any) -> Summary:
-    """Index as the command does: `table`, `names` and `captions` name the table and its columns; or `no_table`."""
+    """Index as the command does: `table`, `names` and `captions` name the table and its columns; or `no_table`.
+
+    `vectors` and `key` say which columns of a source those are.
+    """
     columns = options.pop("names", None), options.pop("captions", None)
-    table = TableOptions(options.pop("table", None), *columns, options.pop("no_table", False))
+    more = {name: options.pop(name, None) for name in ("vectors", "key")}
+    table = TableOptions(options.pop("table", None), *columns, options.pop("no_table", False), **more)
     specs = [IndexSpec.parse(text) for text in options.pop("specs", ())] or None
     verb = run.add if options.pop("add", False) else run.index
     return verb(root, sources, RunOptions(table=table, specs=specs, device="cpu", **options))
@@ -134,5 +138,5 @@ class Hears:
     @contextmanager
     def progress(self, task: str, total: int | None) -> Iterator[Advance]:
         assert task
-        assert total
+        assert total is None or total
         yield lambda _steps: self._advanced()

@@ -13,6 +13,7 @@ from engine.collection.commit import commit
 from engine.collection.manifest import IndexEntry, Manifest, Part
 from engine.collection.snapshot import Snapshot
 from engine.jobs.build import save_index, save_pruned
+from engine.progress import Silent
 from engine.storage import layout
 from engine.storage.disk import writing
 from engine.storage.place import new_file, written
@@ -36,7 +37,7 @@ def add_part(root: Path, specs: Sequence[str] = ("flat@2",), *, space: str = "ma
         resolved = resolve_all([IndexSpec.parse(text) for text in specs], len(store), entry.dim)
         files = [save_index(root, space, build(one, store, device="cpu"), one, len(store)) for one in resolved]
         indexes = [IndexEntry(cover(manifest, file, span), spec) for file, spec in zip(files, resolved, strict=True)]
-        exact = cover(manifest, save_pruned(snapshot, space, store, None), span) if pruned else None
+        exact = cover(manifest, save_pruned(snapshot, space, store, None, Silent()), span) if pruned else None
         part = Part(cover(manifest, written(new), span), tuple(indexes), exact)
 
         def change(base: Manifest) -> Manifest:

@@ -41,8 +41,8 @@ ANSWERS = set(
     """
     Accelerator AnswerList Answers Batch Coarse Covering CurvePoint Evaluation Explanation FileRef Fingerprint Found
     Head IndexEntry Item LabelTable Loss Manifest Mask Neighbors Noted Part PlanEntry Probed ProbedIndex Reader
-    PrunedIndex Routes Row Searcher Segment Snapshot Source SourceTable Space Step Summary Tower Tuning Unjoined Unnamed
-    VectorStore Version
+    PrunedIndex Routes Row Searcher Segment Snapshot Source SourceTable Space Step Summary Taken Tower Tuning Unjoined
+    Unnamed VectorStore Version
     """.split()
 )
 # Rows that are read, and then refused as too few: nothing is trained here.
@@ -120,6 +120,7 @@ def asking_it(here: Collection) -> dict[str, tuple[Callable[..., Any], dict[str,
             {"kind": "item", "value": 0, "weight": 1.0},
         ),
         "search": (here.search, {"query": clustered(1, 8)[0], **search}),
+        "ids_of": (here.ids_of, {"keys": ["v-1"]}),
         "similar": (here.similar, {"item": 0, **search, "include_self": False, "max_pixels": 100}),
     }
 

@@ -36,10 +36,10 @@ def command(sources: tuple[Path, ...], collection: Path, dtype: str, accept_loss
     """Make a collection from pictures or vectors, or bring it up to date.
 
     SOURCE is a folder of pictures, picture files, a tar, zip or Parquet file with pictures in it or a folder of
-    those, a table that lists pictures, or files of vectors (.npy, Parquet, clip-retrieval). Only what is new or
-    changed is encoded, renamed files keep their vectors, and what is gone from SOURCE is taken out, unless so much
-    is missing that a drive may be away. Interrupted, it goes on where it stopped. Spaces that apply-head made are
-    kept up to date too; --index is for the main one.
+    those, a table that lists pictures, or vectors (.npy, .npz, Parquet, JSONL, CSV, safetensors, FAISS, folders of
+    such). Only what is new or changed is encoded, renamed files keep their vectors, and what is gone from SOURCE is
+    taken out, unless so much is missing that a drive may be away. Interrupted, it goes on where it stopped. Spaces
+    that apply-head made are kept up to date too; --index is for the main one.
 
     \b
     Example:
@@ -47,6 +47,7 @@ def command(sources: tuple[Path, ...], collection: Path, dtype: str, accept_loss
         nestvec index PHOTOS photos.nest --table captions.csv --index ivf-pq@128
         nestvec index train-00000.parquet photos.nest
         nestvec index vectors.npy vectors.nest
+        nestvec index products.parquet shop.nest --vectors image_embedding --key sku
     """
     from engine.jobs.index import index
 

@@ -94,6 +94,8 @@ class Running:
     no_table: bool
     name_column: str | None
     caption_column: str | None
+    vectors: str | None
+    key: str | None
     batch_size: int
     workers: int | None
     max_pixels: int
@@ -138,6 +140,15 @@ _RUNNING = (
     click.option("--no-table", is_flag=True, help="Drop the tables a source remembers, and what they said."),
     click.option("--name-column", help="The table's column of file names."),
     click.option("--caption-column", help="The table's column of captions."),
+    click.option(
+        "--vectors",
+        metavar="COLUMN",
+        help="The column or array of vectors, where there are several; 'f*' for columns f0, f1, … of one number each. "
+        "A source remembers it.",
+    ),
+    click.option(
+        "--key", metavar="COLUMN", help="Of vectors: the column of keys that name the rows; it is kept as a column too."
+    ),
     click.option("--batch-size", type=COUNT, default=32, show_default=True, help="Pictures a batch."),
     click.option(
         "--workers", type=click.IntRange(1, checks.MOST_THREADS), help="Decoding threads; one a core by default."

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,9 @@ from engine.storage.names import printable
 
 if TYPE_CHECKING:
     from engine.progress import Summary
+
+QUIET_SECONDS = 20.0
+"""So long nothing is said of a task that goes on."""
 
 DID = ("added", "changed", "moved", "relabelled", "removed")
 """What a run may have done to items: fields of its summary."""
@@ -104,8 +108,29 @@ def hear_of_all() -> None:
     sys.excepthook = say_crash
 
 
+class Spoken:
+    """Says now and then how far a task is, where there is no terminal to draw it on."""
+
+    def __init__(self, task: str, total: int | None) -> None:
+        self._task, self._total, self._done = task, total, 0
+        self._began = self._said = time.monotonic()
+
+    def advance(self, steps: int) -> None:
+        """Count the steps, and say so if it has been quiet for long."""
+        self._done += steps
+        now = time.monotonic()
+        if now - self._said < QUIET_SECONDS or not self._done:
+            return
+        self._said, rate = now, self._done / (now - self._began)
+        if self._total:
+            left = max(0, self._total - self._done) / rate
+            say(f"{self._task}: {self._done:,} of {self._total:,}, {rate:,.0f} a second, about {left:,.0f} s left")
+        else:
+            say(f"{self._task}: {self._done:,}, {rate:,.0f} a second")
+
+
 class Terminal:
-    """A listener that draws progress on stderr, bars only on a terminal."""
+    """A listener that tells progress on stderr: bars on a terminal, else a line now and then."""
 
     def say(self, text: str) -> None:
         """Print the line."""
@@ -113,10 +138,13 @@ class Terminal:
 
     @contextmanager
     def progress(self, task: str, total: int | None) -> Iterator[Callable[[int], None]]:
-        """Draw a bar while the task runs."""
+        """Draw a bar, or say how far it is, while the task runs."""
         from tqdm import tqdm
 
-        off = not sys.stderr.isatty() or total == 0
+        if not sys.stderr.isatty():
+            yield Spoken(task, total).advance
+            return
+        off = total == 0
         with tqdm(total=total, desc=printable(task), unit="", file=sys.stderr, disable=off, smoothing=0.1) as bar:
 
             def advance(steps: int) -> None:

@@ -16,6 +16,7 @@ from engine.cli.output import Terminal, print_json, print_summary, say
 @options.collection
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
 @click.option("--id", "ids", type=options.ID, multiple=True, help="An item by its id; may be repeated.")
+@click.option("--keys", "are_keys", is_flag=True, help="PATH is a key, of the column that index --key named.")
 @click.option("--below", multiple=True, metavar="FOLDER", help="Every item below a folder of its source.")
 @click.option("--space", metavar="NAME", help="Instead of items: a space that apply-head made.")
 @click.option("--purge", is_flag=True, help="Delete every trace of them now: see above.")
@@ -25,6 +26,7 @@ def command(
     collection: Path,
     paths: tuple[str, ...],
     ids: tuple[int, ...],
+    are_keys: bool,
     below: tuple[str, ...],
     space: str | None,
     purge: bool,
@@ -49,6 +51,7 @@ def command(
     from engine.api import Collection
     from engine.jobs.remove import remove
     from engine.jobs.spaces import remove_space
+    from engine.query.reader import Reader
 
     check_order(collection, paths)
     if space is not None:
@@ -56,6 +59,9 @@ def command(
             raise click.UsageError("give items or a --space, not both; --purge is for items")
         print_summary(remove_space(collection, space), as_json=as_json, otherwise=f"space {space} removed")
         return
+    if are_keys:
+        with Reader.open(collection, device=device) as reader:
+            paths, ids = (), (*ids, *reader.ids_of(paths).tolist())
     if purge:
         with Collection.open(collection, device=device) as opened:
             summary, held = opened.purge(paths, ids=ids, below=below, listener=Terminal())

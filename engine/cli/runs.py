@@ -11,7 +11,7 @@ from engine.cli import SIGNALS, SKIPPED
 from engine.cli.options import Running
 from engine.cli.output import Terminal, print_summary, say
 from engine.ingest.joined import TableOptions
-from engine.ingest.sync import EncodeOptions
+from engine.ingest.options import EncodeOptions
 from engine.jobs.index import RunOptions
 from engine.progress import DEFAULT_ACCEPT_LOSS, Listener, Summary
 from engine.storage.kinds import ALL_METADATA, NO_LOCATION, NO_METADATA
@@ -95,5 +95,7 @@ def run_options(how: Running, dtype: str, accept_loss: float) -> RunOptions:
             how.rebuild,
             wanted_metadata(how.metadata, how.location),
         ),
-        table=TableOptions(how.table, how.name_column, how.caption_column, how.no_table),
+        table=TableOptions(
+            how.table, how.name_column, how.caption_column, how.no_table, vectors=how.vectors, key=how.key
+        ),
     )

@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 @options.collection
 @click.argument("items", nargs=-1, required=True, metavar="ITEM...")
 @click.option("--include-self", is_flag=True, help="Let an indexed item be among its own answers.")
+@click.option("--keys", "are_keys", is_flag=True, help="ITEM is a key, of the column that index --key named.")
 @options.answering
-def command(collection: Path, items: tuple[str, ...], include_self: bool, how: options.Answering) -> None:
+def command(
+    collection: Path, items: tuple[str, ...], include_self: bool, are_keys: bool, how: options.Answering
+) -> None:
     """Find the pictures most like a picture.
 
     ITEM is the path of an indexed picture, any other picture file, or the id of an item. Where one of several
@@ -33,6 +36,7 @@ def command(collection: Path, items: tuple[str, ...], include_self: bool, how: o
     Example:
         nestvec similar photos.nest photo.jpg other.jpg
         nestvec similar photos.nest 4711 -k 20 --html likes.html
+        nestvec similar shop.nest --keys 1152921504606846983
     """
     from engine.query.reader import Reader
 
@@ -40,8 +44,9 @@ def command(collection: Path, items: tuple[str, ...], include_self: bool, how: o
     with Reader.open(collection, device=how.device, space=how.space, encoder=how.encoder) as opened:
 
         def ask(item: str | list[str]) -> Any:
+            ids = opened.ids_of(item).tolist() if are_keys else []
             return opened.similar(
-                item,
+                (ids if isinstance(item, list) else ids[0]) if are_keys else item,
                 how.k,
                 plan=how.plan,
                 dim=how.dim,

@@ -180,17 +180,21 @@ class SourceTable:
 
     Example:
         >>> engine.Collection.open("photos.nest").snapshot.manifest.sources[0].tables
-        (SourceTable(location='.../captions.csv', name_column=None, caption_column=None),)
+        (SourceTable(location='.../captions.csv', name_column=None, caption_column=None, ...),)
 
     Attributes:
         location: absolute path, as a source's; that of the source itself for columns it has of its own.
         name_column: the column of names; None for the first of the usual ones.
         caption_column: the column of captions; likewise.
+        vectors: the column of vectors, or a pattern for numbered ones; None for the first of the usual ones.
+        keyed: whether the column of names holds keys, which are kept among the columns as they are.
     """
 
     location: str
     name_column: str | None = None
     caption_column: str | None = None
+    vectors: str | None = field(default=None, metadata=UNSAID)
+    keyed: bool = field(default=False, metadata=UNSAID)
 
 
 @dataclass(frozen=True)

@@ -135,11 +135,14 @@ def _manifest(body: Mapping[str, Any], name: str) -> Manifest:
 
 
 def _source(data: Mapping[str, Any]) -> Source:
-    tables = tuple(
-        SourceTable(str(one["location"]), *(None if one[name] is None else str(one[name]) for name in TABLE_COLUMNS))
-        for one in data.get("tables", ())
-    )
+    tables = tuple(_source_table(one) for one in data.get("tables", ()))
     return Source(str(data["name"]), str(data["kind"]), str(data["location"]), tables)
+
+
+def _source_table(data: Mapping[str, Any]) -> SourceTable:
+    columns = {name: None if data[name] is None else str(data[name]) for name in TABLE_COLUMNS}
+    vectors = None if data.get("vectors") is None else str(data["vectors"])
+    return SourceTable(str(data["location"]), **columns, vectors=vectors, keyed=bool(data.get("keyed", False)))
 
 
 def _file(data: Mapping[str, Any]) -> FileRef:

@@ -279,7 +279,7 @@ class Snapshot:
         """
         with contextlib.suppress(UnicodeEncodeError):  # half a surrogate pair names no file
             for source, name in self.names_of(path):
-                if (row := self._find(source, name)) is not None:
+                if (row := self.find_in(source, name)) is not None:
                     return row
         raise ItemNotFound(f"{path!r} is not in {self.root}")
 
@@ -305,7 +305,8 @@ class Snapshot:
             names.append(absolute[len(folder) :])
         return names
 
-    def _find(self, source: str, name: str) -> int | None:
+    def find_in(self, source: str, name: str) -> int | None:
+        """Return the row number of the live item of a name in a source, or None."""
         rows = self.lookup.where("key", np.array([path_key(source, name)], dtype=np.uint64))
         for row in self.living(rows):
             found = self.lookup.row(int(row))

@@ -14,7 +14,7 @@ from engine.collection.manifest import Source
 from engine.ingest.entries import Block, VectorListing
 from indexers import checks
 from indexers.errors import InvalidInput, InvalidVectors
-from indexers.vectors import FloatArray
+from indexers.vectors import FloatArray, as_float32, is_real
 
 ROWS_AT_ONCE = 4096
 T = TypeVar("T")
@@ -41,7 +41,7 @@ class ArrayListing(VectorListing):
             self.vectors = np.asarray(vectors)
         except ValueError as error:
             raise InvalidVectors(f"vectors: expected rows of one length: {error}") from error
-        if self.vectors.ndim != 2 or self.vectors.shape[1] != dim or self.vectors.dtype.kind not in "fiu":
+        if self.vectors.ndim != 2 or self.vectors.shape[1] != dim or not is_real(self.vectors.dtype):
             raise InvalidVectors(
                 f"vectors: expected numbers of shape [n, {dim}], found {self.vectors.dtype} {list(self.vectors.shape)}"
             )
@@ -67,8 +67,7 @@ class ArrayListing(VectorListing):
         """Yield the rows; a row without a name is named by its content."""
         for start in range(0, len(self.vectors), ROWS_AT_ONCE):
             part = slice(start, start + ROWS_AT_ONCE)
-            with np.errstate(over="ignore"):
-                rows: FloatArray = np.ascontiguousarray(self.vectors[part], dtype=np.float32)
+            rows = as_float32(self.vectors[part])
             yield Block(
                 self.source.name,
                 self._names[part] if self._names is not None else [_name(row) for row in rows],

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,7 +16,7 @@ from engine.collection.lookup import Lookup
 from engine.collection.shards import FOUND
 from engine.collection.snapshot import Snapshot
 from engine.ingest.entries import Block, Keys
-from indexers.errors import CorruptCollection
+from indexers.errors import CorruptCollection, ItemNotFound
 from indexers.store import StoredArray, VectorStore, check_dtype
 from indexers.vectors import FloatArray, IdArray
 
@@ -74,12 +75,17 @@ class Catalogue:
         start = 0
         for table in self._snapshot.item_tables(["content"]):
             contents = table.column("content").to_pylist()
-            keys[start : start + len(contents)] = [self._content_key(content) for content in contents]
+            keys[start : start + len(contents)] = [self.content_key(content) for content in contents]
             start += len(contents)
         positions = self._snapshot.live.numbers
         return _Sorted(keys[positions], positions)
 
-    def _content_key(self, content: str) -> int:
+    def content_key(self, content: str) -> int:
+        """Return the first 64 bits of the content hash of an item.
+
+        Raises:
+            CorruptCollection: it is none.
+        """
         try:
             return content_key(content)
         except ValueError as error:
@@ -92,6 +98,11 @@ class Catalogue:
         if name not in self._columns:
             self._columns[name] = self._lookup.column(name)
         return self._columns[name]
+
+    def keys_of(self, positions: IdArray) -> Keys:
+        """Return the keys of the items at some row numbers."""
+        keys: Keys = self._numbers("key")[positions].astype(np.uint64)
+        return keys
 
     def _find(self, keys: Keys) -> IdArray:
         """Return the row number of the live item of each key, −1 where there is none."""
@@ -162,6 +173,13 @@ def _lookup_of(snapshot: Snapshot) -> Lookup:
         return snapshot.lookup
     except CorruptCollection:
         return Lookup.open(None, 0, snapshot.item_tables())
+
+
+def rows_of(snapshot: Snapshot, ids: Iterable[int]) -> Iterator[int]:
+    """Yield the row numbers of the items of some ids; those that are gone are passed over."""
+    for one in ids:
+        with suppress(ItemNotFound):
+            yield snapshot.find_id(one)
 
 
 class _Sorted:

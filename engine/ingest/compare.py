@@ -10,14 +10,15 @@ import numpy as np
 
 from engine.collection.snapshot import Snapshot
 from engine.ingest.catalogue import Catalogue, Known
-from engine.ingest.entries import Entry, Keys, Listing, PictureListing, VectorListing
+from engine.ingest.entries import Block, Entry, Keys, Listing, PictureListing, VectorListing
 from engine.ingest.failed import KnownFailures
 from engine.ingest.kept import complete
 from engine.ingest.metadata.found import is_read
-from engine.progress import DEFAULT_ACCEPT_LOSS
+from engine.progress import DEFAULT_ACCEPT_LOSS, Listener, Silent, telling
 from engine.storage.kinds import NO_METADATA
 
 NO_FAILURES = KnownFailures()
+SILENT = Silent()
 
 FEW = 10
 """So many items less than before are no loss to wonder about, whatever share they are, where others are left."""
@@ -35,6 +36,7 @@ class Comparison:
         shrunk: how many items a source shows and how many it had, of those that show far less than they did.
         doubts: keys of doubtful entries at which, or below which, there are items that are not gone for all we know.
         repeated: keys of items that are listed more than once.
+        shifted: sources whose rows are called by their number, and some of which may be others than before.
     """
 
     total: int = 0
@@ -44,6 +46,7 @@ class Comparison:
     shrunk: dict[str, tuple[int, int]] = field(default_factory=dict)
     doubts: set[int] = field(default_factory=set)
     repeated: list[int] = field(default_factory=list)
+    shifted: set[str] = field(default_factory=set)
 
 
 @dataclass
@@ -81,6 +84,7 @@ def compare(
     accept_loss: float = DEFAULT_ACCEPT_LOSS,
     failures: KnownFailures = NO_FAILURES,
     wants: str = NO_METADATA,
+    listener: Listener = SILENT,
 ) -> Comparison:
     """List every source once and compare it with what is known.
 
@@ -92,13 +96,14 @@ def compare(
         accept_loss: the share of its items that a source may show less than before without being noted as shrunk.
         failures: what failed in earlier runs.
         wants: what of pictures' own metadata is wanted.
+        listener: hears how many vectors were read.
 
     Raises:
         SourceError: a source cannot be read.
     """
     result = Comparison()
     seen = [
-        _vectors(listing, catalogue, result)
+        _vectors(listing, catalogue, result, listener)
         if isinstance(listing, VectorListing)
         else _pictures(listing, catalogue, result, snapshot, failures, wants)
         for listing in listings
@@ -194,15 +199,22 @@ def _pictures(
     return Seen(np.array(keys, dtype=np.uint64), unread, doubts)
 
 
-def _vectors(listing: VectorListing, catalogue: Catalogue, result: Comparison) -> Seen:
+def _vectors(listing: VectorListing, catalogue: Catalogue, result: Comparison, listener: Listener) -> Seen:
     keys = [np.empty(0, dtype=np.uint64)]
-    for block in listing.blocks():
-        keys.append(block.keys)
-        positions, same = catalogue.look_up(block)
-        result.total += len(block)
-        result.todo += len(block) - int(same.sum())
-        result.new += int((positions < 0).sum())
+    with listener.progress(f"looking at {listing.source.name}", None) as advance:
+        for block in telling(listing.blocks(), advance):
+            _look_at(block, listing.source.name, catalogue, result)
+            keys.append(block.keys)
     return Seen(np.concatenate(keys))
+
+
+def _look_at(block: Block, source: str, catalogue: Catalogue, result: Comparison) -> None:
+    positions, same = catalogue.look_up(block)
+    result.total += len(block)
+    result.todo += len(block) - int(same.sum())
+    result.new += int((positions < 0).sum())
+    if block.numbered and bool(((positions >= 0) & ~same).any()):
+        result.shifted.add(source)
 
 
 def _outside(positions: list[int], seen: Seen, doubts: set[int], snapshot: Snapshot) -> list[int]:

@@ -19,7 +19,9 @@ from engine.collection.manifest import Source
 from engine.ingest.metadata.columns import laid_over, layered
 from engine.ingest.metadata.found import columns_in
 from engine.storage.containers import Inside
+from engine.storage.kinds import MOST_FILE_BYTES
 from engine.storage.names import path_key
+from engine.storage.regular import read_regular
 from indexers.vectors import FloatArray
 
 Keys = NDArray[np.uint64]
@@ -59,7 +61,7 @@ class Entry:
             an item was known there, or below it.
         incomplete: whether a table could not be read that may say more of it; see `kept.complete`.
         beside: text beside the picture, where it is incomplete: it counts if nothing else says a caption.
-        kept_key: `meta_key` of the item it is, where it keeps caption and columns of that.
+        kept_key: `meta_key` of the item it is, where it keeps caption and columns of that, or of the row it is.
         side: columns of files beside it.
         found: what the file itself says, as `metadata.found` writes it; None where nobody has looked.
         otherwise: columns of files beside it that count where the file itself says nothing.
@@ -123,6 +125,9 @@ class Block:
         meta: the user's columns of each, or None for no columns at all.
         size: bytes of the file; 0 where there is none, and content alone tells what has changed.
         mtime_ns: when the file was last changed; likewise.
+        wrong: why a row has no vector, by its number, where that is known.
+        numbered: whether rows are called by their number alone, so that one that has moved is known by its vector.
+        salt: what was asked for as the column of vectors: where it was another, no row is as it was.
     """
 
     source: str
@@ -132,6 +137,9 @@ class Block:
     meta: list[dict[str, Any]] | None = None
     size: int = 0
     mtime_ns: int = 0
+    wrong: dict[int, str] = field(default_factory=dict)
+    numbered: bool = False
+    salt: str = ""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -145,8 +153,10 @@ class Block:
     def meta_keys(self) -> Keys:
         """64 bits for each row's caption and columns, uint64 [n]."""
         if self.captions is None and self.meta is None:
-            return np.full(len(self), _NO_META, dtype=np.uint64)
-        return np.array([meta_key(self.caption(i), self.meta_of(i)) for i in range(len(self))], dtype=np.uint64)
+            keys = np.full(len(self), _NO_META, dtype=np.uint64)
+        else:
+            keys = np.array([meta_key(self.caption(i), self.meta_of(i)) for i in range(len(self))], dtype=np.uint64)
+        return keys ^ np.uint64(path_key("", self.salt)) if self.salt else keys
 
     def caption(self, row: int) -> str | None:
         """Return the caption of one row."""
@@ -158,7 +168,9 @@ class Block:
 
     def entry(self, row: int) -> Entry:
         """Return one row as an entry, without its vector."""
-        return Entry(self.source, self.paths[row], self.size, self.mtime_ns, self.caption(row), self.meta_of(row))
+        said = self.caption(row), self.meta_of(row)
+        key = int(self.meta_keys[row])
+        return Entry(self.source, self.paths[row], self.size, self.mtime_ns, *said, kept_key=key)
 
 
 class PictureListing(Protocol):
@@ -207,9 +219,20 @@ class VectorListing(ABC):
     def dim(self) -> int:
         """Dimension D of its vectors."""
 
+    def fits(self, dim: int) -> bool:
+        """Whether its vectors can be taken into a collection of a dimension."""
+        return self.dim == dim
+
     @abstractmethod
     def blocks(self) -> Iterator[Block]:
         """Yield its rows in order."""
 
 
 Listing = PictureListing | VectorListing
+
+
+def read_file(entry: Entry) -> bytes:
+    """Read a picture whole."""
+    if entry.inside is not None:
+        return entry.inside.read()
+    return read_regular(entry.location, most=MOST_FILE_BYTES)

@@ -18,10 +18,11 @@ from engine.ingest.tables import (
     pick_column,
     read_table,
 )
+from engine.progress import Taken
 from engine.storage.names import file_text, path_bytes, text_path
 from engine.storage.regular import check_regular
 from indexers import checks
-from indexers.errors import SourceError
+from indexers.errors import InvalidInput, SourceError
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,16 @@ class TableOptions:
         name_column: the column that names files.
         caption_column: the column of captions.
         forget: whether the tables of the runs before are dropped.
+        vectors: the column, array or folder of vectors; or a pattern, `f*`, for columns that are one number each.
+        key: of vectors, the column of names where it holds keys that are kept as a column too, as they are.
     """
 
     table: Path | None = None
     name_column: str | None = None
     caption_column: str | None = None
     forget: bool = False
+    vectors: str | None = None
+    key: str | None = None
 
     def __post_init__(self) -> None:
         checks.settle(
@@ -53,7 +58,21 @@ class TableOptions:
             name_column=checks.optional("name_column", self.name_column, checks.text),
             caption_column=checks.optional("caption_column", self.caption_column, checks.text),
             forget=checks.truth("forget", self.forget),
+            vectors=checks.optional("vectors", self.vectors, checks.text),
+            key=checks.optional("key", self.key, checks.text),
         )
+        if self.key is not None and self.name_column is not None:
+            raise InvalidInput("give a key or a name_column, not both: each says what rows are called")
+
+    @property
+    def called(self) -> str | None:
+        """The column that says what rows are called."""
+        return self.key or self.name_column
+
+    @property
+    def names_columns(self) -> bool:
+        """Whether columns of a table are named."""
+        return self.called is not None or self.caption_column is not None
 
 
 def joined_to(source: Source) -> list[SourceTable]:
@@ -81,13 +100,18 @@ def with_tables(source: Source, options: TableOptions, *, joins: bool) -> Source
         joins: whether a table can be joined to it.
 
     Raises:
-        SourceError: columns are named, and there are several tables they could be of.
+        SourceError: columns are named, and there are several tables they could be of; or keys, of pictures.
     """
+    if options.key is not None and source.kind != "vectors":
+        raise SourceError(
+            f"{source.location}: a key names rows of vectors, and pictures are known by their path; --name-column "
+            "names the column of their file names"
+        )
     own = [table for table in source.tables if table.location == source.location]
     joined = [] if options.forget else joined_to(source)
     if options.table is not None and joins:
         joined = _updated(joined, file_text(options.table), options)
-    elif options.name_column is not None or options.caption_column is not None:
+    elif options.names_columns:
         if len(joined) > 1:
             raise SourceError(
                 f"{source.location} has several tables ({', '.join(table.location for table in joined)}); "
@@ -97,6 +121,8 @@ def with_tables(source: Source, options: TableOptions, *, joins: bool) -> Source
             joined = _updated(joined, joined[0].location, options)
         elif source.kind != "folder":
             own = _updated(own, source.location, options)
+    if options.vectors is not None and source.kind == "vectors":
+        own = [replace(next(iter(own), SourceTable(source.location)), vectors=options.vectors)]
     return replace(source, tables=(*own, *joined))
 
 
@@ -104,8 +130,14 @@ def _updated(tables: list[SourceTable], location: str, options: TableOptions) ->
     """Add a table, or name columns of one that is there; it keeps its place, and what is not named anew."""
     old = next((table for table in tables if table.location == location), None)
     if old is None:
-        return [*tables, SourceTable(location, options.name_column, options.caption_column)]
-    new = SourceTable(location, options.name_column or old.name_column, options.caption_column or old.caption_column)
+        keyed = options.key is not None
+        return [*tables, SourceTable(location, options.called, options.caption_column, keyed=keyed)]
+    new = replace(
+        old,
+        name_column=options.called or old.name_column,
+        caption_column=options.caption_column or old.caption_column,
+        keyed=old.keyed if options.called is None else options.key is not None,
+    )
     return [new if table is old else table for table in tables]
 
 
@@ -120,6 +152,7 @@ class Tables:
         notes: what a user should be told.
         unread: those of the runs before that cannot be read.
         opened: those that are joined to files.
+        taken: which columns were taken for vectors, where there was something to choose.
     """
 
     options: TableOptions
@@ -128,6 +161,7 @@ class Tables:
     notes: list[str] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
     opened: dict[SourceTable, LabelTable] = field(default_factory=dict)
+    taken: list[Taken] = field(default_factory=list)
 
     def by_name(self, source: Source, *, whole: bool = True) -> JoinedTables | None:
         """Open the tables that are joined to a source's files; None where there are none.
@@ -183,6 +217,12 @@ class Tables:
                 self._say_both(str(table_path(table)), columns, found)
             found.append(columns)
         return wanted
+
+    def took(self, taken: Taken | None) -> None:
+        """Note which column was taken for the vectors, and what was left out."""
+        if taken is not None:
+            self.taken.append(taken)
+            self.notes.append(str(taken))
 
     def _is_given(self, table: SourceTable) -> bool:
         return self.options.table is not None and table.location == file_text(self.options.table)

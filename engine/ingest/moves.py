@@ -12,6 +12,8 @@ import numpy as np
 from engine.collection.manifest import Source
 from engine.collection.snapshot import Snapshot
 from engine.encoders.pictures import looks_like_picture
+from engine.ingest.joined import own_columns
+from engine.ingest.vector_files import vector_files
 from engine.storage.containers import stamp_original
 from engine.storage.names import path_bytes
 from indexers.errors import SourceError
@@ -32,7 +34,8 @@ def is_moved(snapshot: Snapshot, source: Source, path: Path) -> bool:
     """
     rows = list(_sample(snapshot, source))
     if source.kind == "vectors":
-        stamps = {_stamp(os.fsencode(file)) for file in ([path] if path.is_file() else path.glob("img_emb/*.npy"))}
+        files = vector_files(path, (), own_columns(source).vectors) or []
+        stamps = {_stamp(os.fsencode(file.vectors)) for file in files}
         found = sum((row["size"], row["mtime_ns"]) in stamps for row in rows)
     else:
         stamped = (_stamp(_place(source, path, row["path"])) for row in rows)

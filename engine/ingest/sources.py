@@ -17,7 +17,8 @@ from engine.ingest.entries import Listing, VectorListing
 from engine.ingest.folders import Folder, PictureTable, SingleFiles, Vanished, innermost
 from engine.ingest.joined import TableOptions, Tables, own_columns, table_path, with_tables
 from engine.ingest.tables import SUFFIXES, JoinedTables, LabelTable
-from engine.ingest.vectors import VectorFiles, vector_files
+from engine.ingest.vector_files import vector_files
+from engine.ingest.vectors import VectorFiles
 from engine.storage.names import file_text, path_bytes, path_text, text_path
 from indexers.errors import SourceError
 
@@ -124,8 +125,8 @@ def open_sources(
     whole: list[LabelTable] = []
     takes_table = False
     for path in _distinct(paths):
-        if vector_files(path) is not None:
-            # clip-retrieval has tables of its own.
+        if _is_vectors(path, known, options):
+            # Folders of parts have tables of their own.
             source = _known_with_tables(_named(path, "vectors", known, moved), known, options, joins=path.is_file())
             takes_table |= path.is_file()
             listings += _vectors(path, source, tables)
@@ -152,6 +153,8 @@ def open_sources(
         listings.append(_pictures(joined, path, part, labels, known))
     tables.notes += [note for note in map(other_columns, containers) if note is not None]
     listings += _single_files(singles, known, tables)
+    if options.vectors is not None and not any(isinstance(one, VectorListing) for one in listings):
+        raise SourceError(f"{options.vectors!r} names a column of vectors, and no source with such was named")
     if options.table is not None and not takes_table:
         raise SourceError(f"{options.table} describes a folder of pictures or a file of vectors, and none was named")
     return Sources(listings, tables, whole)
@@ -182,15 +185,27 @@ def _pictures(
     return Folder(source, path, labels, part=part, others=folders, containers=containers)
 
 
+def _is_vectors(path: Path, known: list[Source], options: TableOptions) -> bool:
+    """Whether a path is a source of vectors; a folder of pictures stays one, whatever is left in it."""
+    here = [one for one in known if one.location == file_text(path)]
+    if path.is_dir() and any(one.kind == "folder" for one in here):
+        return False
+    wanted = options.vectors or next((own_columns(one).vectors for one in here if one.kind == "vectors"), None)
+    return vector_files(path, (), wanted) is not None
+
+
 def _vectors(path: Path, source: Source, tables: Tables) -> Iterator[Listing]:
     """Yield the listing of a source of vectors, unless a table is missing from beside it."""
     beside = tables.by_row(source)
-    files = None if beside is None else vector_files(path, [table_path(table) for table in beside])
+    own = own_columns(source)
+    files = None if beside is None else vector_files(path, [table_path(table) for table in beside], own.vectors)
     if beside is not None and files is not None:
-        own = own_columns(source)
         first = beside[0] if beside else own
         names, captions = first.name_column or own.name_column, first.caption_column or own.caption_column
-        yield VectorFiles(source, files, name_column=names, caption=captions)
+        keyed = first.keyed if first.name_column is not None else own.keyed
+        listing = VectorFiles(source, files, name_column=names, caption=captions, keyed=keyed)
+        tables.took(listing.taken)
+        yield listing
 
 
 def _distinct(paths: Sequence[Path]) -> list[Path]:

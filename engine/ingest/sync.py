@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext, suppress
-from dataclasses import dataclass, replace
+from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -15,84 +15,23 @@ from engine.collection.shards import SHARD_ROWS, vector_shard_rows
 from engine.collection.snapshot import Snapshot
 from engine.encoders.base import Encoder
 from engine.encoders.formats import readers
-from engine.ingest.catalogue import Catalogue, Known, StoredVectors
+from engine.ingest.catalogue import Catalogue, Known, StoredVectors, rows_of
 from engine.ingest.compare import Comparison, compare, has_stamp_of, is_unchanged
-from engine.ingest.entries import Block, Entry, Listing, PictureListing, VectorListing
+from engine.ingest.entries import Block, Entry, Listing, PictureListing, VectorListing, read_file
 from engine.ingest.failed import KnownFailures
 from engine.ingest.ids import Ids
 from engine.ingest.kept import complete
 from engine.ingest.metadata.found import columns_in, found_again, found_in
+from engine.ingest.options import EncodeOptions
 from engine.ingest.pipeline import Encoded, Skipped, content_of, encode_pictures
+from engine.ingest.placed import placed
 from engine.ingest.unit import contents_of, unit_rows
 from engine.ingest.writer import DONE, Row, ShardWriter
 from engine.progress import DEFAULT_ACCEPT_LOSS, Advance, Listener, Loss, Noted, Summary
-from engine.storage.kinds import DEFAULT_MAX_PIXELS, METADATA, MOST_FILE_BYTES
-from engine.storage.regular import read_regular
-from indexers import checks
-from indexers.errors import InvalidInput, ItemNotFound, PictureError
+from indexers.errors import PictureError
 from indexers.vectors import FloatArray
 
 SAME_NAME = "another row of this source has the same name"
-
-Held = Callable[[], AbstractContextManager[Callable[[], bool]]]
-"""Makes a block in which an interruption is only told, by its value, and raised where the block ends."""
-
-
-def unheld() -> AbstractContextManager[Callable[[], bool]]:
-    """Leave interruptions as they are: they are raised wherever they come in."""
-    return nullcontext(lambda: False)
-
-
-@dataclass(frozen=True)
-class EncodeOptions:
-    """How pictures are encoded.
-
-    Example:
-        >>> how = engine.RunOptions(encode=engine.EncodeOptions(batch_size=8, workers=1, max_pixels=10_000_000))
-        >>> engine.Collection.open("photos.nest").index("PHOTOS", how).unchanged
-        33
-
-    Attributes:
-        batch_size: pictures a batch.
-        workers: decoding threads.
-        max_pixels: larger pictures are refused.
-        held: asked while there is something to finish; see `cli.signals`.
-        again: whether what failed before is tried though neither it nor what reads it has changed.
-        metadata: what of EXIF, XMP and IPTC becomes columns: "all", "no location" or "none"; what the collection
-            remembers if None, and at first all.
-    """
-
-    batch_size: int = 32
-    workers: int = 2
-    max_pixels: int = DEFAULT_MAX_PIXELS
-    held: Held = unheld
-    again: bool = False
-    metadata: str | None = None
-
-    def __post_init__(self) -> None:
-        checks.settle(
-            self,
-            batch_size=checks.whole("batch_size", self.batch_size),
-            workers=checks.whole("workers", self.workers, high=checks.MOST_THREADS),
-            max_pixels=checks.whole("max_pixels", self.max_pixels, high=checks.MOST_BYTES),
-        )
-        checks.truth("again", self.again)
-        checks.optional("metadata", self.metadata, partial(checks.one_of, known=METADATA))
-        if not callable(self.held):
-            raise InvalidInput(f"held: expected what makes a context, found {checks.brief(self.held)}")
-
-
-def read_file(entry: Entry) -> bytes:
-    """Read a picture whole."""
-    if entry.inside is not None:
-        return entry.inside.read()
-    return read_regular(entry.location, most=MOST_FILE_BYTES)
-
-
-def _rows_of(snapshot: Snapshot, ids: Iterable[int]) -> Iterator[int]:
-    for one in ids:
-        with suppress(ItemNotFound):
-            yield snapshot.find_id(one)
 
 
 class Sync:
@@ -148,13 +87,15 @@ class Sync:
                 accept_loss=accept_loss,
                 failures=self.failures,
                 wants=self.wants,
+                listener=self.listener,
             )
             gone = list(chain.from_iterable(found.gone.values()))
-            self.gone, self.found = {*gone, *_rows_of(snapshot, removed)}, found
+            self.gone, self.found = {*gone, *rows_of(snapshot, removed)}, found
             self.moved: set[int] = set()
             self.repeated = dict.fromkeys(found.repeated, False)
             self.listener.say(f"{found.total} found, {found.todo} to look at, {len(gone)} gone from their source")
             compared(found)
+            self.placed = placed(listings, found.shifted, self.catalogue, snapshot)
             self._write(listings, found)
             # Indexes are built next, and need the room.
             del self.catalogue, self.vectors
@@ -172,7 +113,8 @@ class Sync:
             vectors=self.vectors,
             wants=self.wants,
         )
-        if found.todo <= SHARD_ROWS and all(isinstance(listing, VectorListing) for listing in listings):
+        self.encodes = not all(isinstance(listing, VectorListing) for listing in listings)
+        if found.todo <= SHARD_ROWS and not self.encodes:
             # All of it is one commit, which takes the ids it finds: nothing is encoded between the two.
             writer.ids = range(base.next_id, base.next_id)
         self.ids = Ids(self.root, sources, found.new, writer)
@@ -180,27 +122,31 @@ class Sync:
             writer.run_over(listing)
         with self.options.held() as stopping:
             self._stopping = stopping
-            with self.listener.progress("encoding", found.todo) as advance:
+            with self.listener.progress("encoding" if self.encodes else "taking vectors", found.todo) as advance:
                 try:
                     for listing in listings:
                         if not stopping():
                             self._take_in(listing, writer, advance)
                 except KeyboardInterrupt:
                     if not stopping():  # nobody is in a hurry: what was encoded is paid for
-                        writer.flush("add")
+                        writer.flush("add", bury=self._replaced())
                     raise
             if stopping():
-                writer.flush("add")
+                writer.flush("add", bury=self._replaced())
             else:
                 self._finish(writer)
 
     def _finish(self, writer: ShardWriter) -> None:
         """Commit the last shard, and take out what is gone."""
-        left = self.gone - self.moved - self._kept()
+        left = (self.gone - self.moved - self._kept()).union(self._replaced())
         writer.flush(DONE, bury=sorted(left))
         self.summary.removed += len(left)
         self.summary.failed += len(writer.failures)
         self.summary.failed_before += sum(map(self.failures.is_known, writer.failures))
+
+    def _replaced(self) -> list[int]:
+        """Return the rows of items whose name is another's now: no two are to have the same."""
+        return sorted(chain.from_iterable(one.replaced for one in self.placed.values()))
 
     def _kept(self) -> set[int]:
         """Return the rows of items that are missing from sources which may be away, and tell of those."""
@@ -219,9 +165,11 @@ class Sync:
         if isinstance(listing, VectorListing):
             entry = self.snapshot.manifest.space(self.space)
             writer.shard_rows = vector_shard_rows(entry.dim, entry.dtype)
+            row = 0
             for block in listing.blocks():
                 writer.look_at(listing, block.paths)
-                self._take_block(block, writer, advance)
+                self._take_block(block, row, writer, advance)
+                row += len(block)
                 if self._stopping():
                     return
         else:
@@ -362,14 +310,21 @@ class Sync:
 
     # -- vectors -------------------------------------------------------------------------
 
-    def _take_block(self, block: Block, writer: ShardWriter, advance: Advance) -> None:
-        """Check and write vectors that exist already: new rows together, known ones one by one."""
-        positions, unchanged = self.catalogue.look_up(block)
+    def _take_block(self, block: Block, first: int, writer: ShardWriter, advance: Advance) -> None:
+        """Check and write vectors that exist already, of which `first` is the number of the first row in its listing.
+
+        New rows are written together, known ones one by one.
+        """
+        named, unchanged = self.catalogue.look_up(block)
+        where = self.placed.get(block.source)
+        positions = named if where is None else where.of(first, named)
+        unchanged &= positions == named
         advance(len(block) - int(unchanged.sum()))
         if unchanged.all() and not self.repeated:
             self.summary.unchanged += len(block)
             return
         unit, wrong = unit_rows(block.vectors, self.snapshot.manifest.space(self.space).dim)
+        wrong |= block.wrong
         contents = contents_of(block.vectors)
         new: list[int] = []
         for row, (key, position, same) in enumerate(
@@ -384,15 +339,24 @@ class Sync:
             elif position < 0:
                 new.append(row)
             else:
-                self._take_known(block.entry(row), self.catalogue.at(position), contents[row], unit[row], writer)
+                moved = position != named[row]
+                known = self.catalogue.at(position)
+                self._take_known(block.entry(row), known, contents[row], unit[row], writer, moved=moved)
         if new:
             self.summary.added += len(new)
             writer.extend(block, new, self.ids.take(len(new)), [contents[row] for row in new], unit[new])
 
-    def _take_known(self, entry: Entry, known: Known, content: str, vector: FloatArray, writer: ShardWriter) -> None:
+    def _take_known(
+        self, entry: Entry, known: Known, content: str, vector: FloatArray, writer: ShardWriter, *, moved: bool
+    ) -> None:
+        if moved:
+            self.moved.add(known.position)
         if known.content != content:
             self.summary.changed += 1
             writer.add(Row(entry, known.id, content, 0, 0, vector, known.position))
+        elif moved:
+            self.summary.moved += 1
+            writer.relabel(entry, known)
         elif known.meta_key != entry.meta_key:
             self._relabel(entry, known, writer)
         else:

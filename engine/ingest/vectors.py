@@ -1,172 +1,121 @@
-"""Vectors that exist already: `.npy`, Parquet, and the folders clip-retrieval writes."""
+"""Vectors that exist already, in files and folders of them, as a listing."""
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property, reduce
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from engine.collection.cells import as_text, cells
 from engine.collection.manifest import Source, SourceTable
 from engine.ingest.entries import Block, VectorListing
-from engine.ingest.tables import CAPTION_COLUMNS, NAME_COLUMNS, check_names, overlaid, pick_column, read_table
-from engine.storage.parquet import parquet_batches
-from engine.storage.regular import check_regular, mtime_of, opened_regular
+from engine.ingest.formats.columns import Choice
+from engine.ingest.formats.rows import Rows
+from engine.ingest.tables import CAPTION_COLUMNS, NAME_COLUMNS, overlaid, pick_column, read_table
+from engine.ingest.vector_files import VectorFile, left_folders, status_of
+from engine.progress import Taken
+from engine.storage.regular import mtime_of
 from indexers.errors import SourceError
-from indexers.npy import map_array
-from indexers.vectors import FloatArray
-
-VECTOR_COLUMNS = ("vector", "embedding", "embeddings", "emb")
-ROWS_AT_ONCE = 4096
 
 Columns = tuple[list[str | None] | None, list[dict[str, Any]] | None]
 """Captions and the other columns of each row; None for none at all."""
 
 
-def vector_column(schema: pa.Schema) -> str | None:
-    """Return the column of a Parquet schema that holds vectors: a list of floating-point numbers."""
-    found = [field.name for field in schema if _is_vector(field.type)]
-    return next((name for name in VECTOR_COLUMNS if name in found), found[0] if found else None)
-
-
-def _is_vector(kind: pa.DataType) -> bool:
-    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
-    return any(check(kind) for check in lists) and pa.types.is_floating(kind.value_type)
-
-
-@dataclass(frozen=True)
-class VectorFile:
-    """One file of vectors with the table of columns that lies row for row beside it, if any, and further ones."""
-
-    vectors: Path
-    columns: Path | None
-    more: tuple[Path, ...] = ()
-
-
-def vector_files(path: Path, tables: Sequence[Path] = ()) -> list[VectorFile] | None:
-    """Return the vector files a source consists of, or None when it is not made of vectors.
-
-    Args:
-        path: a `.npy` or Parquet file, or a folder with clip-retrieval's `img_emb` in it.
-        tables: those that lie row for row beside a single file.
-    """
-    if path.is_dir():
-        return _clip_retrieval(path)
-    beside = VectorFile(path, next(iter(tables), None), tuple(tables[1:]))
-    if path.suffix.lower() == ".npy":
-        return [beside]
-    if path.suffix.lower() == ".parquet":
-        _status(path)
-        try:
-            found = vector_column(pq.read_schema(path))
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise SourceError(f"{path} cannot be read as Parquet: {error}") from error
-        return [beside] if found else None
-    return None
-
-
-def _clip_retrieval(folder: Path) -> list[VectorFile] | None:
-    """Find `img_emb/img_emb_N.npy` with `metadata/metadata_N.parquet` (clip-retrieval 2.x)."""
-    found = sorted((folder / "img_emb").glob("img_emb_*.npy"), key=_number)
-    if not found:
-        return None
-    files = []
-    for vectors in found:
-        columns = folder / "metadata" / f"metadata_{_number(vectors)}.parquet"
-        files.append(VectorFile(vectors, columns if columns.exists() else None))
-    return files
-
-
-def _status(path: Path) -> os.stat_result:
-    """Look at a file before a library opens it by its name.
-
-    Raises:
-        SourceError: it is missing, or no regular file.
-    """
-    try:
-        return check_regular(path)
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _number(path: Path) -> int:
-    match = re.fullmatch(r"img_emb_([0-9]+)", path.stem)
-    if match is None:
-        raise SourceError(f"{path}: expected img_emb_NUMBER.npy")
-    return int(match[1])
-
-
 class VectorFiles(VectorListing):
     """Rows of vector files.
 
-    A row is known by the first column that names things (`tables.NAME_COLUMNS`), else by its
-    file and number.
+    A row is known by the first column that names things (`tables.NAME_COLUMNS`), or the one that was named, else by its
+    file and number. All vectors have one dimension: that of the collection, or else the one that most of the first rows
+    have, and of as many the one that comes first. A row of another costs a failure; a file whose rows cannot but have
+    another is refused.
+
+    Attributes:
+        choice: where the first file has its vectors.
     """
 
     whole = True
 
-    def __init__(self, source: Source, files: list[VectorFile], *, name_column: str | None, caption: str | None):
+    def __init__(
+        self,
+        source: Source,
+        files: list[VectorFile],
+        *,
+        name_column: str | None,
+        caption: str | None,
+        keyed: bool = False,
+    ):
         self.source = source
         self.files = files
         joined = [one for one in source.tables if one.location != source.location]
-        self._how = [SourceTable(source.location, name_column, caption), *joined[1:]]
+        self._how = [SourceTable(source.location, name_column, caption, keyed=keyed), *joined[1:]]
+
+    @cached_property
+    def choice(self) -> Choice:
+        """See above."""
+        return self.files[0].choice()
+
+    @property
+    def taken(self) -> Taken | None:
+        """What was taken for the vectors, where there was something to choose."""
+        first = self.files[0]
+        others = (*self.choice.others, *left_folders(first))
+        if not others and not self.choice.wide:
+            return None
+        return Taken(self.source.name, self.choice.shown or first.vectors.parent.name, others)
 
     @property
     def dim(self) -> int:
-        """Dimension D of the first vector.
+        """Dimension D of its vectors.
 
         Raises:
-            SourceError: there is none.
+            SourceError: there are none.
         """
         return self._dim
 
     @cached_property
     def _dim(self) -> int:
+        return self._lengths.most_common(1)[0][0]
+
+    @cached_property
+    def _lengths(self) -> Counter[int]:
+        """How many of the first rows that have any vectors have each dimension."""
         for file in self.files:
-            for vectors, _ in _blocks(file.vectors):
-                if vectors.shape[1]:
-                    return int(vectors.shape[1])
+            for rows in _rows_of(file, ()):
+                if rows.lengths:
+                    return rows.lengths
         raise SourceError(f"{self.files[0].vectors} holds no vectors")
+
+    def fits(self, dim: int) -> bool:
+        """Whether some of the first rows have a dimension; then it is that of all."""
+        if dim in self._lengths:
+            self._dim = dim
+        return dim == self.dim
 
     def blocks(self) -> Iterator[Block]:
         """Yield the rows in order, some thousand at a time.
 
         Raises:
-            SourceError: a file that cannot be read, or vectors of several dimensions.
+            SourceError: a file that cannot be read, or is of another dimension.
         """
         for file in self.files:
-            yield from self._rows(file)
-
-    def _rows(self, file: VectorFile) -> Iterator[Block]:
-        status = _status(file.vectors)
-        number = 0
-        for vectors, tables in self._joined(file):
-            yield self._block(file, number, self._checked(vectors, file), tables, status)
-            number += len(vectors)
-
-    def _checked(self, vectors: FloatArray, file: VectorFile) -> FloatArray:
-        if vectors.shape[1] == self.dim:
-            return vectors
-        if vectors.shape[1]:
-            raise SourceError(
-                f"{file.vectors} holds vectors of {vectors.shape[1]} dimensions beside others of {self.dim}"
-            )
-        return np.full((len(vectors), self.dim), np.nan, dtype=np.float32)
+            status = status_of(file.vectors)
+            number = 0
+            for rows, tables in self._joined(file):
+                yield self._block(file, number, rows, tables, status)
+                number += rows.count
 
     def _block(
-        self, file: VectorFile, number: int, vectors: FloatArray, tables: list[pa.Table], status: os.stat_result
+        self, file: VectorFile, number: int, rows: Rows, tables: list[pa.Table], status: os.stat_result
     ) -> Block:
-        own = file.vectors.name
-        numbered = [f"{own}#{row}" for row in range(number, number + len(vectors))]
+        if rows.fixed and (other := [length for length in rows.lengths if length != self.dim]):
+            raise SourceError(f"{file.vectors} holds vectors of {other[0]} dimensions beside others of {self.dim}")
+        vectors, wrong = rows.laid_out(self.dim)
+        numbered = [f"{file.called}#{row}" for row in range(number, number + rows.count)]
         names: list[Any] = []
         said: list[Columns] = []
         for part, how, at in zip(tables, self._how, self._shown(file), strict=True):
@@ -174,36 +123,71 @@ class VectorFiles(VectorListing):
             key = pick_column(part, wanted.name_column, NAME_COLUMNS, name=at)
             caption = pick_column(part, wanted.caption_column, CAPTION_COLUMNS, name=at)
             # What rows are called is said by the first that does: another table must not make other items of them.
-            names = names or (part.column(key).to_pylist() if key else [])
-            said.append((_captions(part, caption), _meta(part, key, caption)))
+            names = names or ([as_text(one) for one in cells(part.column(key))] if key else [])
+            part = _typed_key(part, key) if wanted.keyed and key is not None else part
+            said.append((_captions(part, caption), _meta(part, None if wanted.keyed else key, caption)))
         called = zip(names or numbered, numbered, strict=True)
         paths = [number if name is None else str(name) for name, number in called]
-        return Block(self.source.name, paths, vectors, *_together(said), status.st_size, mtime_of(status))
+        captions, meta = _together(said)
+        return Block(
+            *(self.source.name, paths, vectors, captions, meta, status.st_size, mtime_of(status)),
+            wrong=wrong,
+            numbered=not names,
+            salt=file.wanted or "",
+        )
 
     def _shown(self, file: VectorFile) -> list[str]:
         """Return how the tables are called in messages."""
         return [str(file.columns or file.vectors), *(str(path) for path in file.more)]
 
-    def _joined(self, file: VectorFile) -> Iterator[tuple[FloatArray, list[pa.Table]]]:
-        """Yield blocks of vectors with the tables beside them, the first with the file's own columns in it."""
+    def _joined(self, file: VectorFile) -> Iterator[tuple[Rows, list[pa.Table]]]:
+        """Yield rows with the tables beside them, the first with the file's own columns in it."""
         paths = [*([] if file.columns is None else [file.columns]), *file.more]
         hows = self._how if file.columns is not None else self._how[1:]
         texts = [(how.name_column, how.caption_column) for how in hows]
         for path in paths:
-            _status(path)
+            status_of(path)
         tables = [read_table(path, texts=names) for path, names in zip(paths, texts, strict=True)]
         at = 0
-        for vectors, own in _blocks(file.vectors):
-            parts = [table.slice(at, len(vectors)) for table in tables]
-            if all(len(part) == len(vectors) for part in parts):
-                yield vectors, [own, *parts] if file.columns is None else [_beside(own, parts[0]), *parts[1:]]
-            at += len(vectors)
+        for rows in _rows_of(file, (self._how[0].name_column, self._how[0].caption_column)):
+            parts = [table.slice(at, rows.count) for table in tables]
+            if all(len(part) == rows.count for part in parts):
+                own = rows.columns
+                yield rows, [own, *parts] if file.columns is None else [_beside(own, parts[0]), *parts[1:]]
+            at += rows.count
         for path, table in zip(paths, tables, strict=True):
             if at != table.num_rows:
                 raise SourceError(
                     f"{path} has {table.num_rows} rows, and {file.vectors} has {at}: "
                     "they must lie row for row beside each other"
                 )
+
+
+def _rows_of(file: VectorFile, texts: tuple[str | None, ...]) -> Iterator[Rows]:
+    """Read a file's rows, with what the folders it lies in say of them as columns."""
+    for rows in file.format.read(file.vectors, file.choice(), texts):
+        columns = rows.columns
+        for name, value in file.partition:
+            if name not in columns.column_names:
+                kind = pa.string() if isinstance(value, str) else pa.int64()
+                columns = columns.append_column(name, pa.array([value] * rows.count, kind))
+        yield replace(rows, columns=columns)
+
+
+def _typed_key(table: pa.Table, key: str) -> pa.Table:
+    """Return a table whose texts of keys are whole numbers, where every one of them is written as such.
+
+    A CSV table says no types, and `007` is none.
+    """
+    column = table.column(key)
+    texts = [text for text in column.to_pylist() if text is not None] if pa.types.is_string(column.type) else []
+    if not texts or not all(_is_written_int(text) for text in texts):
+        return table
+    return table.set_column(table.column_names.index(key), key, column.cast(pa.int64()))
+
+
+def _is_written_int(text: str) -> bool:
+    return len(text) < 20 and text.lstrip("-").isdecimal() and text.isascii() and str(int(text)) == text
 
 
 def _captions(table: pa.Table, caption: str | None) -> list[str | None] | None:
@@ -236,63 +220,3 @@ def _meta(table: pa.Table, key: str | None, caption: str | None) -> list[dict[st
         return None
     columns = [cells(table.column(name)) for name in names]
     return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
-
-
-def _blocks(path: Path) -> Iterator[tuple[FloatArray, pa.Table]]:
-    """Yield [rows, D] blocks of a vector file with the other columns it has itself."""
-    _status(path)
-    if path.suffix.lower() == ".npy":
-        yield from _npy_blocks(path)
-    else:
-        yield from _parquet_blocks(path)
-
-
-def _npy_blocks(path: Path) -> Iterator[tuple[FloatArray, pa.Table]]:
-    try:
-        with opened_regular(path) as file:
-            matrix = map_array(file)
-    except (ValueError, OSError) as error:
-        raise SourceError(f"{path} is not a .npy file of vectors: {error}") from error
-    if matrix.ndim != 2 or matrix.dtype.kind not in "fiu" or (len(matrix) and not matrix.shape[1]):
-        raise SourceError(f"{path}: expected numbers of shape [n, D], found {matrix.dtype} {list(matrix.shape)}")
-    for start in range(0, len(matrix), ROWS_AT_ONCE):
-        # Numbers too large for float32 become infinite, and their rows failures.
-        with np.errstate(over="ignore"):
-            block = np.asarray(matrix[start : start + ROWS_AT_ONCE], dtype=np.float32)
-        yield block, pa.table({})
-
-
-def _parquet_blocks(path: Path) -> Iterator[tuple[FloatArray, pa.Table]]:
-    try:
-        for batch in parquet_batches(path, ROWS_AT_ONCE, check=lambda schema: _check_vectors(schema, path)):
-            batch.validate(full=True)  # texts that are none
-            column = vector_column(batch.schema)
-            assert column is not None, "checked"
-            rows = batch.column(column).combine_chunks()
-            rows = rows if isinstance(rows, pa.Array) else rows.chunk(0)
-            yield _matrix(rows, path), batch.drop_columns([column])
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise SourceError(f"{path} cannot be read as Parquet: {error}") from error
-
-
-def _check_vectors(schema: pa.Schema, path: Path) -> None:
-    if vector_column(schema) is None:
-        raise SourceError(f"{path} has no column of vectors")
-    check_names(schema.names, path)
-
-
-def _matrix(column: pa.Array, path: Path) -> FloatArray:
-    """Return a column of equally long lists as [rows, D]; a missing one becomes a row of NaN, D is 0 if all are."""
-    present = column.drop_null()
-    lengths = pc.unique(pc.list_value_length(present)).to_pylist()
-    if len(lengths) > 1:
-        raise SourceError(f"{path}: its vectors have {sorted(lengths)[:5]} dimensions; they must have the same")
-    dim = lengths[0] if lengths else 0
-    with np.errstate(over="ignore"):
-        flat = present.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
-    values: FloatArray = flat.reshape(len(present), dim)
-    if len(present) == len(column):
-        return values
-    out = np.full((len(column), dim), np.nan, dtype=np.float32)
-    out[column.is_valid().to_numpy(zero_copy_only=False)] = values
-    return out

@@ -24,7 +24,7 @@ from engine.planning.candidates import Candidates, Goal
 from engine.planning.choose import K, calibrate, is_for, judge_of, measured_again, wanted
 from engine.planning.cost import IndexCandidate, is_weaker
 from engine.planning.judge import Judge
-from engine.progress import Listener
+from engine.progress import Advance, Listener, over_rows, telling
 from engine.retrieval.searcher import Searcher
 from engine.storage import layout
 from engine.storage.disk import writing
@@ -131,7 +131,7 @@ class _Build:
         if lookup is None or lookup.span != self._shards:
             lookup = self._cover(save_lookup(self.root, self.manifest.items))
         self._lookup = lookup
-        self._vectors = self._cover(write_vectors(snapshot, space))
+        self._vectors = self._cover(write_vectors(snapshot, space, listener))
         self.store = VectorStore.open(self.root / self._vectors.file.path)
 
     def _cover(self, file: FileRef) -> Covering:
@@ -145,12 +145,14 @@ class _Build:
         if not has_room(self.store, self._listener):
             return None
         self._say("building the index for exact search")
-        return self._cover(save_pruned(self._snapshot, self.space, self.store, self._options.texts))
+        return self._cover(save_pruned(self._snapshot, self.space, self.store, self._options.texts, self._listener))
 
     def index(self, spec: IndexSpec) -> IndexEntry:
         """Build a prefix index."""
         self._say(f"building {spec}")
-        return IndexEntry(self._cover(_write_index(self._snapshot, self.space, spec, self.store, self._options)), spec)
+        with over_rows(self._listener, f"adding rows to {spec.key}", len(self.store)) as advance:
+            file = _write_index(self._snapshot, self.space, spec, self.store, self._options, advance)
+        return IndexEntry(self._cover(file), spec)
 
     def listed(
         self,
@@ -267,7 +269,7 @@ def _as_asked(spec: IndexSpec, rows: int, dim: int) -> IndexSpec:
     return replace(spec, params=tuple((name, value) for name, value in spec.params if usual.get(name) != value))
 
 
-def write_vectors(snapshot: Snapshot, space: str) -> FileRef:
+def write_vectors(snapshot: Snapshot, space: str, listener: Listener) -> FileRef:
     """Write the stored values of all shards as one `.npy` file, checking ids row for row.
 
     Raises:
@@ -279,13 +281,14 @@ def write_vectors(snapshot: Snapshot, space: str) -> FileRef:
     folder = layout.space_folder(space, layout.VECTORS)
     needed = snapshot.rows * entry.dim * dtype.itemsize
     with new_file(snapshot.root, folder, ".npy", needed) as new:
-        with new.temporary.open("wb") as out:
+        with new.temporary.open("wb") as out, over_rows(listener, "copying vectors", snapshot.rows) as advance:
             np.lib.format.write_array_header_1_0(out, header)
             items = snapshot.item_tables(["id"])
             for ids, stored in snapshot.stored_vectors(space):
                 if not np.array_equal(ids, next(items).column("id").to_numpy()):
                     raise CorruptCollection(f"{snapshot.root}: vectors and items of a shard have other ids")
                 out.write(np.ascontiguousarray(stored).data)
+                advance(len(ids))
                 del ids, stored  # or this shard would be held while the next is read
         new.rows = snapshot.rows
     return written(new)
@@ -296,7 +299,9 @@ def _require_memory(snapshot: Snapshot, space: str, spec: IndexSpec, options: Bu
     require_memory(spec, snapshot.rows, dim, 0 if texts is None else len(texts))
 
 
-def _write_index(snapshot: Snapshot, space: str, spec: IndexSpec, store: VectorStore, options: BuildOptions) -> FileRef:
+def _write_index(
+    snapshot: Snapshot, space: str, spec: IndexSpec, store: VectorStore, options: BuildOptions, added: Advance
+) -> FileRef:
     _require_memory(snapshot, space, spec, options)  # again: those before it may have left less
     index = build(
         spec,
@@ -305,6 +310,7 @@ def _write_index(snapshot: Snapshot, space: str, spec: IndexSpec, store: VectorS
         queries=options.texts,
         seed=SEED,
         device=options.device,
+        added=added,
     )
     return save_index(snapshot.root, space, index, spec, len(store))
 
@@ -332,7 +338,9 @@ def has_room(store: VectorStore, listener: Listener) -> bool:
     return is_available()
 
 
-def save_pruned(snapshot: Snapshot, space: str, store: VectorStore, queries: FloatArray | None) -> FileRef:
+def save_pruned(
+    snapshot: Snapshot, space: str, store: VectorStore, queries: FloatArray | None, listener: Listener
+) -> FileRef:
     """Write the index for exact search over a space's stored vectors.
 
     Args:
@@ -340,10 +348,13 @@ def save_pruned(snapshot: Snapshot, space: str, store: VectorStore, queries: Flo
         space: whose.
         store: its vectors.
         queries: unit float32 [m, D], a sample of queries that are not like the items, to serve them too.
+        listener: hears how far it is.
     """
     rows = np.sort(np.random.default_rng(SEED).choice(len(store), _sampled(store), replace=False))
     needed = pruned_bytes(len(store), store.dim)
     with new_file(snapshot.root, layout.space_folder(space, layout.INDEXES), ".pruned", needed) as new:
-        write_pruned(new.temporary, Blocks(store.rows), len(store), store.gather(rows), queries)
+        with over_rows(listener, "adding rows for exact search", len(store)) as advance:
+            blocks = telling(Blocks(store.rows), advance)
+            write_pruned(new.temporary, blocks, len(store), store.gather(rows), queries)
         new.rows = len(store)
     return written(new)

@@ -21,8 +21,9 @@ from engine.ingest.entries import VectorListing
 from engine.ingest.folders import Folder, SingleFiles
 from engine.ingest.joined import TableOptions
 from engine.ingest.moves import is_moved
+from engine.ingest.options import EncodeOptions
 from engine.ingest.sources import Moved, Sources, open_sources
-from engine.ingest.sync import EncodeOptions, Sync
+from engine.ingest.sync import Sync
 from engine.jobs.build import BuildOptions, build_indexes
 from engine.jobs.canaries import write_canaries
 from engine.jobs.due import is_due, tail_rows
@@ -164,7 +165,7 @@ def _run(root: Path, paths: Sequence[Path], options: RunOptions, listener: Liste
     sources = open_sources(paths, options.table, manifest, moved=_moves(root, listener), believed=named(root))
     for note in sources.tables.notes:
         listener.say(note)
-    summary.unread = sources.tables.unread
+    summary.unread, summary.taken = sources.tables.unread, sources.tables.taken
     load, checked = _prepared(root, manifest, sources, options, listener)
 
     def compared(_: Comparison) -> None:

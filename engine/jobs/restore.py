@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,11 @@ from engine.collection.reading import MOST, read_version
 from engine.collection.relabel import names_in, said
 from engine.collection.shards import as_new_shard, hash_of, read_table, tombstone_table, write_embeddings, write_table
 from engine.encoders.base import Encoder
+from engine.ingest.joined import own_columns
 from engine.ingest.pipeline import Skipped, encode_pictures
 from engine.ingest.unit import contents_of, unit_rows
-from engine.ingest.vectors import VectorFiles, vector_files
+from engine.ingest.vector_files import vector_files
+from engine.ingest.vectors import VectorFiles
 from engine.storage import layout, verified
 from engine.storage.layout import FileRef
 from engine.storage.names import text_path
@@ -244,9 +246,9 @@ def _vectors_again(source: Source, wanted: list[Wanted], entry: Space) -> Iterat
         rows.setdefault(one.content, []).append(one.row)
     try:
         path = text_path(source.location)
-        files = vector_files(path, ()) or []
-        listing = VectorFiles(source, files, name_column=None, caption=None)
-        if not files or listing.dim != entry.dim:
+        files = vector_files(path, (), own_columns(source).vectors) or []
+        listing = VectorFiles(replace(source, tables=()), files, name_column=None, caption=None)
+        if not files or not listing.fits(entry.dim):
             return
         for block in listing.blocks():
             unit, wrong = unit_rows(block.vectors, entry.dim)

@@ -36,7 +36,7 @@ def first_encoder(
     spec = spec or (PRECOMPUTED if only else DEFAULT_ENCODER)
     dim = next((listing.dim for listing in vectors), None) if is_precomputed(spec) else None
     if dim is None and is_precomputed(spec):
-        raise InvalidSpec("the precomputed encoder takes vectors (.npy, Parquet), and none were given")
+        raise InvalidSpec("the precomputed encoder takes vectors (.npy, Parquet, …), and none were given")
     return load_encoder(spec, device=device, pool=pool, dim=dim)
 
 
@@ -47,7 +47,7 @@ def check_dimensions(name: str, dim: int, vectors: Sequence[VectorListing]) -> N
         SourceError: they differ.
     """
     for listing in vectors:
-        if listing.dim != dim:
+        if not listing.fits(dim):
             raise SourceError(
                 f"{listing.source.location} holds vectors of {listing.dim} dimensions, and {name} makes {dim}"
             )

@@ -222,7 +222,7 @@ def _pruned_for(
     if not has_room(store, listener):
         return pruned
     listener.say("building the index for exact search for these queries")
-    file = save_pruned(snapshot, space, store, _shifted(sets))
+    file = save_pruned(snapshot, space, store, _shifted(sets), listener)
     return changes.cover(snapshot.manifest, file, pruned.span)
 
 

@@ -12,13 +12,14 @@ from typing import Any, Literal, TypedDict
 
 import numpy as np
 
+from engine.collection.snapshot import Snapshot
 from engine.retrieval.route import Routes
 from engine.storage.kinds import DEFAULT_MAX_PIXELS
 from engine.storage.names import shown
 from indexers import checks
-from indexers.errors import InvalidInput, InvalidVectors
+from indexers.errors import InvalidInput, InvalidVectors, ItemNotFound
 from indexers.plan import EXACT, SearchPlan
-from indexers.vectors import as_matrix
+from indexers.vectors import IdArray, as_matrix, is_real
 
 Kind = Literal["text", "item", "vector"]
 KINDS = ("text", "item", "vector")
@@ -237,7 +238,7 @@ def as_asked(query: Any) -> Any:
         xq = np.asarray(query)
     except (TypeError, ValueError) as error:
         raise InvalidVectors(f"a query is a text, several texts, or vectors of one length; {error}") from error
-    if not xq.ndim or xq.dtype.kind not in "fiu":
+    if not xq.ndim or not is_real(xq.dtype):
         raise InvalidVectors(f"a query is a text, several texts, or vectors; found {type(query).__name__}")
     return xq
 
@@ -276,3 +277,47 @@ def as_item(name: str, given: Any) -> str | int:
         f"{name}: expected an id, or the path of a picture, found {checks.brief(given)}"
         f"{': vectors are searched with by search' if vectors else ''}"
     )
+
+
+def ids_of_keys(snapshot: Snapshot, keys: Any) -> IdArray:
+    """Return the ids of items by their keys.
+
+    Args:
+        snapshot: the version.
+        keys: a key, a text or a whole number of any size, or several.
+
+    Returns:
+        int64 [n], one id a key.
+
+    Raises:
+        ItemNotFound: no item has a key.
+        InvalidInput: items of several sources have one, or it is no key.
+    """
+    wanted = checks.one_or_several("keys", keys, as_key)
+    return np.array([int(snapshot.ids[_row(snapshot, key)]) for key in wanted], dtype=np.int64)
+
+
+def as_key(name: str, given: Any) -> str:
+    """Return a key as items are called by it.
+
+    Raises:
+        InvalidInput: it is neither a text nor a whole number.
+    """
+    if type(given) is int or isinstance(given, np.integer):
+        return str(int(given))
+    return checks.text(name, given)
+
+
+def _row(snapshot: Snapshot, key: str) -> int:
+    found = {
+        source.name: row
+        for source in snapshot.manifest.sources
+        if source.kind == "vectors" and (row := snapshot.find_in(source.name, key)) is not None
+    }
+    if not found:
+        raise ItemNotFound(f"no item of vectors has the key {key!r} in {snapshot.root}")
+    if len(found) > 1:
+        raise InvalidInput(
+            f"{key!r} is the key of items of several sources: {', '.join(found)}; name them by their ids"
+        )
+    return next(iter(found.values()))

@@ -295,6 +295,10 @@ class Reader:
         answers = self._asked([how.with_terms(Term("item", one)) for one in ask.as_items(item)], how)
         return answers[0] if ask.is_item(item) else answers
 
+    def ids_of(self, keys: Any) -> IdArray:
+        """Return the ids of items by their keys, int64 [n]; see `query.ask.ids_of_keys`."""
+        return ask.ids_of_keys(self._pair()[0], keys)
+
     def explain(self, query: Any, k: int = 10, *, plan: str | SearchPlan | None = None) -> Explanation:
         """Carry out a plan stage by stage, and compare each stage with the exact answer.
 

@@ -10,11 +10,13 @@ import re
 import shutil
 import subprocess
 import termios
+import time
 from pathlib import Path
 
 import pytest
 
-from engine.cli.output import human_bytes
+from engine.cli import output
+from engine.cli.output import Terminal, human_bytes
 from tests.helpers import COMMAND, needs_bundled, nestvec
 
 
@@ -98,7 +100,22 @@ def test_progress_goes_to_stderr_and_only_to_a_terminal(own: Path) -> None:
     assert re.fullmatch(rb"version \d+: 3 added in [0-9.]+ s\n", done.stdout)
     assert b"3 found, 3 to look at" in done.stderr
     assert b"\r" not in done.stderr
-    assert "encoding: 100%" in on_a_terminal("index", "q.npy", "e.nest", cwd=own)
+    assert "taking vectors: 100%" in on_a_terminal("index", "q.npy", "e.nest", cwd=own)
+
+
+def test_without_a_terminal_a_line_now_and_then_says_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(output, "QUIET_SECONDS", 0.05)
+    ways = ((400, r"adding: 300 of 400, [\d,]+ a second, about \d+ s left\n"), (None, r"adding: 300, .*\n"))
+    for total, expected in ways:
+        with Terminal().progress("adding", total) as advance:
+            advance(100)
+            advance(100)
+            time.sleep(0.06)
+            advance(100)
+            advance(100)
+        assert re.fullmatch(expected, capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(

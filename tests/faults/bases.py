@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from blake3 import blake3
 from PIL import Image
+from safetensors.numpy import save as save_tensors
 
 from engine.api import Collection
 from engine.collection.commit import current_version, read_version
@@ -231,4 +236,35 @@ def pictures(base: Base) -> list[Seed]:
             out = io.BytesIO()
             image.save(out, kind, **options)
             seeds.append(Seed(slot, out.getvalue()))
+    return seeds
+
+
+def brought(base: Base) -> list[Seed]:
+    """Vectors in every kind of file that somebody may bring."""
+    x = clustered(30, 5)
+    names, ids = np.array([f"n{row}" for row in range(len(x))]), np.arange(len(x)) * 3
+    seeds = []
+    for slot, save in (("plain.npz", np.savez), ("packed.npz", np.savez_compressed)):
+        out = io.BytesIO()
+        save(out, emb=x, names=names, ids=ids)
+        seeds.append(Seed(slot, out.getvalue()))
+    out = io.BytesIO()
+    np.save(out, x)
+    seeds.append(Seed("array.npy", out.getvalue()))
+    seeds.append(Seed("tensors.safetensors", save_tensors({"emb": x, "ids": ids})))
+    for slot, factory in (("flat.faiss", "Flat"), ("named.faiss", "IDMap2,Flat"), ("cells.faiss", "IVF4,Flat")):
+        index = faiss.index_factory(5, factory, faiss.METRIC_INNER_PRODUCT)
+        index.train(x)
+        index.add(x) if factory == "Flat" else index.add_with_ids(x, ids)
+        seeds.append(Seed(slot, faiss.serialize_index(index).tobytes()))
+    rows = [
+        {"name": name, "emb": row.tolist(), "n": number}
+        for number, (name, row) in enumerate(zip(names, x, strict=True))
+    ]
+    seeds.append(Seed("lines.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode()))
+    text = "name,emb\n" + "".join(f'{row["name"]},"{row["emb"]}"\n' for row in rows)
+    seeds.append(Seed("table.csv", text.encode()))
+    parquet = io.BytesIO()
+    pq.write_table(pa.table({"name": names, "emb": pa.array(x.tolist(), pa.list_(pa.float32()))}), parquet)
+    seeds.append(Seed("table.parquet", parquet.getvalue()))
     return seeds

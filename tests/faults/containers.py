@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from engine.collection.manifest import Source
 from engine.collection.originals import read_below
 from engine.ingest.containers import ContainerListing
-from engine.ingest.sync import read_file
+from engine.ingest.entries import read_file
 from indexers.errors import PictureError
 from tests.faults.bases import Base, Seed, pictures
 from tests.faults.makers import make_table

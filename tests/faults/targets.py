@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,14 +18,29 @@ from engine.collection import tombstones
 from engine.collection.commit import current_version, read_version
 from engine.collection.describe import describe, list_failures
 from engine.collection.failures import failures_of
+from engine.collection.manifest import Source
 from engine.collection.snapshot import Snapshot
 from engine.collection.spaces import map_queries
 from engine.collection.verify import verify
 from engine.encoders.pictures import decode_sized, looks_like_picture
+from engine.ingest.vector_files import vector_files
+from engine.ingest.vectors import VectorFiles
 from engine.jobs.canaries import check_canaries
 from engine.storage import layout
 from indexers.families.registry import family
-from tests.faults.bases import CANARY, MOST_PIXELS, SOME, TABLE_MEMORY, VECTOR_SHARDS, Base, D, Letters, Seed, pictures
+from tests.faults.bases import (
+    CANARY,
+    MOST_PIXELS,
+    SOME,
+    TABLE_MEMORY,
+    VECTOR_SHARDS,
+    Base,
+    D,
+    Letters,
+    Seed,
+    brought,
+    pictures,
+)
 from tests.faults.containers import containers, make_container, work_container
 from tests.faults.makers import (
     change_bytes,
@@ -171,6 +187,22 @@ def _work_picture(base: Base, slot: str, data: bytes) -> None:
             raise Wrong(f"a picture of {found.image.mode} {found.image.size}")
 
 
+def _work_brought(base: Base, slot: str, data: bytes) -> None:
+    """Read vectors that somebody brings, as `index` does."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"x.{slot.rpartition('.')[2]}"
+        path.write_bytes(data)
+        files = vector_files(path)
+        if files is None:
+            return
+        listing = VectorFiles(Source("x", "vectors", str(path)), files, name_column=None, caption=None)
+        for block in listing.blocks():
+            if block.vectors.shape != (len(block), listing.dim) or block.vectors.dtype != np.float32:
+                raise Wrong(f"{len(block)} rows of {block.vectors.dtype} {block.vectors.shape}")
+            if len(block.meta_keys) != len(block):
+                raise Wrong("rows without their columns")
+
+
 # -- seeds -------------------------------------------------------------------------------------
 
 
@@ -212,5 +244,6 @@ TARGETS: dict[str, Target] = {
         Target("canaries", _canary_seed, make_json, _work_canaries),
         Target("pictures", pictures, make_picture, _work_picture),
         Target("containers", containers, make_container, work_container, TABLE_MEMORY),
+        Target("brought", brought, change_bytes, _work_brought, TABLE_MEMORY),
     )
 }

@@ -37,9 +37,9 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Collection:
 
 
 def has_direction(row: list[float]) -> bool:
-    """Whether a row can be normalised in float32."""
+    """Whether a row can be normalised."""
     values = np.array(row, np.float32)
-    return bool(np.isfinite(values).all() and 1e-12 < np.linalg.norm(values.astype(np.float64)) < 3e38)
+    return bool(np.isfinite(values).all() and np.linalg.norm(values.astype(np.float64)) > 0)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -49,9 +49,7 @@ def test_rows_without_a_direction_cost_a_line_of_the_report(opened: Collection, 
     names = [f"version {opened.version}, row {number}" for number in range(len(rows))]
     summary = opened.add_vectors(np.array(rows, np.float32).reshape(-1, DIM), names=names, source="odd")
     clear = [row for row in rows if has_direction(row)]
-    hopeless = [row for row in rows if not np.isfinite(np.array(row, np.float32)).all() or not np.any(row)]
-    assert len(hopeless) <= summary.failed <= len(rows) - len(clear) + sum(np.abs(row).max() < 1e-18 for row in rows)
-    assert summary.added == len(rows) - summary.failed
+    assert (summary.added, summary.failed) == (len(clear), len(rows) - len(clear))
     for scores in opened.search(np.eye(DIM, dtype=np.float32), 50, exact=True):
         assert np.isfinite(scores.scores).all()
     if summary.added:

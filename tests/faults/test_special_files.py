@@ -25,10 +25,9 @@ from engine.encoders.weights import local_file, read_state_dict
 from engine.evaluation.trec import read_qrels
 from engine.heads.model import load_head
 from engine.ingest.beside import said_beside
-from engine.ingest.entries import Entry
+from engine.ingest.entries import Entry, read_file
 from engine.ingest.folders import Folder, PictureTable
 from engine.ingest.sources import TableOptions, open_sources
-from engine.ingest.sync import read_file
 from engine.ingest.tables import LabelTable
 from engine.jobs.restore import unused_id
 from engine.query.encode import picture_query

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from engine.cli.search import load_vectors
 from engine.collection.manifest import Source
-from engine.ingest.vectors import VectorFile, VectorFiles
+from engine.ingest.vector_files import VectorFile
+from engine.ingest.vectors import VectorFiles
 from indexers.errors import CorruptCollection, InvalidVectors, NestvecError, SourceError
 from indexers.npy import map_array
 from indexers.store import VectorStore

@@ -19,11 +19,10 @@ from PIL import Image
 from engine.collection.cells import is_nothing
 from engine.collection.manifest import Source, SourceTable
 from engine.ingest.containers import ContainerListing, Containers, is_container, is_of_containers
-from engine.ingest.entries import Entry
+from engine.ingest.entries import Entry, read_file
 from engine.ingest.folders import Folder
 from engine.ingest.joined import TableOptions
 from engine.ingest.sources import open_sources
-from engine.ingest.sync import read_file
 from engine.ingest.tables import JoinedTables, LabelTable
 from indexers.errors import PictureError, SourceError
 

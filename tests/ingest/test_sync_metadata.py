@@ -12,7 +12,7 @@ import pytest
 
 from engine.api import Collection
 from engine.collection.snapshot import Snapshot
-from engine.ingest.sync import EncodeOptions
+from engine.ingest.options import EncodeOptions
 from engine.storage.kinds import ALL_METADATA, NO_LOCATION, NO_METADATA
 from indexers.errors import InvalidInput
 from tests.helpers import draw, index, inside, needs_bundled, nestvec, newest

@@ -14,7 +14,8 @@ from engine.collection.cells import value_of
 from engine.collection.manifest import Source
 from engine.ingest.entries import Block
 from engine.ingest.unit import contents_of, unit_rows
-from engine.ingest.vectors import VectorFile, VectorFiles, vector_files
+from engine.ingest.vector_files import VectorFile, vector_files
+from engine.ingest.vectors import VectorFiles
 from indexers.errors import SourceError
 from indexers.vectors import FloatArray
 from tests.helpers import clustered, save
@@ -122,11 +123,37 @@ def test_parquet_whose_first_rows_have_no_vector(tmp_path: Path) -> None:
     assert whole(found)[1].shape == (5003, 2)
 
 
-@pytest.mark.parametrize("later", [1, 5000])
-def test_vectors_of_several_dimensions_are_refused(tmp_path: Path, later: int) -> None:
-    path = parquet(tmp_path / "x.parquet", [[1.0, 2.0]] * later + [[1.0, 2.0, 3.0]], pa.list_(pa.float32()))
-    with pytest.raises(SourceError, match="dimensions"):
-        list(listing(path).blocks())
+@pytest.mark.parametrize("later", [2, 5000])
+def test_a_row_of_another_length_costs_that_row(tmp_path: Path, later: int) -> None:
+    rows: list[Any] = [[1.0, 2.0]] * later + [[1.0, 2.0, 3.0], [], None, [4.0, None], [5.0, 6.0]]
+    found = listing(parquet(tmp_path / "x.parquet", rows, pa.list_(pa.float32())))
+    assert found.dim == 2
+    blocks = list(found.blocks())
+    vectors = np.concatenate([block.vectors for block in blocks])
+    assert vectors.shape == (later + 5, 2)
+    np.testing.assert_array_equal(vectors[later:], [*[[np.nan] * 2] * 3, [4, np.nan], [5, 6]])
+    wrong = {row + block_at: why for block_at, block in offsets(blocks) for row, why in block.wrong.items()}
+    assert wrong == {
+        later: "the vector has 3 dimensions, and 2 are expected",
+        later + 1: "the vector has 0 dimensions, and 2 are expected",
+        later + 2: "there is no vector in this row",
+    }
+
+
+def offsets(blocks: list[Block]) -> list[tuple[int, Block]]:
+    starts = np.cumsum([0, *map(len, blocks)]).tolist()
+    return list(zip(starts, blocks, strict=False))
+
+
+def test_the_dimension_is_the_collections_or_that_of_most_of_the_first_rows(tmp_path: Path) -> None:
+    rows = [[1.0], [1.0, 2.0], [3.0, 4.0], [5.0, 6.0, 7.0]]
+    found = listing(parquet(tmp_path / "x.parquet", rows, pa.list_(pa.float32())))
+    assert found.dim == 2
+    assert not found.fits(4)
+    assert found.fits(3)
+    assert sorted(one(found).wrong) == [0, 1, 2]
+    tied = listing(parquet(tmp_path / "y.parquet", [None, [1.0], [1.0, 2.0]], pa.list_(pa.float32())))
+    assert tied.dim == 1
 
 
 @pytest.mark.parametrize("rows", [[[], []], [None, None]])
@@ -162,6 +189,7 @@ def test_columns_can_be_named_and_must_be_there(tmp_path: Path) -> None:
 def test_parquet_without_vectors_is_something_else(tmp_path: Path) -> None:
     pq.write_table(pa.table({"file": ["a.png"], "tags": [["x"]]}), tmp_path / "t.parquet")
     assert vector_files(tmp_path / "t.parquet") is None
+    (tmp_path / "t.csv").write_text("file,tags\na.png,x\n")
     assert vector_files(tmp_path / "t.csv") is None
     assert vector_files(tmp_path) is None
 
@@ -248,13 +276,13 @@ def test_files_of_several_dimensions_are_refused(tmp_path: Path) -> None:
 
 
 def test_rows_are_normalised_and_wrong_ones_told_apart() -> None:
-    x = clustered(6, 4) * np.array([[1], [1e-20], [1e20], [3], [1], [1]], np.float32)
+    x = clustered(6, 4) * np.array([[1], [1e-30], [1e20], [3], [1], [1]], np.float32)
     x[3, 1], x[4], x[5, 0] = np.nan, 0, np.inf
     unit, wrong = unit_rows(x, 4)
-    np.testing.assert_allclose(unit[[0, 2]], clustered(6, 4)[[0, 2]], atol=1e-6)
+    np.testing.assert_allclose(unit[[0, 1, 2]], clustered(6, 4)[[0, 1, 2]], atol=1e-6)
     assert (unit[[3, 4, 5]] == 0).all()
     assert {row: reason.split("has ")[1][:6] for row, reason in wrong.items()} == {
-        **{1: "length", 3: "NaN or", 4: "length", 5: "NaN or"},
+        **{3: "NaN or", 4: "length", 5: "NaN or"},
     }
     good, none = unit_rows(clustered(50, 4) * 7, 4)
     assert none == {}

@@ -19,7 +19,7 @@ from engine.collection.failures import Failure, failures_of, record_failures
 from engine.collection.history import versions
 from engine.collection.shards import FAILURE_SCHEMA, write_table
 from engine.encoders import formats
-from engine.ingest.sync import EncodeOptions
+from engine.ingest.options import EncodeOptions
 from engine.jobs.index import RunOptions
 from engine.jobs.index import index as run_index
 from engine.progress import Silent, Summary

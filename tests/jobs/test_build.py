@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,11 @@ from engine.api import Collection
 from engine.collection.commit import current_version
 from engine.collection.manifest import Manifest
 from engine.collection.snapshot import Snapshot
+from engine.jobs import index as run
 from engine.jobs.build import chosen_specs
 from engine.jobs.due import is_due, tail_rows
+from engine.jobs.index import RunOptions
+from engine.progress import MANY_ROWS, Advance, Silent
 from indexers.base import IndexSpec
 from indexers.errors import CorruptCollection
 from tests.helpers import clustered, flip_bit, index, newest, save
@@ -91,3 +96,26 @@ def test_nothing_is_built_of_nothing(tmp_path: Path) -> None:
     with Collection.create(tmp_path / "e.nest", encoder="precomputed", dim=4) as opened:
         assert opened.build().version == 1
         assert len(opened.search(np.ones(4), k=3)) == 0
+
+
+def test_what_goes_over_many_rows_tells_how_far_it_is(tmp_path: Path) -> None:
+    told: dict[str, tuple[int | None, int]] = {}
+
+    class Counts(Silent):
+        @contextmanager
+        def progress(self, task: str, total: int | None) -> Iterator[Advance]:
+            def advance(steps: int) -> None:
+                told[task] = total, told.get(task, (total, 0))[1] + steps
+
+            yield advance
+
+    x = clustered(MANY_ROWS, 4)
+    options = RunOptions(specs=[IndexSpec.parse("flat@2")], device="cpu")
+    run.index(tmp_path / "c.nest", [save(tmp_path / "v.npy", x)], options, Counts())
+    assert told == {
+        "looking at v.npy": (None, MANY_ROWS),
+        **dict.fromkeys(
+            ("taking vectors", "copying vectors", "adding rows to flat@2", "adding rows for exact search"),
+            (MANY_ROWS, MANY_ROWS),
+        ),
+    }
