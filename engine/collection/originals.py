@@ -15,7 +15,7 @@ from engine.collection.manifest import Source
 from engine.collection.named import FILE, Named, named
 from engine.collection.snapshot import Item
 from engine.storage.kinds import MOST_FILE_BYTES
-from engine.storage.names import file_text, path_bytes
+from engine.storage.names import file_text, path_bytes, path_text
 from engine.storage.regular import read_regular
 from indexers.errors import PictureError
 
@@ -74,13 +74,14 @@ class Originals:
         folder = None if source is None else source.folder
         if source is None or folder is None:
             raise PictureError("its source has no pictures")
-        if Named(FILE, item.uri) in self._named:
-            return read_regular(path_bytes(item.uri), most=MOST_FILE_BYTES)
+        uri = path_text(os.fsencode(item.uri))
+        if Named(FILE, uri) in self._named:
+            return read_regular(item.uri, most=MOST_FILE_BYTES)
         # Looked for where it was, and where it may be now.
-        confirmed = [(one, path) for one in self._confirmed for path in (item.uri, item.path)]
+        confirmed = [(one, path) for one in self._confirmed for path in (uri, item.path)]
         if Named(source.kind, source.location) in self._named:
             return _first([(folder, item.path), *confirmed])
-        if parts := self._parts(item.uri):
+        if parts := self._parts(uri):
             return _first([*parts, *confirmed])
         try:
             return _first(confirmed)

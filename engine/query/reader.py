@@ -23,7 +23,7 @@ from indexers import checks
 from indexers.errors import CollectionError, InvalidInput, NestvecError
 from indexers.plan import SearchPlan
 from indexers.threads import new_lock
-from indexers.vectors import FloatArray, IdArray
+from indexers.vectors import FloatArray
 
 if TYPE_CHECKING:
     from engine.query.explain import Explanation
@@ -259,10 +259,13 @@ class Reader:
         return answers[0] if xq.ndim == 1 else answers
 
     @overload
-    def similar(self, item: str | Path | int, k: int = 10, **how: Unpack[Like]) -> Answers: ...
+    def similar(self, item: str | Path | int | bytes, k: int = 10, **how: Unpack[Like]) -> Answers: ...
 
     @overload
-    def similar(self, item: list[Any] | tuple[Any, ...] | IdArray, k: int = 10, **how: Unpack[Like]) -> AnswerList: ...
+    def similar(self, item: list[Any] | tuple[Any, ...], k: int = 10, **how: Unpack[Like]) -> AnswerList: ...
+
+    @overload
+    def similar(self, item: Any, k: int = 10, **how: Unpack[Like]) -> Any: ...
 
     def similar(
         self,
@@ -278,7 +281,8 @@ class Reader:
         """Find the items most like a picture.
 
         Args:
-            item: an id, the path of an indexed item, or any picture file; or several.
+            item: an id, the path of an item or of any picture, a picture as `Term.of_picture` takes it, or several of
+                all these in a list; or an array of real vectors, [D] or [nq, D].
             k: answers a query.
             plan, dim, exact, recall: as for `search`.
             include_self: whether an indexed item is among its own answers.
@@ -287,11 +291,12 @@ class Reader:
             Answers for one item, an AnswerList for several.
 
         Raises:
-            ItemNotFound, PictureError, InvalidInput, InvalidSpec: as for `ask`.
+            ItemNotFound, PictureError, InvalidInput, InvalidSpec: as for `ask`; of several inputs it is said which.
         """
         how = ask.query_without_terms(k, plan, exact, recall, dim, include_self)
-        answers = self._asked([how.with_terms(Term("item", one)) for one in ask.as_items(item)], how)
-        return answers[0] if ask.is_item(item) else answers
+        terms, alone = ask.as_likenesses(item)
+        answers = self._asked([how.with_terms(term) for term in terms], how)
+        return answers[0] if alone else answers
 
     def explain(self, query: Any, k: int = 10, *, plan: str | SearchPlan | None = None) -> Explanation:
         """Carry out a plan stage by stage, and compare each stage with the exact answer.
@@ -306,9 +311,9 @@ class Reader:
         term = Term.of_text(query) if isinstance(query, str) else Term.of_vector(query)
         return self._explained(Query((term,), k, plan))
 
-    def explain_item(self, item: str | Path | int, k: int = 10, *, plan: str | SearchPlan | None = None) -> Explanation:
-        """Do as `explain` for the likeness of an item or picture file."""
-        return self._explained(Query((Term.of_item(item),), k, plan))
+    def explain_item(self, item: Any, k: int = 10, *, plan: str | SearchPlan | None = None) -> Explanation:
+        """Do as `explain` for the likeness of an item or picture, given as to `similar`."""
+        return self._explained(Query((ask.as_likeness(item),), k, plan))
 
     def _explained(self, query: Query) -> Explanation:
         from engine.query.explain import explain
