@@ -155,11 +155,10 @@ def _named(path: str | None, at: int, terms: int) -> Iterator[None]:
     try:
         yield
     except PictureError as error:
-        if path is None and terms > 1:
-            raise PictureError(f"input {at + 1} of {terms}: {error}") from error
-        if path is not None and path not in str(error):
-            raise PictureError(f"{path}: {error}") from error
-        raise
+        name = f"input {at + 1} of {terms}" if path is None else path
+        if terms == 1 or name in str(error):
+            raise
+        raise PictureError(f"{name}: {error}") from error
 
 
 def find(snapshot: Snapshot, item: str | int) -> int | None:
