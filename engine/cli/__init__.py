@@ -130,10 +130,10 @@ def _carried_out() -> int:
     """Run the command and return its exit code."""
     from indexers.errors import InvalidInput, NestvecError
 
-    # A caption in a script that the terminal's encoding lacks is shown escaped and stops nothing.
+    # A caption in a script that the terminal's encoding lacks is shown escaped and stops nothing; see `output`.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors="nestvec")
     try:
         code = cli.main(prog_name="nestvec", standalone_mode=False, color=False if os.environ.get("NO_COLOR") else None)
         sys.stdout.flush()

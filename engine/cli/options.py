@@ -82,6 +82,8 @@ class Answering:
     encoder: str | None
     device: str
     as_json: bool
+    paths: bool
+    paths0: bool
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,8 @@ _ANSWERING = (
     encoder,
     device,
     as_json,
+    click.option("--paths", is_flag=True, help="Print the pictures' absolute paths alone, one a line, each once."),
+    click.option("--paths0", is_flag=True, help="The same with a null behind each and not a line feed, for xargs -0."),
 )
 
 _RUNNING = (

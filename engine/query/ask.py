@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from numbers import Integral
@@ -17,31 +17,31 @@ from engine.retrieval.route import Routes
 from engine.storage.kinds import DEFAULT_MAX_PIXELS
 from engine.storage.names import shown
 from indexers import checks
-from indexers.errors import InvalidInput, InvalidVectors, ItemNotFound
+from indexers.errors import InvalidInput, InvalidVectors, ItemNotFound, PictureError
 from indexers.plan import EXACT, SearchPlan
 from indexers.vectors import IdArray, as_matrix, is_real
 
-Kind = Literal["text", "item", "vector"]
-KINDS = ("text", "item", "vector")
+Kind = Literal["text", "item", "picture", "vector"]
+KINDS = ("text", "item", "picture", "vector")
 
 
 @dataclass(frozen=True)
 class Term:
-    """One thing that is asked with: a text, an item or picture, or a vector.
+    """One thing that is asked with: a text, an item, a picture, or a vector.
 
     Example:
         >>> engine.Term.of_text("a red bicycle"), engine.Term.of_item(3, weight=2.0)
         (Term(kind='text', value='a red bicycle', weight=1.0), Term(kind='item', value=3, weight=2.0))
 
     Attributes:
-        kind: "text", "item" or "vector".
-        value: a sentence; the id of an item, its path or that of any picture file; or D real numbers, of the space
-            that is searched: no head is applied to them.
+        kind: "text", "item", "picture" or "vector".
+        value: a sentence; the id of an item, its path or that of any picture file; the bytes of a picture file; or D
+            real numbers, of the space that is searched: no head is applied to them.
         weight: how much it counts beside the query's other terms; below 0 for what answers should be unlike.
     """
 
     kind: Kind
-    value: str | int | tuple[float, ...]
+    value: str | int | bytes | tuple[float, ...]
     weight: float = 1.0
 
     def __post_init__(self) -> None:
@@ -49,6 +49,10 @@ class Term:
         checks.settle(self, value=_READ[self.kind](self.value), weight=checks.real("weight", self.weight))
         if not 0 < abs(self.weight) <= checks.MOST:
             raise InvalidInput(f"weight: expected a number other than 0, found {checks.brief(self.weight)}")
+
+    def __repr__(self) -> str:
+        value = f"<{len(self.value):,} bytes>" if isinstance(self.value, bytes) else repr(self.value)
+        return f"Term(kind={self.kind!r}, value={value}, weight={self.weight!r})"
 
     @classmethod
     def of_text(cls, text: str, *, weight: float = 1.0) -> Term:
@@ -61,15 +65,25 @@ class Term:
         return cls("item", as_item("item", item), weight)
 
     @classmethod
+    def of_picture(cls, picture: Any, *, weight: float = 1.0) -> Term:
+        """Ask with a picture itself: the bytes of its file, a file open for reading bytes, a PIL image, or pixels.
+
+        Pixels are uint8 [H, W], [H, W, 3] or [H, W, 4]. A file is read to its end.
+        """
+        return cls("picture", picture, weight)
+
+    @classmethod
     def of_vector(cls, vector: Any, *, weight: float = 1.0) -> Term:
         """Ask with a vector [D] of the space that is searched."""
         return cls("vector", vector, weight)
 
     @property
     def name(self) -> str | int | None:
-        """What answers call it: the text, the path or id; None for a vector."""
+        """What answers call it: the text, the path or id; "a picture" for one without a path, None for a vector."""
         if isinstance(self.value, tuple):
             return None
+        if isinstance(self.value, bytes):
+            return "a picture"
         return shown(self.value) if self.kind == "item" and isinstance(self.value, str) else self.value
 
 
@@ -208,9 +222,27 @@ def _vector(given: Any) -> tuple[float, ...]:
     return tuple(rows[0].tolist())
 
 
+def _picture(given: Any) -> bytes:
+    from engine.query.given import picture_bytes
+
+    return picture_bytes("picture", given)
+
+
+def _is_given(value: Any) -> bool:
+    from engine.query.given import is_given
+
+    return is_given(value)
+
+
+def _is_vectors(value: Any) -> bool:
+    """Whether something is an array of vectors, [D] or [nq, D]: real numbers, of which no picture is made."""
+    return isinstance(value, np.ndarray) and value.ndim in (1, 2) and value.dtype.kind == "f"
+
+
 _READ: dict[str, Callable[[Any], Any]] = {
     "text": lambda given: checks.instance("a query", given, str),
     "item": lambda given: as_item("item", given),
+    "picture": _picture,
     "vector": _vector,
 }
 
@@ -232,8 +264,9 @@ def as_asked(query: Any) -> Any:
     Raises:
         InvalidVectors: it is nothing of the kind.
     """
-    if isinstance(query, os.PathLike):
-        raise InvalidInput(f"a query is a text, several texts, or vectors; pictures like {query} are found by similar")
+    if isinstance(query, os.PathLike) or (not isinstance(query, np.ndarray | list | tuple) and _is_given(query)):
+        like = query if isinstance(query, os.PathLike) else checks.brief(query)
+        raise InvalidInput(f"a query is a text, several texts, or vectors; pictures like {like} are found by similar")
     try:
         xq = np.asarray(query)
     except (TypeError, ValueError) as error:
@@ -253,13 +286,41 @@ def is_item(value: Any) -> bool:
     return isinstance(value, str | os.PathLike | Integral) and not isinstance(value, bool)
 
 
-def as_items(items: Any) -> list[str | int]:
-    """Return one item or several as a list, ids as Python's own int: answers hold NumPy's.
+def as_likenesses(items: Any) -> tuple[list[Term], bool]:
+    """Return terms of one item or picture or of several, and whether it was one; ids as Python's own int.
 
     Raises:
-        InvalidInput: one of them is something that names no item.
+        InvalidInput: one of them is no item and no picture.
+        PictureError: a picture that was given as it is cannot be read.
     """
-    return checks.one_or_several("item", items, as_item)
+    many = isinstance(items, list | tuple)
+    if is_item(items) or not (many or isinstance(items, Iterable)) or (not many and _is_one(items)):
+        return [as_likeness(items)], True
+    several, terms = list(items) if _is_vectors(items) else checks.several("item", items, lambda _, one: one), []
+    for number, one in enumerate(several, start=1):
+        try:
+            terms.append(as_likeness(one))
+        except PictureError as error:
+            raise PictureError(f"input {number} of {len(several)}: {error}") from error
+    return terms, False
+
+
+def _is_one(given: Any) -> bool:
+    return given.ndim == 1 if _is_vectors(given) else _is_given(given)
+
+
+def as_likeness(given: Any) -> Term:
+    """Return a term of one item or picture, or of a vector.
+
+    Raises:
+        InvalidInput: it is something else, or several.
+        PictureError: a picture that was given as it is cannot be read.
+    """
+    if is_item(given):
+        return Term("item", as_item("item", given))
+    if _is_vectors(given):
+        return Term.of_vector(given)
+    return Term.of_picture(given) if _is_given(given) else Term("item", as_item("item", given))
 
 
 def as_item(name: str, given: Any) -> str | int:
@@ -274,7 +335,7 @@ def as_item(name: str, given: Any) -> str | int:
         return checks.text(name, checks.as_text(given))
     vectors = isinstance(given, np.ndarray | np.floating | float)
     raise InvalidInput(
-        f"{name}: expected an id, or the path of a picture, found {checks.brief(given)}"
+        f"{name}: expected an id, the path of a picture, or a picture, found {checks.brief(given)}"
         f"{': vectors are searched with by search' if vectors else ''}"
     )
 
