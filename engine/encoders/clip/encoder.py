@@ -97,7 +97,8 @@ class ClipEncoder:
     @property
     def languages(self) -> frozenset[str] | None:
         """English where the texts go through a tokenizer made for it; None where it is another."""
-        tokenizer = self._config["model_cfg"]["text_cfg"].get("hf_tokenizer_name")
+        text = self._config["model_cfg"]["text_cfg"]
+        tokenizer = text.get("hf_tokenizer_name") or text.get("hf_model_name")
         return frozenset(("en",)) if tokenizer in ENGLISH_TOKENIZERS else None
 
     @property
