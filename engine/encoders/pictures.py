@@ -279,7 +279,13 @@ def from_image(image: Image.Image, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> I
         PictureError: it cannot be read any more, or is too large.
     """
     try:
-        return _develop(image, max_pixels, 0).image  # type: ignore[arg-type]  # of a file only a scale is asked
+        with hushed():
+            check_size(image.size, max_pixels)
+            image.load()
+            if image.format == "TIFF":
+                check_tiff(image)
+            rgb = to_rgb(image, lambda: strips_of(image))
+            return upright(rgb, image.size, _orientation(image, 1)).image
     except PictureError:
         raise
     except Exception as error:  # as in `decode_sized`: an image that was opened may not have been decoded yet

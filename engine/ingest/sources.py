@@ -153,11 +153,16 @@ def open_sources(
         listings.append(_pictures(joined, path, part, labels, known))
     tables.notes += [note for note in map(other_columns, containers) if note is not None]
     listings += _single_files(singles, known, tables)
+    _check_used(options, listings, takes_table=takes_table)
+    return Sources(listings, tables, whole)
+
+
+def _check_used(options: TableOptions, listings: Sequence[Listing], *, takes_table: bool) -> None:
+    """Refuse what was said of columns and tables that no source has."""
     if options.vectors is not None and not any(isinstance(one, VectorListing) for one in listings):
         raise SourceError(f"{options.vectors!r} names a column of vectors, and no source with such was named")
     if options.table is not None and not takes_table:
         raise SourceError(f"{options.table} describes a folder of pictures or a file of vectors, and none was named")
-    return Sources(listings, tables, whole)
 
 
 def _known_with_tables(source: Source, known: list[Source], options: TableOptions, *, joins: bool) -> Source:
