@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from numbers import Integral
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from indexers import checks
 from indexers.errors import InvalidInput, InvalidVectors
 from indexers.plan import EXACT, SearchPlan
 from indexers.vectors import as_matrix
+
+if TYPE_CHECKING:
+    from engine.query.where.tree import Filter
 
 Kind = Literal["text", "item", "vector"]
 KINDS = ("text", "item", "vector")
@@ -87,6 +90,8 @@ class Query:
         exact: find precisely the best, whatever it takes.
         recall: search by the fastest plan of the tuned curve that keeps this recall.
         dim: stop at this prefix and answer by its cosines; the full dimension if None.
+        where: a filter: an SQL expression over columns, its tree as JSON, or a `Filter`; only items it lets through
+            answer. Without a plan the search is exact then: what it finds does not depend on the filter.
         include_self: whether indexed items that are asked with are among the answers.
 
     Raises:
@@ -100,6 +105,7 @@ class Query:
     exact: bool = False
     recall: float | None = None
     dim: int | None = None
+    where: Filter | str | dict[str, Any] | None = None
     include_self: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -112,6 +118,7 @@ class Query:
             exact=bool(self.exact),
             recall=checks.optional("recall", self.recall, checks.share),
             dim=checks.optional("dim", self.dim, checks.signed),
+            where=checks.optional("where", self.where, _filter),
             include_self=checks.truth("include_self", self.include_self),
         )
         if type(self.terms) is not tuple or self.terms:
@@ -135,27 +142,30 @@ class Query:
         Raises:
             InvalidInput: a recall of a space that was not tuned.
         """
-        if self.recall is not None:
+        if self.recall is not None and self.where is None:
             return routes.for_recall(self.recall, self.k)
-        return SearchPlan(EXACT) if self.exact else self.plan  # type: ignore[return-value]  # read when it was made
+        exact = self.exact or (self.where is not None and self.plan is None)
+        return SearchPlan(EXACT) if exact else self.plan  # type: ignore[return-value]  # read when it was made
 
 
 @lru_cache(maxsize=256, typed=True)
-def _kept(k: int, plan: Any, exact: bool, recall: float | None, dim: int | None, include_self: bool) -> Query:
-    return Query((), k, plan, exact, recall, dim, include_self=include_self)
+def _kept(
+    k: int, plan: Any, exact: bool, recall: float | None, dim: int | None, where: Any, include_self: bool
+) -> Query:
+    return Query((), k, plan, exact, recall, dim, where, include_self=include_self)
 
 
 def query_without_terms(
-    k: int, plan: Any, exact: bool, recall: float | None, dim: int | None, include_self: bool = False
+    k: int, plan: Any, exact: bool, recall: float | None, dim: int | None, where: Any = None, include_self: bool = False
 ) -> Query:
     """Return a question that has all but its terms; the same again where the same was wanted before.
 
     To check it takes as long as a search of few rows.
     """
     try:
-        return _kept(k, plan, exact, recall, dim, include_self)
-    except TypeError:  # something that has no hash, and is refused in words
-        return Query((), k, plan, exact, recall, dim, include_self=include_self)
+        return _kept(k, plan, exact, recall, dim, where, include_self)
+    except TypeError:  # something that has no hash: a filter as JSON, or what is refused in words
+        return Query((), k, plan, exact, recall, dim, where, include_self=include_self)
 
 
 class How(TypedDict, total=False):
@@ -165,6 +175,7 @@ class How(TypedDict, total=False):
     dim: int | None
     exact: bool
     recall: float | None
+    where: Filter | str | dict[str, Any] | None
 
 
 class Like(How, total=False):
@@ -175,6 +186,12 @@ class Like(How, total=False):
 
 def _plan(name: str, given: Any) -> SearchPlan:
     return SearchPlan.parse(given) if isinstance(given, str) else checks.instance(name, given, SearchPlan)
+
+
+def _filter(name: str, given: Any) -> Filter:
+    from engine.query.where.tree import Filter
+
+    return Filter.parse(given)
 
 
 def _term(name: str, given: Any) -> Term:

@@ -21,12 +21,15 @@ from engine.storage.kinds import DEFAULT_MAX_PIXELS
 from engine.storage.names import printable
 from indexers import checks
 from indexers.errors import CollectionError, InvalidInput, NestvecError
+from indexers.mask import Mask
 from indexers.plan import SearchPlan
 from indexers.threads import new_lock
 from indexers.vectors import FloatArray, IdArray
 
 if TYPE_CHECKING:
     from engine.query.explain import Explanation
+    from engine.query.where.kept import Filters
+    from engine.query.where.tree import Filter
 
 SEARCH_DEVICES = ("cpu", "cuda")
 
@@ -73,6 +76,7 @@ class Reader:
         loaded = encoder if isinstance(encoder, Encoder) else None
         self._encoders = Encoders(self.root, spec=spec, device=self._device, loaded=loaded)
         self._lock = new_lock()
+        self._filters: Filters | None = None
         self._state: tuple[Snapshot, Searcher | None] = (self._opened(version), None)
 
     @classmethod
@@ -205,7 +209,35 @@ class Reader:
 
     def _asked(self, queries: Sequence[Query], how: Query) -> AnswerList:
         snapshot, searcher = self._pair()
-        return answer_all(snapshot, searcher, self._encoded(queries, snapshot, searcher), how)
+        mask = self._mask(snapshot, how)
+        return answer_all(snapshot, searcher, self._encoded(queries, snapshot, searcher), how, mask)
+
+    def _mask(self, snapshot: Snapshot, how: Query) -> Mask | None:
+        """Return which rows the filter of a question lets through; None where it has none."""
+        if how.where is None:
+            return None
+        from engine.query.where.kept import Filters
+        from engine.query.where.tree import Filter
+
+        filters = self._filters
+        if filters is None or filters.version != snapshot.manifest.version:
+            filters = self._filters = Filters(snapshot)
+        return filters.mask(Filter.parse(how.where))
+
+    def matching(self, where: Filter | str | dict[str, Any]) -> IdArray:
+        """Return the ids of the items that a filter lets through, int64, in the order of their rows.
+
+        Example:
+            >>> engine.Collection.open("photos.nest").matching("caption = 'bicycle'").tolist()
+            [2]
+
+        Raises:
+            InvalidFilter: it does not parse, or asks a column what it cannot answer.
+        """
+        snapshot = self.snapshot
+        mask = self._mask(snapshot, Query((), where=where))
+        live = Mask.without(len(snapshot.ids), snapshot.deleted)
+        return snapshot.ids[(live if mask is None else live & mask).numbers]
 
     def _encoded(self, queries: Sequence[Query], snapshot: Snapshot, searcher: Searcher) -> Asked:
         return encoded(queries, snapshot, searcher, lambda: self._encoders.of(snapshot, searcher.space))
@@ -228,6 +260,7 @@ class Reader:
         dim: int | None = None,
         exact: bool = False,
         recall: float | None = None,
+        where: Filter | str | dict[str, Any] | None = None,
     ) -> Answers | AnswerList:
         """Find the items that match texts or vectors best.
 
@@ -239,6 +272,7 @@ class Reader:
             dim: stop at this prefix.
             exact: find precisely the best, whatever it takes.
             recall: search by the fastest plan of the tuned curve that keeps this recall.
+            where: a filter over columns, such as "taken >= '2019-01-01' AND camera LIKE 'Pixel%'"; see `Filter`.
 
         Returns:
             Answers for one text or a 1-D vector; for several an AnswerList, whose `ids` and `scores` are [nq, k].
@@ -248,14 +282,15 @@ class Reader:
             InvalidVectors: vectors of another dimension, or with NaN.
             InvalidInput, InvalidSpec: as for `ask`.
         """
-        how = ask.query_without_terms(k, plan, exact, recall, dim)
+        how = ask.query_without_terms(k, plan, exact, recall, dim, where)
         if isinstance(query, str):
             return self._asked([how.with_terms(Term.of_text(query))], how)[0]
         if ask.is_texts(query):
             return self._asked([how.with_terms(Term.of_text(text)) for text in query], how)
         xq = ask.as_asked(query)
         asked = Asked(xq, [None] * (1 if xq.ndim == 1 else len(xq)), ())
-        answers = answer_all(*self._pair(), asked, how)
+        snapshot, searcher = self._pair()
+        answers = answer_all(snapshot, searcher, asked, how, self._mask(snapshot, how))
         return answers[0] if xq.ndim == 1 else answers
 
     @overload
@@ -273,6 +308,7 @@ class Reader:
         dim: int | None = None,
         exact: bool = False,
         recall: float | None = None,
+        where: Filter | str | dict[str, Any] | None = None,
         include_self: bool = False,
     ) -> Answers | AnswerList:
         """Find the items most like a picture.
@@ -280,7 +316,7 @@ class Reader:
         Args:
             item: an id, the path of an indexed item, or any picture file; or several.
             k: answers a query.
-            plan, dim, exact, recall: as for `search`.
+            plan, dim, exact, recall, where: as for `search`.
             include_self: whether an indexed item is among its own answers.
 
         Returns:
@@ -289,7 +325,7 @@ class Reader:
         Raises:
             ItemNotFound, PictureError, InvalidInput, InvalidSpec: as for `ask`.
         """
-        how = ask.query_without_terms(k, plan, exact, recall, dim, include_self)
+        how = ask.query_without_terms(k, plan, exact, recall, dim, where, include_self)
         answers = self._asked([how.with_terms(Term("item", one)) for one in ask.as_items(item)], how)
         return answers[0] if ask.is_item(item) else answers
 

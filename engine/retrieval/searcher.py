@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -106,6 +107,7 @@ class Searcher:
         self.rows = self.segments[-1].stop
         self.live = Mask.without(self.rows, snapshot.deleted)
         self._live = self._cut(self.live)
+        self._cut_masks = WeakKeyDictionary[Mask, tuple[Mask, Masks]]()
         self._made: dict[tuple[SearchPlan | None, int, int | None], ReadyPlan] = {}
         specs: dict[str, IndexSpec] = {}
         for segment in indexed:  # of each index that of the part with the most cells: what a plan may visit
@@ -286,8 +288,11 @@ class Searcher:
     def _masked(self, mask: Mask) -> tuple[Mask, Masks]:
         if checks.instance("mask", mask, Mask).rows != self.rows:
             raise InvalidInput(f"mask: expected one of {self.rows} rows, found {mask.rows}")
-        both = self.live & mask
-        return both, self._cut(both)
+        kept = self._cut_masks.get(mask)
+        if kept is None:
+            both = self.live & mask
+            kept = self._cut_masks[mask] = both, self._cut(both)
+        return kept
 
     def _search(self, xq: FloatArray, k: int, ready: ReadyPlan, masks: Masks) -> Neighbors:
         if len(self.tail) or len(self.segments) > 2:
