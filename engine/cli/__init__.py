@@ -128,7 +128,7 @@ def main() -> None:
 
 def _carried_out() -> int:
     """Run the command and return its exit code."""
-    from indexers.errors import InvalidInput, NestvecError
+    from indexers.errors import InvalidFilter, InvalidInput, NestvecError
 
     # A caption in a script that the terminal's encoding lacks is shown escaped and stops nothing; see `output`.
     for stream in (sys.stdout, sys.stderr):
@@ -145,6 +145,10 @@ def _carried_out() -> int:
     except click.ClickException as error:
         say_wrong_usage(error)
         code = error.exit_code
+    except InvalidFilter as error:
+        for line in f"nestvec: {error}".splitlines():  # the place it points at stands in a line of its own
+            say(line)
+        code = USAGE
     except NestvecError as error:
         say(f"nestvec: {error}")
         code = USAGE if isinstance(error, InvalidInput) else FAILED

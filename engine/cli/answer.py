@@ -37,6 +37,8 @@ def present(answers: Sequence[Answers], how: Answering, opened: Reader) -> bool:
     if not (how.paths or how.paths0):
         print_answers(answers, as_json=how.as_json)
     say_notes(answers)
+    if how.where is not None and answers and not any(map(len, answers)):
+        say("no item matches --where")
     if how.html is not None:
         from engine.cli.sheet import write_sheet
         from engine.collection.originals import Originals

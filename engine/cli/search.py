@@ -55,7 +55,7 @@ def command(
     if bool(wanted) + bool(query.pictures) + bool(vectors) != 1:
         raise click.UsageError("give texts (words, -q or --queries), pictures, or --vectors: one of them")
     with Reader.open(collection, device=how.device, space=how.space, encoder=how.encoder) as opened:
-        ways: Any = {"plan": how.plan, "dim": how.dim, "exact": how.exact, "recall": how.recall}
+        ways: Any = {"plan": how.plan, "dim": how.dim, "exact": how.exact, "recall": how.recall, "where": how.where}
         if query.pictures:
             present_like(
                 query.pictures, lambda item: opened.similar(item, how.k, max_pixels=how.max_pixels, **ways), how, opened

@@ -48,6 +48,7 @@ def command(
                 dim=how.dim,
                 exact=how.exact,
                 recall=how.recall,
+                where=how.where,
                 include_self=include_self,
                 max_pixels=how.max_pixels,
             )

@@ -138,7 +138,9 @@ class AnswerList(Sequence[Answers]):
         return Answers(self._names[at], scores, ids, self._snapshot, positions, notes)
 
 
-def answer_all(snapshot: Snapshot, searcher: Searcher, asked: Asked, how: Query) -> AnswerList:
+def answer_all(
+    snapshot: Snapshot, searcher: Searcher, asked: Asked, how: Query, mask: Mask | None = None
+) -> AnswerList:
     """Search a version, and name what was found.
 
     Args:
@@ -146,9 +148,10 @@ def answer_all(snapshot: Snapshot, searcher: Searcher, asked: Asked, how: Query)
         searcher: over a space of it.
         asked: what is searched with.
         how: k, plan and all else but its terms.
+        mask: which rows its filter lets through; None where it has none.
     """
     xq = searcher.check_queries(asked.xq)
-    found = _found(searcher, asked, xq, how)
+    found = _found(searcher, asked, xq, how, mask)
     # Stored values that are infinite come first, and unit vectors have no such cosines.
     if found.scores.size and _is_infinite(found):
         raise CorruptCollection(f"{snapshot.root} holds vectors that are not finite; see `nestvec verify`")
@@ -165,18 +168,19 @@ def _is_infinite(found: Neighbors) -> bool:
     return bool((~np.isfinite(found.scores[:, 0]) & (found.ids[:, 0] != MISSING)).any())
 
 
-def _found(searcher: Searcher, asked: Asked, xq: FloatArray, how: Query) -> Neighbors:
+def _found(searcher: Searcher, asked: Asked, xq: FloatArray, how: Query, mask: Mask | None) -> Neighbors:
     """Search, and leave items out of their own answers."""
     plan = how.plan_on(searcher.routes)
     most = 0 if how.include_self or not asked.own else max(map(len, asked.own))
     if not most:
-        return searcher.search(xq, how.k, plan, dim=how.dim)
+        return searcher.search(xq, how.k, plan, dim=how.dim, mask=mask)
     if most == 1:
         own = np.array([rows[0] if rows else MISSING for rows in asked.own])
-        return searcher.search(xq, how.k, plan, dim=how.dim, own=own)
+        return searcher.search(xq, how.k, plan, dim=how.dim, mask=mask, own=own)
     parts = []
     for row, rows in enumerate(asked.own):
         others = Mask.without(searcher.rows, np.array(rows, np.int64))
+        others = others if mask is None else others & mask
         parts.append(searcher.search(xq[row : row + 1], how.k, plan, dim=how.dim, mask=others))
     k = max(part.ids.shape[1] for part in parts)
     scores, ids = zip(*(without_own(part, None, k) for part in parts), strict=True)

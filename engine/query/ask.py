@@ -8,18 +8,20 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from numbers import Integral
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
 
-from engine.collection.snapshot import Snapshot
 from engine.retrieval.route import Routes
 from engine.storage.kinds import DEFAULT_MAX_PIXELS
 from engine.storage.names import shown
 from indexers import checks
-from indexers.errors import InvalidInput, InvalidVectors, ItemNotFound, PictureError
+from indexers.errors import InvalidInput, InvalidVectors, PictureError
 from indexers.plan import EXACT, SearchPlan
-from indexers.vectors import IdArray, as_matrix, is_real
+from indexers.vectors import as_matrix, is_real
+
+if TYPE_CHECKING:
+    from engine.query.where.tree import Filter
 
 Kind = Literal["text", "item", "picture", "vector"]
 KINDS = ("text", "item", "picture", "vector")
@@ -103,6 +105,8 @@ class Query:
         exact: find precisely the best, whatever it takes.
         recall: search by the fastest plan of the tuned curve that keeps this recall.
         dim: stop at this prefix and answer by its cosines; the full dimension if None.
+        where: a filter: an SQL expression over columns, its tree as JSON, or a `Filter`; only items it lets through
+            answer. Without a plan the search is exact then: what it finds does not depend on the filter.
         include_self: whether indexed items that are asked with are among the answers.
         max_pixels: a picture file that is larger is refused.
 
@@ -117,6 +121,7 @@ class Query:
     exact: bool = False
     recall: float | None = None
     dim: int | None = None
+    where: Filter | str | dict[str, Any] | None = None
     include_self: bool = field(default=False, kw_only=True)
     max_pixels: int = field(default=DEFAULT_MAX_PIXELS, kw_only=True)
 
@@ -130,6 +135,7 @@ class Query:
             exact=bool(self.exact),
             recall=checks.optional("recall", self.recall, checks.share),
             dim=checks.optional("dim", self.dim, checks.signed),
+            where=checks.optional("where", self.where, _filter),
             include_self=checks.truth("include_self", self.include_self),
             max_pixels=checks.whole("max_pixels", self.max_pixels, high=checks.MOST_BYTES),
         )
@@ -141,6 +147,11 @@ class Query:
         """What answers call it; None where it is of vectors alone."""
         names = [term.name for term in self.terms if term.name is not None]
         return names[0] if len(names) == 1 else " + ".join(map(str, names)) or None
+
+    @property
+    def filter(self) -> Filter | None:
+        """What lets items through, as it was read when this was made."""
+        return self.where  # type: ignore[return-value]
 
     def with_terms(self, *terms: Term) -> Query:
         """Return the same question of other terms; it was checked when it was made."""
@@ -154,16 +165,24 @@ class Query:
         Raises:
             InvalidInput: a recall of a space that was not tuned.
         """
-        if self.recall is not None:
+        if self.recall is not None and self.where is None:
             return routes.for_recall(self.recall, self.k)
-        return SearchPlan(EXACT) if self.exact else self.plan  # type: ignore[return-value]  # read when it was made
+        exact = self.exact or (self.where is not None and self.plan is None)
+        return SearchPlan(EXACT) if exact else self.plan  # type: ignore[return-value]  # read when it was made
 
 
 @lru_cache(maxsize=256, typed=True)
 def _kept(
-    k: int, plan: Any, exact: bool, recall: float | None, dim: int | None, include_self: bool, max_pixels: int
+    k: int,
+    plan: Any,
+    exact: bool,
+    recall: float | None,
+    dim: int | None,
+    where: Any,
+    include_self: bool,
+    max_pixels: int,
 ) -> Query:
-    return Query((), k, plan, exact, recall, dim, include_self=include_self, max_pixels=max_pixels)
+    return Query((), k, plan, exact, recall, dim, where, include_self=include_self, max_pixels=max_pixels)
 
 
 def query_without_terms(
@@ -172,6 +191,7 @@ def query_without_terms(
     exact: bool,
     recall: float | None,
     dim: int | None,
+    where: Any = None,
     include_self: bool = False,
     max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> Query:
@@ -180,9 +200,9 @@ def query_without_terms(
     To check it takes as long as a search of few rows.
     """
     try:
-        return _kept(k, plan, exact, recall, dim, include_self, max_pixels)
-    except TypeError:  # something that has no hash, and is refused in words
-        return Query((), k, plan, exact, recall, dim, include_self=include_self, max_pixels=max_pixels)
+        return _kept(k, plan, exact, recall, dim, where, include_self, max_pixels)
+    except TypeError:  # something that has no hash: a filter as JSON, or what is refused in words
+        return Query((), k, plan, exact, recall, dim, where, include_self=include_self, max_pixels=max_pixels)
 
 
 Plan = str | SearchPlan | None
@@ -196,6 +216,7 @@ class How(TypedDict, total=False):
     dim: int | None
     exact: bool
     recall: float | None
+    where: Filter | str | dict[str, Any] | None
 
 
 class Like(How, total=False):
@@ -207,6 +228,12 @@ class Like(How, total=False):
 
 def _plan(name: str, given: Any) -> SearchPlan:
     return SearchPlan.parse(given) if isinstance(given, str) else checks.instance(name, given, SearchPlan)
+
+
+def _filter(name: str, given: Any) -> Filter:
+    from engine.query.where.tree import Filter
+
+    return Filter.parse(given)
 
 
 def _term(name: str, given: Any) -> Term:
@@ -338,47 +365,3 @@ def as_item(name: str, given: Any) -> str | int:
         f"{name}: expected an id, the path of a picture, or a picture, found {checks.brief(given)}"
         f"{': vectors are searched with by search' if vectors else ''}"
     )
-
-
-def ids_of_keys(snapshot: Snapshot, keys: Any) -> IdArray:
-    """Return the ids of items by their keys.
-
-    Args:
-        snapshot: the version.
-        keys: a key, a text or a whole number of any size, or several.
-
-    Returns:
-        int64 [n], one id a key.
-
-    Raises:
-        ItemNotFound: no item has a key.
-        InvalidInput: items of several sources have one, or it is no key.
-    """
-    wanted = checks.one_or_several("keys", keys, as_key)
-    return np.array([int(snapshot.ids[_row(snapshot, key)]) for key in wanted], dtype=np.int64)
-
-
-def as_key(name: str, given: Any) -> str:
-    """Return a key as items are called by it.
-
-    Raises:
-        InvalidInput: it is neither a text nor a whole number.
-    """
-    if type(given) is int or isinstance(given, np.integer):
-        return str(int(given))
-    return checks.text(name, given)
-
-
-def _row(snapshot: Snapshot, key: str) -> int:
-    found = {
-        source.name: row
-        for source in snapshot.manifest.sources
-        if source.kind == "vectors" and (row := snapshot.find_in(source.name, key)) is not None
-    }
-    if not found:
-        raise ItemNotFound(f"no item of vectors has the key {key!r} in {snapshot.root}")
-    if len(found) > 1:
-        raise InvalidInput(
-            f"{key!r} is the key of items of several sources: {', '.join(found)}; name them by their ids"
-        )
-    return next(iter(found.values()))

@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from engine.collection.commit import current_version
 from engine.collection.manifest import Space
@@ -18,8 +18,13 @@ from engine.storage.kinds import DEFAULT_MAX_PIXELS
 from engine.storage.names import printable
 from indexers import checks
 from indexers.errors import CollectionError, NestvecError
+from indexers.mask import Mask
 from indexers.threads import new_lock
 from indexers.vectors import FloatArray
+
+if TYPE_CHECKING:
+    from engine.query.where.kept import Filters
+    from engine.query.where.tree import Filter
 
 SEARCH_DEVICES = ("cpu", "cuda")
 
@@ -47,6 +52,7 @@ class Held:
         loaded = encoder if isinstance(encoder, Encoder) else None
         self._encoders = Encoders(self.root, spec=spec, device=self._device, loaded=loaded)
         self._lock = new_lock()
+        self._filters: Filters | None = None
         self._state: tuple[Snapshot, Searcher | None] = (self._opened(version), None)
 
     @classmethod
@@ -168,6 +174,17 @@ class Held:
                     searcher = self._searcher_of(snapshot)
                     self._state = (snapshot, searcher)
         return snapshot, searcher
+
+    def _mask(self, snapshot: Snapshot, where: Filter | None) -> Mask | None:
+        """Return which rows a filter lets through; None where there is none."""
+        if where is None:
+            return None
+        from engine.query.where.kept import Filters
+
+        filters = self._filters
+        if filters is None or filters.version != snapshot.manifest.version:
+            filters = self._filters = Filters(snapshot)
+        return filters.mask(where)
 
     def refresh(self) -> bool:
         """Move to the newest version; answers already given keep theirs.

@@ -21,6 +21,9 @@ from indexers.vectors import IdArray
 
 if TYPE_CHECKING:
     from engine.query.explain import Explanation
+    from engine.query.where.tree import Filter
+
+    Where = Filter | str | dict[str, Any] | None
 
 
 class Reader(Held):
@@ -76,7 +79,22 @@ class Reader(Held):
 
     def _asked(self, queries: Sequence[Query], how: Query) -> AnswerList:
         snapshot, searcher = self._pair()
-        return answer_all(snapshot, searcher, self._encoded(queries, snapshot, searcher), how)
+        mask = self._mask(snapshot, how.filter)
+        return answer_all(snapshot, searcher, self._encoded(queries, snapshot, searcher), how, mask)
+
+    def matching(self, where: Filter | str | dict[str, Any]) -> IdArray:
+        """Return the ids of the items that a filter lets through, int64, in the order of their rows.
+
+        Example:
+            >>> engine.Collection.open("photos.nest").matching("caption = 'bicycle'").tolist()
+            [2]
+
+        Raises:
+            InvalidFilter: it does not parse, or asks a column what it cannot answer.
+        """
+        snapshot = self.snapshot
+        mask = self._mask(snapshot, Query(where=where).filter)
+        return snapshot.ids[(snapshot.live if mask is None else snapshot.live & mask).numbers]
 
     def _encoded(self, queries: Sequence[Query], snapshot: Snapshot, searcher: Searcher) -> Asked:
         return encoded(queries, snapshot, searcher, lambda: self._encoders.of(snapshot, searcher.space))
@@ -99,6 +117,7 @@ class Reader(Held):
         dim: int | None = None,
         exact: bool = False,
         recall: float | None = None,
+        where: Where = None,
     ) -> Answers | AnswerList:
         """Find the items that match texts or vectors best.
 
@@ -110,6 +129,7 @@ class Reader(Held):
             dim: stop at this prefix.
             exact: find precisely the best, whatever it takes.
             recall: search by the fastest plan of the tuned curve that keeps this recall.
+            where: a filter over columns, such as "taken >= '2019-01-01' AND camera LIKE 'Pixel%'"; see `Filter`.
 
         Returns:
             Answers for one text or a 1-D vector; for several an AnswerList, whose `ids` and `scores` are [nq, k].
@@ -119,14 +139,15 @@ class Reader(Held):
             InvalidVectors: vectors of another dimension, or with NaN.
             InvalidInput, InvalidSpec: as for `ask`.
         """
-        how = ask.query_without_terms(k, plan, exact, recall, dim)
+        how = ask.query_without_terms(k, plan, exact, recall, dim, where)
         if isinstance(query, str):
             return self._asked([how.with_terms(Term.of_text(query))], how)[0]
         if ask.is_texts(query):
             return self._asked([how.with_terms(Term.of_text(text)) for text in query], how)
         xq = ask.as_asked(query)
         asked = Asked(xq, [None] * (1 if xq.ndim == 1 else len(xq)), ())
-        answers = answer_all(*self._pair(), asked, how)
+        snapshot, searcher = self._pair()
+        answers = answer_all(snapshot, searcher, asked, how, self._mask(snapshot, how.filter))
         return answers[0] if xq.ndim == 1 else answers
 
     @overload
@@ -147,6 +168,7 @@ class Reader(Held):
         dim: int | None = None,
         exact: bool = False,
         recall: float | None = None,
+        where: Where = None,
         include_self: bool = False,
         max_pixels: int = DEFAULT_MAX_PIXELS,
     ) -> Answers | AnswerList:
@@ -156,7 +178,7 @@ class Reader(Held):
             item: an id, the path of an item or of any picture, a picture as `Term.of_picture` takes it, or several of
                 all these in a list; or an array of real vectors, [D] or [nq, D].
             k: answers a query.
-            plan, dim, exact, recall: as for `search`.
+            plan, dim, exact, recall, where: as for `search`.
             include_self: whether an indexed item is among its own answers.
             max_pixels: a larger picture file is refused.
 
@@ -166,37 +188,40 @@ class Reader(Held):
         Raises:
             ItemNotFound, PictureError, InvalidInput, InvalidSpec: as for `ask`; of several inputs it is said which.
         """
-        how = ask.query_without_terms(k, plan, exact, recall, dim, include_self, max_pixels)
+        how = ask.query_without_terms(k, plan, exact, recall, dim, where, include_self, max_pixels)
         terms, alone = ask.as_likenesses(item)
         answers = self._asked([how.with_terms(term) for term in terms], how)
         return answers[0] if alone else answers
 
     def ids_of(self, keys: Any) -> IdArray:
-        """Return the ids of items by their keys, int64 [n]; see `query.ask.ids_of_keys`."""
-        return ask.ids_of_keys(self._pair()[0], keys)
+        """Return the ids of items by their keys, int64 [n]; see `query.keys.ids_of_keys`."""
+        from engine.query.keys import ids_of_keys
 
-    def explain(self, query: Any, k: int = 10, *, plan: str | SearchPlan | None = None) -> Explanation:
+        return ids_of_keys(self._pair()[0], keys)
+
+    def explain(self, query: Any, k: int = 10, *, plan: Plan = None, where: Where = None) -> Explanation:
         """Carry out a plan stage by stage, and compare each stage with the exact answer.
 
         Args:
             query: a text, a vector [D], or a `Query` with a plan of its own.
             k: answers.
             plan: the plan; the collection's default if None.
+            where: a filter; without a plan the exact search is explained then, as it is what `search` does.
         """
         if isinstance(query, Query):
             return self._explained(query)
         term = Term.of_text(query) if isinstance(query, str) else Term.of_vector(query)
-        return self._explained(Query((term,), k, plan))
+        return self._explained(Query((term,), k, plan, where=where))
 
     def explain_item(
-        self, item: Any, k: int = 10, *, plan: Plan = None, max_pixels: int = DEFAULT_MAX_PIXELS
+        self, item: Any, k: int = 10, *, plan: Plan = None, where: Where = None, max_pixels: int = DEFAULT_MAX_PIXELS
     ) -> Explanation:
         """Do as `explain` for the likeness of an item or picture, given as to `similar`."""
-        return self._explained(Query((ask.as_likeness(item),), k, plan, max_pixels=max_pixels))
+        return self._explained(Query((ask.as_likeness(item),), k, plan, where=where, max_pixels=max_pixels))
 
     def _explained(self, query: Query) -> Explanation:
         from engine.query.explain import explain
 
         snapshot, searcher = self._pair()
-        asked = self._encoded([query], snapshot, searcher)
-        return explain(searcher, searcher.check_queries(asked.xq), query.k, query.plan_on(searcher.routes))
+        asked, mask = self._encoded([query], snapshot, searcher), self._mask(snapshot, query.filter)
+        return explain(searcher, searcher.check_queries(asked.xq), query.k, query.plan_on(searcher.routes), mask)
