@@ -26,6 +26,7 @@ from engine.storage.names import printable
 if TYPE_CHECKING:
     from engine.progress import Summary
 
+LEFT = ("unchanged", "ignored", "excluded", "paired", "small")
 DID = ("added", "changed", "moved", "relabelled", "removed")
 """What a run may have done to items: fields of its summary."""
 
@@ -141,7 +142,7 @@ def print_summary(summary: Summary, *, as_json: bool, otherwise: str = "nothing 
     did = [f"{getattr(summary, word)} {word}" for word in DID if getattr(summary, word)]
     if new := summary.failed - summary.failed_before:
         did.append(f"{new} failed")
-    left = [f"{getattr(summary, word)} {word}" for word in ("unchanged", "ignored") if getattr(summary, word)]
+    left = [f"{getattr(summary, word)} {word}" for word in LEFT if getattr(summary, word)]
     if known := summary.failed_before:
         left.append(f"{known} known failure{'s' if known > 1 else ''}")
     told = ", ".join([*did, *left]) if did else "; ".join([otherwise, *([", ".join(left)] if left else [])])

@@ -12,6 +12,7 @@ from engine.cli.options import Running
 from engine.cli.output import Terminal, print_summary, say
 from engine.ingest.joined import TableOptions
 from engine.ingest.sync import EncodeOptions
+from engine.ingest.wanted import WantedOptions
 from engine.jobs.index import RunOptions
 from engine.progress import DEFAULT_ACCEPT_LOSS, Listener, Summary
 from engine.storage.kinds import DEFAULT_MAX_PIXELS
@@ -63,4 +64,5 @@ def run_options(how: Running, dtype: str, accept_loss: float) -> RunOptions:
         accept_loss=accept_loss,
         encode=EncodeOptions(how.batch_size, workers, how.max_pixels or DEFAULT_MAX_PIXELS, SIGNALS.held, how.rebuild),
         table=TableOptions(how.table, how.name_column, how.caption_column, how.no_table),
+        wanted=WantedOptions(how.exclude, how.include, how.no_exclude, how.min_size, how.pairs),
     )

@@ -14,6 +14,7 @@ from blake3 import blake3
 from engine.collection.plans import PlanEntry, Tuning
 from engine.encoders.base import Fingerprint
 from engine.storage import layout
+from engine.storage.kinds import JPEG
 from engine.storage.layout import FileRef
 from indexers.base import IndexSpec
 from indexers.errors import CorruptCollection, InvalidInput, did_you_mean
@@ -205,12 +206,18 @@ class Source:
         kind: "folder", "table" (of pictures) or "vectors".
         location: absolute path on the machine that indexed it, percent-encoded where not UTF-8.
         tables: what its items are joined to, in the order it was named.
+        patterns: lines as in a `.gitignore`, of what in its folder is passed over, or with a `!` is not.
+        pairs: which is wanted of the raw file and the developed picture of one shot: "jpeg", "raw" or "both".
+        min_size: pixels of the shorter side below which a picture of its folder is passed over.
     """
 
     name: str
     kind: str
     location: str
     tables: tuple[SourceTable, ...] = field(default=(), metadata=UNSAID)
+    patterns: tuple[str, ...] = field(default=(), metadata=UNSAID)
+    pairs: str = field(default=JPEG, metadata=UNSAID)
+    min_size: int = field(default=0, metadata=UNSAID)
 
     @property
     def folder(self) -> str | None:
@@ -245,6 +252,7 @@ class Manifest:
     spaces: dict[str, Space] = field(default_factory=dict)
     default: str = field(default=layout.DEFAULT_SPACE, metadata=UNSAID)
     dead: tuple[Tombstone, ...] = field(default=(), metadata=UNSAID)
+    notes: FileRef | None = field(default=None, metadata=UNSAID)
 
     @property
     def dead_rows(self) -> int:
@@ -294,7 +302,7 @@ class Manifest:
 
     def files(self) -> list[FileRef]:
         """Every file the version lists."""
-        found: list[FileRef | None] = [*self.items, self.deletes, self.failures]
+        found: list[FileRef | None] = [*self.items, self.deletes, self.failures, self.notes]
         found.append(self.lookup.file if self.lookup else None)
         for space in self.spaces.values():
             found += [space.canaries, *space.embeddings, space.head, *(one.file for one in space.coverings)]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -35,6 +36,17 @@ class Known:
     position: int
     id: int
     content: str
+    size: int
+    mtime_ns: int
+    meta_key: int
+    width: int
+    height: int
+
+
+class Stamp(NamedTuple):
+    """What tells whether a live item is as it was; see `Known`."""
+
+    position: int
     size: int
     mtime_ns: int
     meta_key: int
@@ -100,12 +112,14 @@ class Catalogue:
 
     def _same(self, name: str, positions: IdArray, value: Keys | int) -> NDArray[np.bool_]:
         """Whether the items at some row numbers, −1 for none, have a value in a column, or one each."""
-        if self._asked > FEW:
-            found = self._numbers(name)[positions]
-        else:
-            found = np.array([self._lookup.value(name, max(0, row)) for row in positions])
-        same: NDArray[np.bool_] = found == value
+        same: NDArray[np.bool_] = self._values(name, np.maximum(0, positions)) == value
         return same
+
+    def _values(self, name: str, positions: IdArray) -> np.ndarray:
+        """Return what the items at some row numbers have in a column."""
+        if self._asked > FEW:
+            return self._numbers(name)[positions]
+        return np.array([self._lookup.value(name, row) for row in positions])
 
     def look_up(self, block: Block) -> tuple[IdArray, NDArray[np.bool_]]:
         """Find the rows of a block.
@@ -127,6 +141,14 @@ class Catalogue:
         """Return the live item of a (source, path)."""
         position = int(self._find(np.array([key], dtype=np.uint64))[0])
         return None if position < 0 else self.at(position)
+
+    def stamps(self, keys: Sequence[int]) -> list[Stamp | None]:
+        """Return what is known of the live items of many (source, path), None where there is none."""
+        positions = self._find(np.array(keys, dtype=np.uint64))
+        there = positions[positions >= 0]
+        columns = [self._values(name, there).tolist() for name in Stamp._fields[1:]]
+        found = map(Stamp._make, zip(there.tolist(), *columns, strict=True))
+        return [None if position < 0 else next(found) for position in positions.tolist()]
 
     def at(self, position: int) -> Known:
         """Return the item at a row number."""

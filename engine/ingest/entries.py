@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
@@ -49,6 +49,7 @@ class Entry:
         incomplete: whether a table could not be read that may say more of it; see `kept.complete`.
         beside: text beside the picture, where it is incomplete: it counts if nothing else says a caption.
         kept_key: `meta_key` of the item it is, where it keeps caption and columns of that.
+        text: a file with its caption that was not read, since with it as it is the item has `kept_key`, if it is there.
     """
 
     source: str
@@ -64,6 +65,7 @@ class Entry:
     incomplete: bool = False
     beside: str | None = None
     kept_key: int | None = None
+    text: bytes = b""
 
     @cached_property
     def key(self) -> int:
@@ -73,7 +75,9 @@ class Entry:
     @cached_property
     def meta_key(self) -> int:
         """64 bits that change whenever the caption or a column does."""
-        return meta_key(self.caption, self.meta) if self.kept_key is None else self.kept_key
+        if self.kept_key is not None:
+            return self.kept_key
+        return _NO_META if self.caption is None and not self.meta else meta_key(self.caption, self.meta)
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,7 @@ class PictureListing(Protocol):
         left: folders and files that it left out in the last complete listing, as paths in the source: what is below
             them is no loss.
         ignored: files passed over in the last complete listing because they are not pictures.
+        passed: how many were passed over otherwise in it: "excluded" by patterns, "paired" with another, or "small".
     """
 
     source: Source
@@ -146,6 +151,11 @@ class PictureListing(Protocol):
 
     @property
     def left(self) -> Sequence[str]:
+        """See above."""
+        ...
+
+    @property
+    def passed(self) -> Mapping[str, int]:
         """See above."""
         ...
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from engine.collection import changes
 from engine.collection.commit import commit
 from engine.collection.history import RESERVE
 from engine.collection.manifest import Source
+from engine.collection.snapshot import Snapshot
 from engine.ingest.writer import ShardWriter
+from indexers.errors import ItemNotFound
 
 MORE_IDS = 1024
 
@@ -43,3 +46,10 @@ class Ids:
         change, first = changes.reserve(self._root, self._sources, count, self._prepared_on)
         self._writer.reserved(commit(self._root, change, operation=RESERVE).version)
         self._next, self._end = first[0], first[0] + count
+
+
+def rows_of(snapshot: Snapshot, ids: Iterable[int]) -> Iterator[int]:
+    """Yield the row numbers of items by their ids; those that are gone are passed over."""
+    for one in ids:
+        with suppress(ItemNotFound):
+            yield snapshot.find_id(one)

@@ -17,10 +17,12 @@ from engine.ingest.folders import Folder, PictureTable, SingleFiles, Vanished, i
 from engine.ingest.joined import TableOptions, Tables, own_columns, table_path, with_tables
 from engine.ingest.tables import SUFFIXES, LabelTable
 from engine.ingest.vectors import VectorFiles, vector_files
+from engine.ingest.wanted import WantedOptions, with_wanted
 from engine.storage.names import file_text, path_bytes, path_text, text_path
 from indexers.errors import SourceError
 
 Moved = Callable[[Source, Path], bool]
+AS_IT_WAS = WantedOptions()
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ def open_sources(
     *,
     moved: Moved = never,
     believed: frozenset[Named] = frozenset(),
+    wanted: WantedOptions = AS_IT_WAS,
 ) -> Sources:
     """Recognise each source and give it its name in the collection.
 
@@ -93,6 +96,7 @@ def open_sources(
         manifest: the collection's newest version, whose sources keep their names; None if new.
         moved: says whether a source that is gone from its location is the one at a path (`moves.is_moved`).
         believed: what was named on this machine before.
+        wanted: what of folders is passed over from now on.
 
     Raises:
         SourceError: one does not exist or is not something that can be indexed.
@@ -122,6 +126,8 @@ def open_sources(
             raise SourceError(f"{path} is neither a folder nor a file")
     for source, path, part in _folders(folders, known, moved):
         joined = _known_with_tables(source, known, options, joins=True)
+        inside = "" if part is None else path_text(os.path.relpath(os.fsencode(part), os.fsencode(path)))
+        known[known.index(joined)] = joined = with_wanted(joined, wanted, part=inside)
         if not path.is_dir():
             listings.append(Vanished(joined))
             continue
@@ -132,6 +138,8 @@ def open_sources(
     listings += _single_files(singles, known, tables)
     if options.table is not None and not takes_table:
         raise SourceError(f"{options.table} describes a folder of pictures or a file of vectors, and none was named")
+    if wanted != AS_IT_WAS and not folders:
+        raise SourceError("what is excluded, included or of another size lies in a folder of pictures; none was named")
     return Sources(listings, tables, whole)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -18,8 +18,10 @@ from engine.ingest.catalogue import Catalogue, Known, StoredVectors
 from engine.ingest.compare import Comparison, compare, has_stamp_of, is_unchanged
 from engine.ingest.entries import Block, Entry, Listing, PictureListing, VectorListing
 from engine.ingest.failed import KnownFailures
-from engine.ingest.ids import Ids
+from engine.ingest.folders import Folder
+from engine.ingest.ids import Ids, rows_of
 from engine.ingest.kept import complete
+from engine.ingest.noted import give_notes, note_small
 from engine.ingest.pipeline import Encoded, Skipped, content_of, encode_pictures
 from engine.ingest.unit import contents_of, unit_rows
 from engine.ingest.writer import DONE, Row, ShardWriter
@@ -27,7 +29,7 @@ from engine.progress import DEFAULT_ACCEPT_LOSS, Advance, Listener, Loss, Summar
 from engine.storage.kinds import DEFAULT_MAX_PIXELS, MOST_FILE_BYTES
 from engine.storage.regular import read_regular
 from indexers import checks
-from indexers.errors import InvalidInput, ItemNotFound
+from indexers.errors import InvalidInput
 from indexers.vectors import FloatArray
 
 SAME_NAME = "another row of this source has the same name"
@@ -81,12 +83,6 @@ def read_file(entry: Entry) -> bytes:
     return read_regular(entry.location, most=MOST_FILE_BYTES)
 
 
-def _rows_of(snapshot: Snapshot, ids: Iterable[int]) -> Iterator[int]:
-    for one in ids:
-        with suppress(ItemNotFound):
-            yield snapshot.find_id(one)
-
-
 class Sync:
     """One run over some sources: state shared by the steps of it."""
 
@@ -131,6 +127,7 @@ class Sync:
             self.vectors = StoredVectors(snapshot, self.space)
             again, how = self.options.again, readers(self.options.max_pixels)
             self.failures = KnownFailures.of(snapshot, how, again=again)
+            self.notes = give_notes(listings, snapshot)
             found = compare(
                 listings,
                 self.catalogue,
@@ -140,10 +137,12 @@ class Sync:
                 failures=self.failures,
             )
             gone = list(chain.from_iterable(found.gone.values()))
-            self.gone, self.found = {*gone, *_rows_of(snapshot, removed)}, found
+            self.gone, self.found = {*gone, *rows_of(snapshot, removed)}, found
             self.moved: set[int] = set()
             self.repeated = dict.fromkeys(found.repeated, False)
-            self.listener.say(f"{found.total} found, {found.todo} to look at, {len(gone)} gone from their source")
+            lost = f"{len(gone) - len(found.unwanted)} gone from their source"
+            lost += f", {len(found.unwanted)} no longer wanted" if found.unwanted else ""
+            self.listener.say(f"{found.total} found, {found.todo} to look at, {lost}")
             compared(found)
             self._write(listings, found)
             # Indexes are built next, and need the room.
@@ -156,6 +155,7 @@ class Sync:
         writer = ShardWriter(
             self.root, self.space, base, sources=sources, committed=self._committed, vectors=self.vectors
         )
+        writer.notes = self.notes
         if found.todo <= SHARD_ROWS and all(isinstance(listing, VectorListing) for listing in listings):
             # All of it is one commit, which takes the ids it finds: nothing is encoded between the two.
             writer.ids = range(base.next_id, base.next_id)
@@ -183,14 +183,16 @@ class Sync:
         left = self.gone - self.moved - self._kept()
         writer.flush(DONE, bury=sorted(left))
         self.summary.removed += len(left)
+        self.summary.unwanted += len(left & self.found.unwanted)
         self.summary.failed += len(writer.failures)
         self.summary.failed_before += sum(map(self.failures.is_known, writer.failures))
 
     def _kept(self) -> set[int]:
         """Return the rows of items that are missing from sources which may be away, and tell of those."""
         kept: set[int] = set()
+        wanted = self.gone - self.moved - self.found.unwanted
         for source in self.snapshot.manifest.sources:
-            if source.name in self.found.shrunk and (lost := {*self.found.gone[source.name]} - self.moved):
+            if source.name in self.found.shrunk and (lost := wanted.intersection(self.found.gone[source.name])):
                 now, before = self.found.shrunk[source.name]
                 self.summary.losses.append(Loss(source.name, source.location, now, before))
                 kept |= lost
@@ -210,14 +212,19 @@ class Sync:
                     return
         else:
             writer.shard_rows = SHARD_ROWS
-            self._encode(listing, writer, advance)
-            self.summary.ignored += listing.ignored
+            if (settled := self.found.settled.get(listing)) is not None:
+                self.summary.unchanged += settled.unchanged
+                writer.failures += settled.failing
+            else:
+                self._encode(listing, writer, advance)
+            self.summary.pass_over(ignored=listing.ignored, **listing.passed)
 
     # -- pictures ------------------------------------------------------------------------
 
     def _encode(self, listing: PictureListing, writer: ShardWriter, advance: Advance) -> None:
         entries = self._todo(listing, writer, advance)
         # No encoder is loaded for files that were only touched, moved or copied.
+        self._min_size = listing.min_size if isinstance(listing, Folder) else 0
         first = next((entry for entry in entries if not self._take_known_content(entry, writer, advance)), None)
         if first is None:
             return
@@ -229,6 +236,7 @@ class Sync:
             batch_size=self.options.batch_size,
             workers=self.options.workers,
             max_pixels=self.options.max_pixels,
+            min_size=self._min_size,
         )
         # Closed at once when interrupted: its threads must not go on encoding what nobody will take.
         with closing(batches):
@@ -284,8 +292,19 @@ class Sync:
             self.repeated[key] = True
         return before
 
+    def _pass_over(self, entry: Entry, side: int) -> None:
+        """Take no picture that is smaller than is wanted, and no item that has become one."""
+        self.summary.small += 1
+        note_small(entry, self.notes[entry.source], side)
+        if (known := self.catalogue.known(entry.key)) is not None:
+            self.gone.add(known.position)
+            self.found.unwanted.add(known.position)
+
     def _take(self, outcome: Encoded[Entry] | Skipped[Entry], writer: ShardWriter) -> None:
         entry = outcome.item
+        if isinstance(outcome, Skipped) and outcome.side:
+            self._pass_over(entry, outcome.side)
+            return
         if isinstance(outcome, Skipped):
             writer.fail(self.failures.failed(entry, outcome.reason, passing=outcome.passing))
             return
@@ -308,6 +327,9 @@ class Sync:
             self._touched(entry, known, writer)
             return
         same = list(self.catalogue.with_content(content))
+        if 0 < (side := min(same[0].width, same[0].height)) < self._min_size:
+            self._pass_over(entry, side)
+            return
         origin = next((one for one in same if one.position in self.gone and one.position not in self.moved), None)
         if known is None and origin is not None:
             self.moved.add(origin.position)
@@ -322,10 +344,9 @@ class Sync:
 
     def _touched(self, entry: Entry, known: Known, writer: ShardWriter) -> None:
         """Note the new time of a file whose content is the same: the next run need not read it again."""
-        if known.meta_key == entry.meta_key:
-            self.summary.unchanged += 1
-        else:
-            self.summary.relabelled += 1
+        same = known.meta_key == entry.meta_key
+        self.summary.unchanged += same
+        self.summary.relabelled += not same
         writer.relabel(entry, known)
 
     def _relabel(self, entry: Entry, known: Known, writer: ShardWriter) -> None:

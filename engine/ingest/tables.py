@@ -251,8 +251,17 @@ def sidecar(location: bytes) -> str | None:
     if not dot:
         return None
     try:
-        with opened_regular(stem + b".txt") as file:
-            text = file.read(MOST_CAPTION_BYTES)
+        return read_text(stem + b".txt")
     except OSError:
         return None
+
+
+def read_text(path: bytes) -> str | None:
+    """Return the text in a file, in one line, or None if there is none in it.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with opened_regular(path) as file:
+        text = file.read(MOST_CAPTION_BYTES)
     return " ".join(text.decode("utf-8", "replace").split()) or None
