@@ -119,7 +119,9 @@ class Catalogue:
         """Return what the items at some row numbers have in a column."""
         if self._asked > FEW:
             return self._numbers(name)[positions]
-        return np.array([self._lookup.value(name, row) for row in positions])
+        # Left to guess, NumPy makes 64-bit numbers of which some have the highest bit set floats.
+        dtype = np.uint64 if name == "meta_key" else np.int64
+        return np.array([self._lookup.value(name, row) for row in positions], dtype=dtype)
 
     def look_up(self, block: Block) -> tuple[IdArray, NDArray[np.bool_]]:
         """Find the rows of a block.

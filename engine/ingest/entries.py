@@ -72,7 +72,7 @@ class Entry:
         """64 bits that stand for (source, path)."""
         return path_key(self.source, self.path)
 
-    @cached_property
+    @property
     def meta_key(self) -> int:
         """64 bits that change whenever the caption or a column does."""
         if self.kept_key is not None:

@@ -125,9 +125,7 @@ def open_sources(
         else:
             raise SourceError(f"{path} is neither a folder nor a file")
     for source, path, part in _folders(folders, known, moved):
-        joined = _known_with_tables(source, known, options, joins=True)
-        inside = "" if part is None else path_text(os.path.relpath(os.fsencode(part), os.fsencode(path)))
-        known[known.index(joined)] = joined = with_wanted(joined, wanted, part=inside)
+        joined = _known_with_wanted(_known_with_tables(source, known, options, joins=True), known, wanted, path, part)
         if not path.is_dir():
             listings.append(Vanished(joined))
             continue
@@ -148,6 +146,16 @@ def _known_with_tables(source: Source, known: list[Source], options: TableOption
     # By its name: of two parts of a source the first may have given it tables.
     at = [one.name for one in known].index(source.name)
     known[at] = with_tables(known[at], options, joins=joins)
+    return known[at]
+
+
+def _known_with_wanted(
+    source: Source, known: list[Source], wanted: WantedOptions, path: Path, part: Path | None
+) -> Source:
+    """Return a source, of which perhaps only a part was named, with what is wanted of it, and note it in `known`."""
+    inside = "" if part is None else path_text(os.path.relpath(os.fsencode(part), os.fsencode(path)))
+    at = known.index(source)
+    known[at] = with_wanted(source, wanted, part=inside)
     return known[at]
 
 
