@@ -36,9 +36,9 @@ def test_what_is_excluded_leaves_and_does_not_come_back(tmp_path: Path, made: Pa
     assert (first.removed, first.unwanted, first.excluded, first.unchanged, first.losses) == (9, 9, 1, 4, [])
     again = index(root, tmp_path / "p")
     assert (again.added, again.removed, again.excluded, again.unchanged) == (0, 0, 1, 4)
-    assert describe(root)["sources"][0]["patterns"] == ("private/",)
+    assert describe(root)["sources"][0]["patterns"] == ["private/"]
     back = index(root, tmp_path / "p", wanted=WantedOptions(forget=True))
-    assert (back.added, back.unchanged, describe(root)["sources"][0]["patterns"]) == (9, 4, ())
+    assert (back.added, back.unchanged, describe(root)["sources"][0]["patterns"]) == (9, 4, [])
     # As a file of patterns says it, and what is gone besides is told apart from that.
     (tmp_path / "p/.nestvecignore").write_text("private\n")
     shutil.rmtree(tmp_path / "p/private")
