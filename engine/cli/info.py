@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import click
 
 from engine.cli import options
 from engine.cli.output import human_bytes, line, print_json
-from engine.storage.kinds import ALL_METADATA
+from engine.storage.kinds import ALL_METADATA, JPEG
 
 
 @click.command()
@@ -49,6 +50,8 @@ def print_info(found: dict[str, Any]) -> None:
         line(f"source     {source['name']}: {source['kind']} {source['location']}{away}")
         for table in source["tables"]:
             line(f"           {_table(table)}")
+        for wanted in _wanted(source):
+            line(f"           {wanted}")
     if found["metadata"] != ALL_METADATA:
         line(f"metadata   {found['metadata']}")
     for name, space in found["spaces"].items():
@@ -67,6 +70,16 @@ def print_info(found: dict[str, Any]) -> None:
         if space["tuning"]:
             _print_tuning(space["tuning"])
     line(f"on disk    {human_bytes(found['bytes'])}")
+
+
+def _wanted(source: dict[str, Any]) -> Iterator[str]:
+    """Say what of a source is passed over, where somebody asked for it."""
+    for one in source["patterns"]:
+        yield f"included {one[1:]}" if one.startswith("!") else f"excluded {one}"
+    if source["min_size"]:
+        yield f"passed over below {source['min_size']} pixels"
+    if source["pairs"] != JPEG:
+        yield f"of raw files and what they were developed to: {source['pairs']}"
 
 
 def _table(table: dict[str, Any]) -> str:
