@@ -28,9 +28,13 @@ def complete(entry: Entry, known: Known | Stamp | None, snapshot: Snapshot, want
     """
     if entry.aside is not None:
         stated = entry.size, entry.mtime_ns, entry.kept_key
-        as_noted = known is not None and (known.size, known.mtime_ns, known.meta_key) == stated
-        is_known = as_noted and known is not None and is_looked_into(known, wants)
-        return entry if is_known else said_by(entry, entry.aside, wants)
+        if (
+            known is not None
+            and (known.size, known.mtime_ns, known.meta_key) == stated
+            and is_looked_into(known, wants)
+        ):
+            return entry
+        return said_by(entry, entry.aside, wants)
     entry = narrowed_to(wants, entry)
     if not entry.incomplete:
         return entry

@@ -124,9 +124,7 @@ def open_sources(
     known = list(manifest.sources) if manifest else []
     tables = Tables(options, believed)
     listings: list[Listing] = []
-    singles: list[Path] = []
-    folders: list[Path] = []
-    containers: list[Path] = []
+    singles, folders, containers = list[Path](), list[Path](), list[Path]()
     whole: list[LabelTable] = []
     takes_table = False
     for path in _distinct(paths):
@@ -136,10 +134,8 @@ def open_sources(
             takes_table |= path.is_file()
             listings += _vectors(path, source, tables)
         elif path.is_dir():
-            takes_table = True
             folders.append(path)
         elif is_container(path):
-            takes_table = True
             containers.append(path)
         elif path.suffix.lower() in SUFFIXES:
             source = _known_with_tables(_named(path, "table", known, moved), known, options, joins=False)
@@ -159,13 +155,12 @@ def open_sources(
     tables.notes += [note for note in map(other_columns, containers) if note is not None]
     listings += _single_files(singles, known, tables)
     found = Sources(listings, tables, whole)
-    _check_used(found, options, takes_table=takes_table)
-    if wanted != AS_IT_WAS and not folders:
-        raise SourceError("what is excluded, included or of another size lies in a folder of pictures; none was named")
+    takes_table |= bool(folders or containers)
+    _check_used(found, options, takes_table=takes_table, wants=wanted != AS_IT_WAS and not folders)
     return found
 
 
-def _check_used(sources: Sources, options: TableOptions, *, takes_table: bool) -> None:
+def _check_used(sources: Sources, options: TableOptions, *, takes_table: bool, wants: bool) -> None:
     """Refuse options that are of no use with any of the sources.
 
     Raises:
@@ -175,6 +170,8 @@ def _check_used(sources: Sources, options: TableOptions, *, takes_table: bool) -
         raise SourceError(f"{options.vectors!r} names a column of vectors, and no source with such was named")
     if options.table is not None and not takes_table:
         raise SourceError(f"{options.table} describes a folder of pictures or a file of vectors, and none was named")
+    if wants:
+        raise SourceError("what is excluded, included or of another size lies in a folder of pictures; none was named")
 
 
 def _known_with_tables(source: Source, known: list[Source], options: TableOptions, *, joins: bool) -> Source:
