@@ -13,6 +13,7 @@ from engine.collection.verify import verify
 from engine.ingest.wanted import WantedOptions
 from indexers.errors import SourceError
 from tests.helpers import clustered, draw, index, needs_bundled, nestvec, save
+from tests.ingest.test_containers import tar
 
 pytestmark = needs_bundled
 
@@ -127,6 +128,38 @@ def test_only_folders_have_something_that_is_not_wanted(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="lies in a folder of pictures"):
         index(tmp_path / "c.nest", vectors, wanted=WantedOptions(exclude=["*.png"]))
     assert not (tmp_path / "c.nest").exists()
+
+
+def test_patterns_are_of_containers_and_not_of_what_lies_in_them(tmp_path: Path) -> None:
+    for name in "ab":
+        members = [
+            (f"{n}.png", draw(tmp_path / f"{name}{n}.png", n + 5 * (name == "b")).read_bytes()) for n in range(3)
+        ]
+        (tmp_path / "p").mkdir(exist_ok=True)
+        tar(tmp_path / f"p/{name}.tar", members)
+    root, photos = tmp_path / "c.nest", tmp_path / "p"
+    first = index(root, photos, wanted=WantedOptions(exclude=["*.png", "/b.tar/"]))
+    assert (first.added, first.excluded) == (6, 0)
+    second = index(root, photos, wanted=WantedOptions(exclude=["b.tar"]))
+    assert (second.removed, second.unwanted, second.excluded, second.unchanged) == (3, 3, 1, 3)
+    # It leaves with no question asked though it is away as well, and one that was not excluded does not.
+    assert index(root, photos, wanted=WantedOptions(forget=True)).added == 3
+    (photos / "b.tar").unlink()
+    third = index(root, photos, wanted=WantedOptions(exclude=["b.tar"]))
+    assert (third.removed, third.unwanted, third.losses) == (3, 3, [])
+    (photos / "a.tar").unlink()
+    fourth = index(root, photos, wanted=WantedOptions(exclude=["*.png"]))
+    assert (fourth.removed, fourth.unwanted, len(fourth.losses)) == (0, 0, 1)
+
+
+def test_all_pictures_in_containers_are_taken_however_small(tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    tar(tmp_path / "p/a.tar", [("0.png", draw(tmp_path / "0.png", 0, (16, 16)).read_bytes())])
+    with pytest.raises(SourceError, match="all of them are taken, however small"):
+        index(tmp_path / "c.nest", tmp_path / "p", wanted=WantedOptions(min_size=32))
+    with pytest.raises(SourceError, match="none was named"):
+        index(tmp_path / "c.nest", tmp_path / "p/a.tar", wanted=WantedOptions(exclude=["*.png"]))
+    assert index(tmp_path / "c.nest", tmp_path / "p", wanted=WantedOptions(min_size=0)).added == 1
 
 
 def test_the_command(tmp_path: Path, made: Path) -> None:
