@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from engine.query.ask import Query, Term
     from engine.query.explain import Explanation, Step
     from engine.query.reader import Reader
+    from engine.query.where.tree import Filter
     from engine.retrieval.accelerator import Accelerator
     from engine.retrieval.coarse import Coarse
     from engine.retrieval.route import Routes
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
         EncoderMismatch,
         EncoderNotNamed,
         HeadError,
+        InvalidFilter,
         InvalidInput,
         InvalidSpec,
         InvalidVectors,
@@ -104,12 +106,14 @@ _HOME = {
     "ExampleOptions": "engine.jobs.examples",
     "Explanation": "engine.query.explain",
     "FileRef": "engine.storage.layout",
+    "Filter": "engine.query.where.tree",
     "Fingerprint": "engine.encoders.base",
     "Found": "indexers.pruned",
     "Head": "engine.heads.model",
     "HeadError": "indexers.errors",
     "IndexEntry": "engine.collection.manifest",
     "IndexSpec": "indexers.base",
+    "InvalidFilter": "indexers.errors",
     "InvalidInput": "indexers.errors",
     "InvalidSpec": "indexers.errors",
     "InvalidVectors": "indexers.errors",
@@ -192,12 +196,14 @@ __all__ = [
     "ExampleOptions",
     "Explanation",
     "FileRef",
+    "Filter",
     "Fingerprint",
     "Found",
     "Head",
     "HeadError",
     "IndexEntry",
     "IndexSpec",
+    "InvalidFilter",
     "InvalidInput",
     "InvalidSpec",
     "InvalidVectors",

@@ -55,7 +55,18 @@ def test_a_collection_offers_these_methods() -> None:
         *("index", "add", "add_vectors", "batch", "build", "remove", "compact", "purge"),
         *("versions", "rollback"),
         *("apply_head", "remove_space", "use", "tune"),
-        *("ask", "ask_all", "search", "similar", "ids_of", "encode_texts", "encode_picture", "explain", "explain_item"),
+        *(
+            "ask",
+            "ask_all",
+            "search",
+            "similar",
+            "ids_of",
+            "matching",
+            "encode_texts",
+            "encode_picture",
+            "explain",
+            "explain_item",
+        ),
     }
 
 

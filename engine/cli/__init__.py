@@ -128,12 +128,12 @@ def main() -> None:
 
 def _carried_out() -> int:
     """Run the command and return its exit code."""
-    from indexers.errors import InvalidInput, NestvecError
+    from indexers.errors import InvalidFilter, InvalidInput, NestvecError
 
-    # A caption in a script that the terminal's encoding lacks is shown escaped and stops nothing.
+    # A caption in a script that the terminal's encoding lacks is shown escaped and stops nothing; see `output`.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors="nestvec")
     try:
         code = cli.main(prog_name="nestvec", standalone_mode=False, color=False if os.environ.get("NO_COLOR") else None)
         sys.stdout.flush()
@@ -145,6 +145,10 @@ def _carried_out() -> int:
     except click.ClickException as error:
         say_wrong_usage(error)
         code = error.exit_code
+    except InvalidFilter as error:
+        for line in f"nestvec: {error}".splitlines():  # the place it points at stands in a line of its own
+            say(line)
+        code = USAGE
     except NestvecError as error:
         say(f"nestvec: {error}")
         code = USAGE if isinstance(error, InvalidInput) else FAILED

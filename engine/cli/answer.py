@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import click
+
+from engine.cli import SKIPPED
 from engine.cli.options import Answering
-from engine.cli.output import Styled, line, print_json, say
+from engine.cli.output import Name, Styled, is_terminal, line, named, print_bytes, print_json, say
+from engine.storage.names import path_name
+from indexers.errors import ItemNotFound, PictureError
 
 if TYPE_CHECKING:
     from engine.query.answers import Answers
     from engine.query.reader import Reader
 
+MOST_NOTES = 5
 
-def present(answers: Sequence[Answers], how: Answering, opened: Reader) -> None:
-    """Print answers on stdout and write the contact sheet."""
-    print_answers(answers, as_json=how.as_json)
+
+def check_printing(how: Answering) -> None:
+    """Refuse more than one way to print answers.
+
+    Raises:
+        click.UsageError: there is.
+    """
+    if how.as_json + how.paths + how.paths0 > 1:
+        raise click.UsageError("--json, --paths and --paths0 exclude each other: each of them says how to print")
+
+
+def present(answers: Sequence[Answers], how: Answering, opened: Reader) -> bool:
+    """Print answers on stdout and write the contact sheet; return whether all of them could be printed."""
+    left = print_paths(answers, null=how.paths0) if how.paths or how.paths0 else []
+    if not (how.paths or how.paths0):
+        print_answers(answers, as_json=how.as_json)
+    say_notes(answers)
+    if how.where is not None and answers and not any(map(len, answers)):
+        say("no item matches --where")
     if how.html is not None:
         from engine.cli.sheet import write_sheet
         from engine.collection.originals import Originals
@@ -24,7 +47,42 @@ def present(answers: Sequence[Answers], how: Answering, opened: Reader) -> None:
         write_sheet(how.html, answers, originals, max_pixels=how.max_pixels)
         say(f"wrote {how.html}")
         if originals.unnamed:
-            say(_how_to_confirm(sorted(originals.unnamed)))
+            say(_how_to_confirm(sorted(map(path_name, originals.unnamed))))
+    for one in left:
+        say(one)
+    return not left
+
+
+def present_like(items: Sequence[str], ask: Callable[[str | list[str]], Any], how: Answering, opened: Reader) -> None:
+    """Ask what is like items, print the answers of those that have any, and say what is wrong with the others.
+
+    Raises:
+        click.exceptions.Exit: there are others, or an answer that could not be printed.
+    """
+    wrong: list[str] = []
+    try:
+        answers: Sequence[Answers] = ask(list(items))
+    except (PictureError, ItemNotFound):
+        answers, wrong = _one_by_one(ask, items)
+    whole = present(answers, how, opened)
+    for one in wrong:
+        say(one)
+    if wrong or not whole:
+        raise click.exceptions.Exit(SKIPPED)
+
+
+def _one_by_one(ask: Callable[[str], Any], items: Sequence[str]) -> tuple[list[Answers], list[str]]:
+    """Return the answers of the items that have any, and what is wrong with the others; raise where none has."""
+    answers, errors, wrong = [], [], []
+    for item in items:
+        try:
+            answers.append(ask(item))
+        except (PictureError, ItemNotFound) as error:
+            errors.append(error)
+            wrong.append(str(error) if item in str(error) else f"{item}: {error}")
+    if not answers:
+        raise errors[0] if len(errors) == 1 else type(errors[-1])("; ".join(wrong))
+    return answers, wrong
 
 
 def _how_to_confirm(folders: list[str]) -> str:
@@ -44,14 +102,15 @@ def answers_json(answers: Answers) -> dict[str, Any]:
         {
             "rank": rank,
             "id": item.id,
-            "uri": item.uri,
+            **named("uri", item.uri),
             "score": round(float(score), 6),
             "caption": item.caption,
             "meta": {name: as_json(value) for name, value in item.meta.items()},
         }
         for rank, (item, score) in enumerate(zip(answers.items, answers.scores, strict=True), start=1)
     ]
-    return {"query": answers.query, "results": results}
+    notes = {"notes": list(answers.notes)} if answers.notes else {}
+    return {"query": answers.query, **notes, "results": results}
 
 
 def print_answers(found: Sequence[Answers], *, as_json: bool) -> None:
@@ -66,4 +125,41 @@ def print_answers(found: Sequence[Answers], *, as_json: bool) -> None:
             line(Styled(f"query {number}" if answers.query is None else str(answers.query), bold=True))
         for rank, (item, score) in enumerate(zip(answers.items, answers.scores, strict=True), start=1):
             caption = f"  {item.caption}" if item.caption else ""
-            line(f"{rank:3d}  {score:6.3f}  {item.uri}", Styled(caption, dim=True))
+            line(f"{rank:3d}  {score:6.3f}  ", Name(item.uri), Styled(caption, dim=True))
+
+
+def print_paths(found: Sequence[Answers], *, null: bool) -> list[str]:
+    """Print the paths of the pictures that were found, each once, and nothing else.
+
+    Args:
+        found: answers, in query order.
+        null: end each with a null, which no name has in it, and not with a line feed.
+
+    Returns:
+        what is to be said of the answers that were left out: no other program could make anything of them.
+    """
+    items = {item.uri: item for answers in found for item in answers.items}
+    paths = [uri for uri, item in items.items() if item.width and uri.startswith("/") and "\0" not in uri]
+    broken = [] if null else [path for path in paths if "\n" in path]
+    for path in paths:
+        if path in broken:
+            continue
+        if is_terminal():
+            line(Name(path))
+        else:
+            print_bytes(os.fsencode(path) + (b"\0" if null else b"\n"))
+    told = []
+    if bare := len(items) - len(paths):
+        told.append(f"{bare} of {len(items)} answers left out: they are no files, but vectors by a name; see --json")
+    if broken:
+        told.append(f"{len(broken)} of {len(items)} answers left out: line feeds are in their paths; use --paths0")
+    return told
+
+
+def say_notes(found: Sequence[Answers]) -> None:
+    """Say what is to be said of queries, in a line for each of the first few."""
+    notes = [note for answers in found for note in answers.notes]
+    for note in notes[:MOST_NOTES]:
+        say(note)
+    if len(notes) > MOST_NOTES:
+        say(f"and so for {len(notes) - MOST_NOTES} more of {len(found)} queries; --json says it beside each")

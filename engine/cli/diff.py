@@ -8,7 +8,7 @@ import click
 
 from engine.cli import options
 from engine.cli.meant import Number
-from engine.cli.output import line, print_json
+from engine.cli.output import Name, line, named, print_json
 
 SIGNS = {"added": "+", "removed": "-", "changed": "~", "moved": ">", "relabelled": "#"}
 
@@ -33,7 +33,8 @@ def command(collection: Path, old: int, new: int | None, as_json: bool) -> None:
 
     for one in diff(collection, old, new):
         if as_json:
-            print_json(one._asdict())
+            was = {"was": None} if one.was is None else named("was", one.was)
+            print_json({**one._asdict(), **named("path", one.path), **was})
             continue
-        was = "" if one.was is None else f"{one.was} > "
-        line(f"{SIGNS[one.kind]} {one.source}: {was}{one.path}")
+        before = () if one.was is None else (Name(one.was), " > ")
+        line(f"{SIGNS[one.kind]} {one.source}: ", *before, Name(one.path))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @click.option("-k", type=options.COUNT, default=10, show_default=True, help="Answers.")
 @click.option("--plan", help="The plan to explain; the collection's own by default.")
 @click.option("--item", is_flag=True, help="QUERY is the path or id of an item, and no text; a picture always is.")
+@options.where
 @options.max_pixels
 @options.space
 @options.encoder
@@ -33,6 +34,7 @@ def command(
     k: int,
     plan: str | None,
     item: bool,
+    where: str | None,
     max_pixels: int,
     space: str | None,
     encoder: str | None,
@@ -55,9 +57,9 @@ def command(
     query = meant.pictures[0] if meant.pictures else meant.sentence
     with Reader.open(collection, device=device, space=space, encoder=encoder) as opened:
         if meant.pictures:
-            found = opened.explain_item(query, k, plan=plan, max_pixels=max_pixels)
+            found = opened.explain_item(query, k, plan=plan, where=where, max_pixels=max_pixels)
         else:
-            found = opened.explain(query, k, plan=plan)
+            found = opened.explain(query, k, plan=plan, where=where)
     if as_json:
         print_json({"query": query, **asdict(found)})
     else:

@@ -9,8 +9,9 @@ from typing import Any
 import click
 
 from engine.cli import options
-from engine.cli.output import human_bytes, line, print_json
+from engine.cli.output import Name, human_bytes, line, named, print_json
 from engine.storage.kinds import ALL_METADATA, JPEG
+from engine.storage.names import path_name
 
 
 @click.command()
@@ -30,13 +31,13 @@ def command(collection: Path, failures: bool, as_json: bool) -> None:
     if failures:
         for failure in list_failures(collection):
             if as_json:
-                print_json(failure)
+                print_json({**failure, **named("path", failure["path"])})
             else:
-                line(f"{failure['source']}/{failure['path']}: {failure['reason']}")
+                line(f"{failure['source']}/", Name(failure["path"]), f": {failure['reason']}")
         return
     found = describe(collection)
     if as_json:
-        print_json(found)
+        print_json({**found, "sources": [_located(one) for one in found["sources"]]})
     else:
         print_info(found)
 
@@ -47,9 +48,9 @@ def print_info(found: dict[str, Any]) -> None:
     line(f"items      {found['items']} ({found['deleted']} removed, {found['failures']} failed)")
     for source in found["sources"]:
         away = " (not there: was it moved, or is a drive away?)" if source["away"] else ""
-        line(f"source     {source['name']}: {source['kind']} {source['location']}{away}")
+        line(f"source     {source['name']}: {source['kind']} ", _where(source), away)
         for table in source["tables"]:
-            line(f"           {_table(table)}")
+            line("           table ", _where(table), _columns(table))
         for wanted in _wanted(source):
             line(f"           {wanted}")
     if found["metadata"] != ALL_METADATA:
@@ -82,10 +83,21 @@ def _wanted(source: dict[str, Any]) -> Iterator[str]:
         yield f"of raw files and what they were developed to: {source['pairs']}"
 
 
-def _table(table: dict[str, Any]) -> str:
-    """Say where captions and columns come from, and what the columns are called where that was said."""
+def _where(stored: dict[str, Any]) -> Name:
+    """Return where a source or table is, as the file system knows it; vectors of a program are nowhere."""
+    location = stored["location"]
+    return Name(path_name(location) if location.startswith("/") else location)
+
+
+def _located(source: dict[str, Any]) -> dict[str, Any]:
+    tables = [{**one, **named("location", _where(one).path)} for one in source["tables"]]
+    return {**source, **named("location", _where(source).path), "tables": tables}
+
+
+def _columns(table: dict[str, Any]) -> str:
+    """Say what the columns of a table are called where that was said."""
     said = [(kind, table[f"{kind}_column"]) for kind in ("name", "caption") if table[f"{kind}_column"] is not None]
-    return f"table {table['location']}" + "".join(f", {kind} column {column}" for kind, column in said)
+    return "".join(f", {kind} column {column}" for kind, column in said)
 
 
 def _print_tuning(tuning: dict[str, Any]) -> None:

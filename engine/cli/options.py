@@ -66,6 +66,13 @@ index_specs = click.option(
 )
 
 
+where = click.option(
+    "--where",
+    metavar="EXPRESSION",
+    help="Only items of which this is true: SQL over their columns, such as \"taken >= '2019-01-01' AND rating > 3\".",
+)
+
+
 @dataclass(frozen=True)
 class Answering:
     """How queries are answered and printed; see `answering`."""
@@ -75,6 +82,7 @@ class Answering:
     plan: str | None
     exact: bool
     recall: float | None
+    where: str | None
     html: Path | None
     pictures_from: tuple[Path, ...]
     max_pixels: int
@@ -82,6 +90,8 @@ class Answering:
     encoder: str | None
     device: str
     as_json: bool
+    paths: bool
+    paths0: bool
 
 
 @dataclass(frozen=True)
@@ -119,6 +129,7 @@ _ANSWERING = (
     click.option("--plan", help="How to search, e.g. 'ivf-pq@64:nprobe=32 | 100@512'; see explain."),
     click.option("--exact", is_flag=True, help="Find precisely the best, whatever it takes."),
     click.option("--recall", type=SHARE, help="Search by the fastest plan that keeps this recall; see tune."),
+    where,
     click.option("--html", type=FILE, help="Write a contact sheet of the answers to this file."),
     click.option(
         "--pictures-from",
@@ -132,6 +143,8 @@ _ANSWERING = (
     encoder,
     device,
     as_json,
+    click.option("--paths", is_flag=True, help="Print the pictures' absolute paths alone, one a line, each once."),
+    click.option("--paths0", is_flag=True, help="The same with a null behind each and not a line feed, for xargs -0."),
 )
 
 _RUNNING = (

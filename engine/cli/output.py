@@ -2,11 +2,13 @@
 
 Names, captions, versions and whatever else comes from a file may hold anything. `line` is the only way out: what
 could move the cursor, set a title, turn the direction of writing or begin another line is escaped, and only what we
-style is styled.
+style is styled. The name of a file is else written as it is on disk, so that it can be opened and typed again.
 """
 
 from __future__ import annotations
 
+import base64
+import codecs
 import contextlib
 import json
 import logging
@@ -22,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from engine.storage.names import printable
+from engine.storage.names import printable, printable_name, shown
 
 if TYPE_CHECKING:
     from engine.progress import Summary
@@ -44,7 +46,13 @@ class Styled(NamedTuple):
     fg: str | None = None
 
 
-def line(*parts: str | Styled, err: bool = False) -> None:
+class Name(NamedTuple):
+    """The name of a file in a line, as Python has it."""
+
+    path: str
+
+
+def line(*parts: str | Styled | Name, err: bool = False) -> None:
     """Print one line, whatever its parts hold.
 
     Args:
@@ -54,10 +62,47 @@ def line(*parts: str | Styled, err: bool = False) -> None:
     click.echo("".join(map(_shown, parts)), err=err)
 
 
-def _shown(part: str | Styled) -> str:
+def _shown(part: str | Styled | Name) -> str:
     if isinstance(part, str):
         return printable(part)
+    if isinstance(part, Name):
+        # A terminal cannot show bytes that are no text. They are written in the way that every verb takes, too.
+        return printable_name(shown(part.path) if is_terminal() else part.path)
     return click.style(printable(part.text), bold=part.bold or None, dim=part.dim or None, fg=part.fg)
+
+
+def is_terminal() -> bool:
+    """Whether somebody sees what is printed on stdout at once."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def as_bytes_or_escaped(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Write what an encoding lacks: bytes of a name as the bytes they are, letters as escapes."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    part = error.object[error.start : error.end]
+    return b"".join(_bytes_of(letter) for letter in part), error.end
+
+
+def _bytes_of(letter: str) -> bytes:
+    if "\udc80" <= letter <= "\udcff":
+        return bytes([ord(letter) - 0xDC00])
+    return letter.encode("ascii", "backslashreplace")
+
+
+codecs.register_error("nestvec", as_bytes_or_escaped)
+
+
+def print_bytes(data: bytes) -> None:
+    """Print what another program is to read, as it is; see `line` for what a person is to read."""
+    click.echo(data, nl=False)
+
+
+def named(field: str, path: str) -> dict[str, str]:
+    """Return a path for JSON: its text, and beside it the bytes where they are no text, in base64."""
+    beside = "path_bytes" if field == "uri" else f"{field}_bytes"
+    text = shown(path)
+    return {field: text} if text == path else {field: text, beside: base64.b64encode(os.fsencode(path)).decode()}
 
 
 def say(text: str) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from engine.cli import options
-from engine.cli.answer import present
+from engine.cli import SKIPPED, options
+from engine.cli.answer import check_printing, present, present_like
 from engine.cli.meant import check_order, understood
 
 if TYPE_CHECKING:
@@ -43,23 +43,27 @@ def command(
         nestvec search photos.nest -q "a red bicycle" -q "the sea"
         nestvec search photos.nest --queries captions.txt --json
         nestvec search photos.nest "sunset" --html answers.html
+        nestvec search photos.nest "sunset" --paths0 | xargs -0 cp -t CHOSEN
     """
     from engine.query.reader import Reader
 
     check_order(collection, texts)
+    check_printing(how)
     query = understood(texts)
     wanted = [*([query.sentence] if texts and not query.pictures else []), *named]
     wanted += read_queries(queries) if queries else []
     if bool(wanted) + bool(query.pictures) + bool(vectors) != 1:
         raise click.UsageError("give texts (words, -q or --queries), pictures, or --vectors: one of them")
     with Reader.open(collection, device=how.device, space=how.space, encoder=how.encoder) as opened:
-        asked: Any = load_vectors(vectors) if vectors else wanted
-        given: Any = {"plan": how.plan, "dim": how.dim, "exact": how.exact, "recall": how.recall}
+        ways: Any = {"plan": how.plan, "dim": how.dim, "exact": how.exact, "recall": how.recall, "where": how.where}
         if query.pictures:
-            found = opened.similar(list(query.pictures), how.k, max_pixels=how.max_pixels, **given)
-        else:
-            found = opened.search(asked, how.k, **given)
-        present(found, how, opened)
+            present_like(
+                query.pictures, lambda item: opened.similar(item, how.k, max_pixels=how.max_pixels, **ways), how, opened
+            )
+            return
+        asked: Any = load_vectors(vectors) if vectors else wanted
+        if not present(opened.search(asked, how.k, **ways), how, opened):
+            raise click.exceptions.Exit(SKIPPED)
 
 
 def read_queries(file: TextIO) -> list[str]:

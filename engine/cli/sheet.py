@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from engine.encoders.huge import OversizedPicture
 from engine.encoders.pictures import decode_picture
 from engine.storage.kinds import DEFAULT_MAX_PIXELS
-from engine.storage.names import printable
+from engine.storage.names import printable, shown
 from indexers.errors import PictureError
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _section(answers: Answers, originals: Originals, max_pixels: int) -> str:
 
 
 def _card(rank: int, item: Item, score: float, picture: str) -> str:
-    caption, path = _shown(item.caption or ""), _shown(item.path)
+    caption, path = _shown(item.caption or ""), _shown(shown(item.name))
     return (
         f'<li><div class="picture">{picture}</div><div class="text">'
         f'<span class="score">{score:.3f}</span>{rank}. <bdi>{caption}</bdi><bdi class="path">{path}</bdi></div></li>'
@@ -106,7 +106,7 @@ def _picture(item: Item, originals: Originals, max_pixels: int) -> str:
     except PictureError:  # why, it says with some of its bytes
         return "not shown: it is no picture any more"
     encoded = base64.b64encode(data).decode("ascii")
-    return f'<img alt="{_shown(item.caption or item.path)}" src="data:image/jpeg;base64,{encoded}">'
+    return f'<img alt="{_shown(item.caption or shown(item.name))}" src="data:image/jpeg;base64,{encoded}">'
 
 
 def thumbnail(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> bytes:

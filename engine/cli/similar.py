@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from engine.cli import SKIPPED, options
-from engine.cli.answer import present
+from engine.cli import options
+from engine.cli.answer import check_printing, present_like
 from engine.cli.meant import check_order
-from engine.cli.output import say
-from indexers.errors import ItemNotFound, PictureError
-
-if TYPE_CHECKING:
-    from engine.query.answers import Answers
 
 
 @click.command()
@@ -37,10 +31,12 @@ def command(
         nestvec similar photos.nest photo.jpg other.jpg
         nestvec similar photos.nest 4711 -k 20 --html likes.html
         nestvec similar shop.nest --keys 1152921504606846983
+        nestvec similar photos.nest photo.jpg --paths0 | xargs -0 cp -t CHOSEN
     """
     from engine.query.reader import Reader
 
     check_order(collection, items)
+    check_printing(how)
     with Reader.open(collection, device=how.device, space=how.space, encoder=how.encoder) as opened:
 
         def ask(item: str | list[str]) -> Any:
@@ -52,31 +48,9 @@ def command(
                 dim=how.dim,
                 exact=how.exact,
                 recall=how.recall,
+                where=how.where,
                 include_self=include_self,
                 max_pixels=how.max_pixels,
             )
 
-        wrong: list[str] = []
-        try:
-            answers: Sequence[Answers] = ask(list(items))
-        except (PictureError, ItemNotFound):
-            answers, wrong = _one_by_one(ask, items)
-        present(answers, how, opened)
-    for one in wrong:
-        say(one)
-    if wrong:
-        raise click.exceptions.Exit(SKIPPED)
-
-
-def _one_by_one(ask: Callable[[str], Any], items: Sequence[str]) -> tuple[list[Answers], list[str]]:
-    """Return the answers of the items that have any, and what is wrong with the others; raise where none has."""
-    answers, errors, wrong = [], [], []
-    for item in items:
-        try:
-            answers.append(ask(item))
-        except (PictureError, ItemNotFound) as error:
-            errors.append(error)
-            wrong.append(str(error) if item in str(error) else f"{item}: {error}")
-    if not answers:
-        raise errors[0] if len(errors) == 1 else type(errors[-1])("; ".join(wrong))
-    return answers, wrong
+        present_like(items, ask, how, opened)

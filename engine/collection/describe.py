@@ -101,11 +101,10 @@ def _sizes(coverings: list[Covering | None]) -> dict[str, Any] | None:
 
 
 def list_failures(root: Path) -> list[dict[str, str]]:
-    """Return what could not be indexed: source, path and reason of each."""
+    """Return what could not be indexed: source, path and reason of each; paths as the file system knows them."""
     with Snapshot.open(root) as snapshot:
         if snapshot.manifest.failures is None:
             return []
         snapshot.ensure([snapshot.manifest.failures])
         told = read_table(root, snapshot.manifest.failures, FAILURE_SCHEMA.names)
-        rows: list[dict[str, str]] = told.to_pylist()
-        return rows
+        return [{**row, "path": snapshot.name_in(row["source"], row["path"])} for row in told.to_pylist()]

@@ -137,7 +137,7 @@ class Difference(NamedTuple):
         kind: "added", "removed", "changed" (other content), "moved" (other name) or "relabelled" (caption or columns).
         id: the item's.
         source: its source; that of the newer version where it has one.
-        path: likewise.
+        path: likewise, as the file system knows it.
         was: its path before, where it was moved.
     """
 
@@ -165,8 +165,17 @@ def diff(root: Path, old: int, new: int | None = None) -> list[Difference]:
     with Snapshot.open(root, old) as before, Snapshot.open(root, new) as after:
         _check_shared(before, after)
         was, now = _own_rows(before, after), _own_rows(after, before)
-    found = [*_only(ADDED, now, was), *_only(REMOVED, was, now), *_both(was, now)]
+        found = [
+            _named(one, before, after) for one in (*_only(ADDED, now, was), *_only(REMOVED, was, now), *_both(was, now))
+        ]
     return sorted(found, key=lambda one: (KINDS.index(one.kind), one.source, one.path))
+
+
+def _named(one: Difference, before: Snapshot, after: Snapshot) -> Difference:
+    """Return a difference with its paths as the file system knows them."""
+    of = before if one.kind == REMOVED else after
+    was = None if one.was is None else before.name_in(one.source, one.was)
+    return one._replace(path=of.name_in(one.source, one.path), was=was)
 
 
 def _check_shared(before: Snapshot, after: Snapshot) -> None:

@@ -7,6 +7,7 @@ followed to its end as well.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from engine.collection.snapshot import Item
 from engine.encoders.pictures import looks_like_picture
 from engine.storage.containers import below, read_original
 from engine.storage.kinds import MOST_FILE_BYTES
-from engine.storage.names import file_text, path_bytes
+from engine.storage.names import file_text, path_bytes, path_text
 from engine.storage.regular import read_regular
 from indexers.errors import PictureError
 
@@ -71,13 +72,14 @@ class Originals:
         folder = None if source is None else source.folder
         if source is None or folder is None:
             raise PictureError("its source has no pictures")
-        if Named(FILE, item.uri) in self._named:
-            return read_regular(path_bytes(item.uri), most=MOST_FILE_BYTES)
+        uri = path_text(os.fsencode(item.uri))
+        if Named(FILE, uri) in self._named:
+            return read_regular(item.uri, most=MOST_FILE_BYTES)
         # Looked for where it was, and where it may be now.
-        confirmed = [(one, path) for one in self._confirmed for path in (item.uri, item.path)]
+        confirmed = [(one, path) for one in self._confirmed for path in (uri, item.path)]
         if Named(source.kind, source.location) in self._named:
             return _first([_place(source, item.path), *confirmed])
-        if parts := self._parts(item.uri):
+        if parts := self._parts(uri):
             return _first([*parts, *confirmed])
         try:
             return _first(confirmed)

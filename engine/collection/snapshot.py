@@ -21,7 +21,7 @@ from engine.collection.manifest import Covering, Manifest, Source
 from engine.collection.shards import META, check_rows, read_embeddings, read_table, with_dead
 from engine.storage import place, verified
 from engine.storage.layout import FileRef
-from engine.storage.names import file_text, path_key, path_text
+from engine.storage.names import file_text, path_key, path_name, path_text, spellings
 from indexers import checks
 from indexers.errors import CorruptCollection, ItemNotFound
 from indexers.mask import Mask
@@ -43,9 +43,10 @@ class Item:
 
     Attributes:
         id: internal number, never reused.
-        uri: where it is: its source's location and its path in it.
+        uri: where it is: the path of its file as it can be opened, bytes that are not UTF-8 as surrogates; of a vector
+            its name.
         source: name of the source.
-        path: relative to the source, percent-encoded where not UTF-8.
+        path: what is stored of its path in the source: percent-encoded where it is not UTF-8 or would read as encoded.
         caption: text that came with it, or None.
         width: of the upright picture in pixels; 0 where it is not a picture.
         height: likewise.
@@ -60,6 +61,11 @@ class Item:
     width: int
     height: int
     meta: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Its path in the source as the file system knows it; of a vector its name."""
+        return self.path if self.uri == self.path else path_name(self.path)
 
 
 def _opened_again(root: str, version: int) -> Snapshot:
@@ -228,7 +234,7 @@ class Snapshot:
         folder = self._folders.get(row["source"])
         return Item(
             id=row["id"],
-            uri=row["path"] if folder is None else posixpath.join(folder, row["path"]),
+            uri=row["path"] if folder is None else path_name(posixpath.join(folder, row["path"])),
             source=row["source"],
             path=row["path"],
             caption=row["caption"],
@@ -268,42 +274,31 @@ class Snapshot:
         living: IdArray = rows[self.deleted[nearest] != rows]
         return living
 
-    def find_path(self, path: str) -> int:
+    def name_in(self, source: str, path: str) -> str:
+        """Return what a stored path names: a file of a source as the file system knows it, or a vector."""
+        return path if self._folders.get(source) is None else path_name(path)
+
+    def find_path(self, path: str, *, as_written: bool = False) -> int:
         """Return the row number of a live item by its path.
 
         Args:
             path: relative to its source as it was indexed, or an absolute path of this machine.
+            as_written: whether a name that is only printed so is not meant; see `spellings`.
 
         Raises:
             ItemNotFound: no live item has that path.
         """
         with contextlib.suppress(UnicodeEncodeError):  # half a surrogate pair names no file
-            for source, name in self.names_of(path):
+            for source, name in self.names_of(path, as_written=as_written):
                 if (row := self.find_in(source, name)) is not None:
                     return row
         raise ItemNotFound(f"{path!r} is not in {self.root}")
 
-    def names_of(self, path: str) -> Iterator[tuple[str, str]]:
-        """Yield each source's name, and what a path a user wrote may be called in it; see `names_in`."""
-        for source in self.manifest.sources:
-            yield from ((source.name, name) for name in self.names_in(source, path))
-
-    def names_in(self, source: Source, path: str) -> list[str]:
-        """Return what a path a user wrote may be called in a source, the likeliest first.
-
-        Args:
-            source: one of the version's sources.
-            path: as it was printed, as the file system knows it, or absolute.
-        """
-        written = os.fsencode(path)
-        # A name that is not Unicode arrives with surrogates in it, which no stored text has.
-        names = [path] if path == written.decode("utf-8", "replace") else []
-        names += [name for name in (path_text(written), path_text(os.path.normpath(written))) if name not in names]
-        absolute = file_text(path)
-        folder = "" if source.folder is None else source.folder.rstrip("/") + "/"
-        if folder and absolute.startswith(folder):
-            names.append(absolute[len(folder) :])
-        return names
+    def names_of(self, path: str, *, as_written: bool = False) -> Iterator[tuple[str, str]]:
+        """Yield each source's name, and what a path a user wrote may be called in it: in all what it most likely is."""
+        for spelled in spellings(path)[: 1 if as_written else None]:
+            for source in self.manifest.sources:
+                yield from ((source.name, name) for name in names_in(source, spelled))
 
     def find_in(self, source: str, name: str) -> int | None:
         """Return the row number of the live item of a name in a source, or None."""
@@ -339,3 +334,21 @@ class Snapshot:
     def open_covering(self, covering: Covering) -> Path:
         """Check a derived file and return its path."""
         return self._verified.fetch(covering.file)
+
+
+def names_in(source: Source, path: str) -> list[str]:
+    """Return what a file may be stored as in a source, or a vector, by the name that is meant; the likeliest first.
+
+    Args:
+        source: of a version.
+        path: relative to it or absolute, as the file system knows it; or the name of a vector.
+    """
+    written = os.fsencode(path)
+    names = [path_text(written), path_text(os.path.normpath(written))]
+    if source.folder is None and path == written.decode("utf-8", "replace"):
+        # A vector is stored by its own name, which is a text: no surrogates are in it.
+        names.insert(0, path)
+    absolute, folder = file_text(path), "" if source.folder is None else source.folder.rstrip("/") + "/"
+    if folder and absolute.startswith(folder):
+        names.append(absolute[len(folder) :])
+    return list(dict.fromkeys(names))

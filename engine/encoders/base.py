@@ -148,6 +148,16 @@ class EncoderInfo:
     note: str
 
 
+def languages_of(encoder: Encoder) -> frozenset[str] | None:
+    """Return the languages that an encoder's text tower knows, by ISO 639 code; None where it does not say.
+
+    An encoder says it by a property `languages`. It is no part of the protocol: one that knows all, or that nobody
+    has asked, has none.
+    """
+    known: frozenset[str] | None = getattr(encoder, "languages", None)
+    return known
+
+
 def check_prepared(batch: NDArray[np.float32], height: int, width: int) -> None:
     """Refuse what no `prepare` of a network with an input of that many pixels has made.
 

@@ -15,7 +15,7 @@ import numpy as np
 from blake3 import blake3
 from numpy.typing import NDArray
 
-from engine.encoders.base import Device, Encoder, Fingerprint, Modality, differing
+from engine.encoders.base import Device, Encoder, Fingerprint, Modality, differing, languages_of
 from engine.heads.model import Head
 from indexers.errors import EncoderMismatch, HeadError
 from indexers.vectors import FloatArray
@@ -119,6 +119,11 @@ class HeadedEncoder:
     def modalities(self) -> frozenset[Modality]:
         """Those of the encoder."""
         return self.base.modalities
+
+    @property
+    def languages(self) -> frozenset[str] | None:
+        """Those of the encoder."""
+        return languages_of(self.base)
 
     @property
     def trained_dims(self) -> tuple[int, ...]:

@@ -270,3 +270,23 @@ def _reason(error: Exception, data: bytes) -> str:
         return f"{name}: not enough memory to decode it"
     detail = " ".join(str(error).split()) or type(error).__name__
     return f"{name} that cannot be decoded: {detail[:160]}"
+
+
+def from_image(image: Image.Image, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
+    """Return a picture that Pillow holds, of any mode, as `decode_picture` returns one: RGB, upright, over white.
+
+    Raises:
+        PictureError: it cannot be read any more, or is too large.
+    """
+    try:
+        with hushed():
+            check_size(image.size, max_pixels)
+            image.load()
+            if image.format == "TIFF":
+                check_tiff(image)
+            rgb = to_rgb(image, lambda: strips_of(image))
+            return upright(rgb, image.size, _orientation(image, 1)).image
+    except PictureError:
+        raise
+    except Exception as error:  # as in `decode_sized`: an image that was opened may not have been decoded yet
+        raise PictureError(_reason(error, b"")) from error

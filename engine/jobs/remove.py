@@ -13,11 +13,11 @@ from engine.collection.failures import record_failures
 from engine.collection.manifest import Manifest
 from engine.collection.notes import forget_notes
 from engine.collection.shards import read_table
-from engine.collection.snapshot import Snapshot
+from engine.collection.snapshot import Snapshot, names_in
 from engine.jobs.compact import rest_of_a_purge
 from engine.progress import Summary
 from engine.storage.disk import require_own_folders
-from engine.storage.names import file_text
+from engine.storage.names import file_text, spellings
 from indexers import checks
 from indexers.errors import CommitConflict, InvalidInput, ItemNotFound
 
@@ -77,6 +77,7 @@ def _removed(
 ) -> tuple[Manifest, int]:
     """Bury what was named, as the newest version has it; return the next one, and how many items that were."""
     with Snapshot.open(root) as snapshot:
+        folders = [_meant(snapshot, folder) for folder in folders]
         failed = _failed(snapshot, named, folders) if purge else set()
         try:
             positions = _positions(snapshot, named, numbers, folders, failed)
@@ -131,9 +132,14 @@ def _failed(snapshot: Snapshot, paths: list[str], below: list[str]) -> set[tuple
 def _prefixes_of(snapshot: Snapshot, folder: str) -> dict[str, tuple[str, ...]]:
     """Return what the paths below a folder begin with, by source."""
     return {
-        source.name: _prefixes(snapshot.names_in(source, folder), whole=file_text(folder) == source.folder)
+        source.name: _prefixes(names_in(source, folder), whole=file_text(folder) == source.folder)
         for source in snapshot.manifest.sources
     }
+
+
+def _meant(snapshot: Snapshot, folder: str) -> str:
+    """Return the folder that is meant by a name: the first that anything lies below; as it was written if none is."""
+    return next((one for one in spellings(folder) if any(True for _ in _below(snapshot, one))), folder)
 
 
 def _below(snapshot: Snapshot, folder: str) -> Iterator[int]:

@@ -35,9 +35,10 @@ class Answers:
         ('bicycle', 0.4, 3)
 
     Attributes:
-        query: what was asked: the text, the path or id, or None for a vector.
+        query: what was asked: the text, the path or id; "a picture" for one without a path, None for a vector.
         scores: float32 [k], cosine similarities.
         ids: int64 [k].
+        notes: what whoever asked should know, a sentence each: that a text is not in a language the encoder knows.
     """
 
     query: str | int | None
@@ -45,6 +46,7 @@ class Answers:
     ids: IdArray
     _snapshot: Snapshot
     _positions: IdArray
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -64,7 +66,7 @@ class Answers:
             item = self._snapshot.item(int(self._positions[row]))
         except NestvecError:
             return ""
-        return "  ".join(_cut(printable(text)) for text in (shown(item.path), item.caption) if text)
+        return "  ".join(_cut(printable(text)) for text in (shown(item.name), item.caption) if text)
 
     @cached_property
     def items(self) -> list[Item]:
@@ -73,7 +75,10 @@ class Answers:
 
     @property
     def uris(self) -> list[str]:
-        """Where each answer is."""
+        """Where each answer is: the path of its file, which can be opened and asked with; of a vector its name.
+
+        Bytes of a path that are not UTF-8 are surrogates in it, as everywhere in Python (`os.fsencode`).
+        """
         return [item.uri for item in self.items]
 
     @property
@@ -105,6 +110,7 @@ class AnswerList(Sequence[Answers]):
     _names: Sequence[str | int | None]
     _snapshot: Snapshot
     _positions: IdArray
+    _notes: Sequence[tuple[str, ...]] = ()
 
     def __len__(self) -> int:
         return len(self._names)
@@ -128,10 +134,13 @@ class AnswerList(Sequence[Answers]):
         if len(ids) and ids.item(-1) == MISSING:
             there = ids != MISSING
             scores, ids, positions = scores[there], ids[there], positions[there]
-        return Answers(self._names[at], scores, ids, self._snapshot, positions)
+        notes = self._notes[at] if self._notes else ()
+        return Answers(self._names[at], scores, ids, self._snapshot, positions, notes)
 
 
-def answer_all(snapshot: Snapshot, searcher: Searcher, asked: Asked, how: Query) -> AnswerList:
+def answer_all(
+    snapshot: Snapshot, searcher: Searcher, asked: Asked, how: Query, mask: Mask | None = None
+) -> AnswerList:
     """Search a version, and name what was found.
 
     Args:
@@ -139,16 +148,17 @@ def answer_all(snapshot: Snapshot, searcher: Searcher, asked: Asked, how: Query)
         searcher: over a space of it.
         asked: what is searched with.
         how: k, plan and all else but its terms.
+        mask: which rows its filter lets through; None where it has none.
     """
     xq = searcher.check_queries(asked.xq)
-    found = _found(searcher, asked, xq, how)
+    found = _found(searcher, asked, xq, how, mask)
     # Stored values that are infinite come first, and unit vectors have no such cosines.
     if found.scores.size and _is_infinite(found):
         raise CorruptCollection(f"{snapshot.root} holds vectors that are not finite; see `nestvec verify`")
     ids = snapshot.ids[found.ids]
     if asked.own:
         ids = np.where(found.ids == MISSING, MISSING, ids)
-    return AnswerList(found.scores, ids, asked.names, snapshot, found.ids)
+    return AnswerList(found.scores, ids, asked.names, snapshot, found.ids, asked.notes)
 
 
 def _is_infinite(found: Neighbors) -> bool:
@@ -158,18 +168,19 @@ def _is_infinite(found: Neighbors) -> bool:
     return bool((~np.isfinite(found.scores[:, 0]) & (found.ids[:, 0] != MISSING)).any())
 
 
-def _found(searcher: Searcher, asked: Asked, xq: FloatArray, how: Query) -> Neighbors:
+def _found(searcher: Searcher, asked: Asked, xq: FloatArray, how: Query, mask: Mask | None) -> Neighbors:
     """Search, and leave items out of their own answers."""
     plan = how.plan_on(searcher.routes)
     most = 0 if how.include_self or not asked.own else max(map(len, asked.own))
     if not most:
-        return searcher.search(xq, how.k, plan, dim=how.dim)
+        return searcher.search(xq, how.k, plan, dim=how.dim, mask=mask)
     if most == 1:
         own = np.array([rows[0] if rows else MISSING for rows in asked.own])
-        return searcher.search(xq, how.k, plan, dim=how.dim, own=own)
+        return searcher.search(xq, how.k, plan, dim=how.dim, mask=mask, own=own)
     parts = []
     for row, rows in enumerate(asked.own):
         others = Mask.without(searcher.rows, np.array(rows, np.int64))
+        others = others if mask is None else others & mask
         parts.append(searcher.search(xq[row : row + 1], how.k, plan, dim=how.dim, mask=others))
     k = max(part.ids.shape[1] for part in parts)
     scores, ids = zip(*(without_own(part, None, k) for part in parts), strict=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,11 +71,13 @@ class Asked(NamedTuple):
         xq: real [nq, D], of the space that is searched.
         names: what answers call each.
         own: the rows that each is made of, and that must not answer it; none where it is of no item.
+        notes: what is to be said of each; none where nothing is to be said of any.
     """
 
     xq: FloatArray
     names: Sequence[str | int | None]
     own: Sequence[tuple[int, ...]]
+    notes: Sequence[tuple[str, ...]] = ()
 
 
 def encoded(queries: Sequence[Query], snapshot: Snapshot, searcher: Searcher, encoder: Callable[[], Encoder]) -> Asked:
@@ -89,7 +91,7 @@ def encoded(queries: Sequence[Query], snapshot: Snapshot, searcher: Searcher, en
 
     Raises:
         ItemNotFound: a term is neither an item nor a file.
-        PictureError: a file that is not a picture.
+        PictureError: a file, or what was given instead of one, is not a picture.
         ModalityError: a text or a picture, and the encoder has no tower for it.
         InvalidInput: a query has no terms, or a text is empty.
         InvalidVectors: a vector of another dimension, or terms that cancel each other out.
@@ -103,10 +105,21 @@ def encoded(queries: Sequence[Query], snapshot: Snapshot, searcher: Searcher, en
     own = [
         tuple(row for row in rows[end - len(q.terms) : end] if row >= 0) for q, end in zip(queries, ends, strict=True)
     ]
+    notes = _notes(queries, encoder)
     if all(term.weight == 1 for term in terms) and len(terms) == len(queries):
-        return Asked(vectors, names, own)
+        return Asked(vectors, names, own, notes)
     weighted = normalize(vectors, name="terms") * np.array([[term.weight] for term in terms], np.float32)
-    return Asked(np.add.reduceat(weighted, ends - [len(query.terms) for query in queries]), names, own)
+    return Asked(np.add.reduceat(weighted, ends - [len(query.terms) for query in queries]), names, own, notes)
+
+
+def _notes(queries: Sequence[Query], encoder: Callable[[], Encoder]) -> list[tuple[str, ...]]:
+    """Return what is to be said of each query; nothing at all where none has a text."""
+    texts = [[str(term.value) for term in query.terms if term.kind == "text"] for query in queries]
+    if not any(texts):
+        return []
+    from engine.query.language import notes_on
+
+    return [tuple(notes_on(some, encoder())) for some in texts]
 
 
 def _of_terms(
@@ -126,13 +139,29 @@ def _of_terms(
             vectors[at] = as_matrix(term.value, name="queries", dim=searcher.dim)
         elif term.kind == "item":
             found = find(snapshot, term.value)  # type: ignore[arg-type]  # it was checked when the term was made
-            if found is None:
-                vectors[at] = picture_query(encoder(), str(term.value), max_pixels=limits[at])
-            else:
+            if found is not None:
                 rows[at] = found
+                continue
+            with _named(str(term.value), at, len(terms)):
+                vectors[at] = picture_query(encoder(), str(term.value), max_pixels=limits[at])
+        elif term.kind == "picture":
+            with _named(None, at, len(terms)):
+                vectors[at] = _of_picture(encoder(), term.value, limits[at])  # type: ignore[arg-type]
     stored = [at for at, row in enumerate(rows) if row >= 0]
     vectors[stored] = searcher.vectors([rows[at] for at in stored])
     return vectors, rows
+
+
+@contextlib.contextmanager
+def _named(path: str | None, at: int, terms: int) -> Iterator[None]:
+    """Let an error say which of several inputs is no picture: by its path, or else by its number from 1 on."""
+    try:
+        yield
+    except PictureError as error:
+        name = f"input {at + 1} of {terms}" if path is None else path
+        if terms == 1 or name in str(error):
+            raise
+        raise PictureError(f"{name}: {error}") from error
 
 
 def find(snapshot: Snapshot, item: str | int) -> int | None:
@@ -143,14 +172,16 @@ def find(snapshot: Snapshot, item: str | int) -> int | None:
     """
     if isinstance(item, int):
         return snapshot.find_id(item)
+    with contextlib.suppress(ItemNotFound):
+        return snapshot.find_path(item, as_written=True)
+    with contextlib.suppress(OSError, ValueError):  # too long for a file name, or with a null in it
+        from engine.storage.containers import holder_of
+
+        if Path(item).is_file() or holder_of(os.fsencode(item)) is not None:
+            return None
     try:
         return snapshot.find_path(item)
     except ItemNotFound as error:
-        with contextlib.suppress(OSError, ValueError):  # too long for a file name, or with a null in it
-            from engine.storage.containers import holder_of
-
-            if Path(item).is_file() or holder_of(os.fsencode(item)) is not None:
-                return None
         if item.isdecimal() and len(item) < MOST_DIGITS:
             return snapshot.find_id(int(item))
         from engine.collection.absent import near_path
@@ -186,7 +217,7 @@ def picture_query(encoder: Encoder, path: str | os.PathLike[str], *, max_pixels:
     """
     if not isinstance(path, str | os.PathLike):
         raise InvalidInput(f"a picture is given by the path of its file, one at a time; found {type(path).__name__}")
-    from engine.encoders.pictures import decode_picture, looks_like_picture
+    from engine.encoders.pictures import looks_like_picture
     from engine.storage.containers import read_original
 
     require_modality(encoder, "image")
@@ -196,8 +227,16 @@ def picture_query(encoder: Encoder, path: str | os.PathLike[str], *, max_pixels:
     except OSError as error:
         raise PictureError(f"{path} cannot be read: {error.strerror}") from error
     try:
-        picture = decode_picture(data, max_pixels=max_pixels, min_side=encoder.image_size)
+        return _of_picture(encoder, data, max_pixels)
     except PictureError as error:
         raise PictureError(f"{path}: {error}") from error
+
+
+def _of_picture(encoder: Encoder, data: bytes, max_pixels: int) -> FloatArray:
+    """Encode the bytes of a picture file, unit float32 [D]."""
+    from engine.encoders.pictures import decode_picture
+
+    require_modality(encoder, "image")
+    picture = decode_picture(data, max_pixels=max_pixels, min_side=encoder.image_size)
     vector: FloatArray = encoder.encode_images(encoder.prepare(picture)[None])[0]
     return vector

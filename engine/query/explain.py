@@ -17,7 +17,9 @@ from engine.retrieval.searcher import Searcher
 from engine.retrieval.segment import Segment
 from indexers import checks
 from indexers.base import MISSING, Neighbors
+from indexers.errors import InvalidInput
 from indexers.exact import recall
+from indexers.mask import Mask
 from indexers.plan import EXACT, SearchPlan
 from indexers.vectors import FloatArray
 
@@ -89,35 +91,42 @@ class Explanation:
     unindexed: int
 
 
-def explain(searcher: Searcher, xq: FloatArray, k: int, plan: SearchPlan | None) -> Explanation:
-    """Carry out a plan for one query, unit float32 [1, D], and measure each stage.
+def explain(
+    searcher: Searcher, xq: FloatArray, k: int, plan: SearchPlan | None, mask: Mask | None = None
+) -> Explanation:
+    """Carry out a plan for one query, unit float32 [1, D], among the rows of a mask, and measure each stage.
 
     Raises:
-        InvalidInput: k < 1.
+        InvalidInput: k < 1, or no row may answer.
         InvalidSpec: the plan names an index the collection does not have.
     """
-    k = max(1, min(checks.whole("k", k), searcher.live.count))
+    rows = (searcher.live if mask is None else searcher.live & mask).count
+    if not rows and mask is not None:
+        raise InvalidInput("the filter lets no item through: there is nothing to explain")
+    k = max(1, min(checks.whole("k", k), rows))
     used = searcher.routes.default(k, searcher.dim) if plan is None else searcher.routes.fit(plan, k)
-    truth, exact_seconds = _timed(lambda: searcher.search(xq, k, SearchPlan(EXACT)))
-    found, seconds = _timed(lambda: searcher.search(xq, k, used))
+    truth, exact_seconds = _timed(lambda: searcher.search(xq, k, SearchPlan(EXACT), mask=mask))
+    found, seconds = _timed(lambda: searcher.search(xq, k, used, mask=mask))
     return Explanation(
         plan=str(used),
         k=k,
-        steps=_steps(searcher, xq, k, used, truth),
+        steps=_steps(partial(_shortlisted, searcher, xq, used, mask), searcher, xq, k, used, truth),
         seconds=seconds,
         exact_seconds=exact_seconds,
-        exact_bytes=searcher.exact_bytes(xq, k),
+        exact_bytes=searcher.exact_bytes(xq, k, mask),
         scan_bytes=sum(len(one) * one.store.row_bytes for one in searcher.segments[:-1]),
         recall=recall(found.ids, truth, scores=found.scores),
-        rows=searcher.live.count,
+        rows=rows,
         unindexed=len(searcher.tail),
     )
 
 
-def _steps(searcher: Searcher, xq: FloatArray, k: int, plan: SearchPlan, truth: Neighbors) -> list[Step]:
+def _steps(
+    shortlist: Callable[[int], Handed], searcher: Searcher, xq: FloatArray, k: int, plan: SearchPlan, truth: Neighbors
+) -> list[Step]:
     if plan.index == EXACT:
         return []
-    found, seconds = _timed(partial(_shortlisted, searcher, xq, plan, 0))
+    found, seconds = _timed(partial(shortlist, 0))
     # Rows in the tail are scanned beside the funnel: no stage of it could have found them.
     indexed = Neighbors(truth.scores, np.where(truth.ids < searcher.tail.first, truth.ids, MISSING))
     spec = searcher.specs[plan.index]
@@ -127,7 +136,7 @@ def _steps(searcher: Searcher, xq: FloatArray, k: int, plan: SearchPlan, truth: 
     for stage, keep in zip(plan.stages, keeps, strict=True):
         if by_bytes and stage is plan.stages[0]:
             # One call with the search of the cells, whose time is not told twice.
-            found, both = _timed(partial(_shortlisted, searcher, xq, plan, keep))
+            found, both = _timed(partial(shortlist, keep))
             seconds = max(0.0, both - seconds)
         else:
             found, seconds = _timed(partial(_reranked, found, xq, stage.dim, keep))
@@ -135,8 +144,8 @@ def _steps(searcher: Searcher, xq: FloatArray, k: int, plan: SearchPlan, truth: 
     return steps
 
 
-def _shortlisted(searcher: Searcher, xq: FloatArray, plan: SearchPlan, keep: int) -> Handed:
-    return list(searcher.candidates(xq, plan, keep))
+def _shortlisted(searcher: Searcher, xq: FloatArray, plan: SearchPlan, mask: Mask | None, keep: int) -> Handed:
+    return list(searcher.candidates(xq, plan, keep, mask))
 
 
 def _reranked(found: Handed, xq: FloatArray, dim: int, keep: int) -> Handed:

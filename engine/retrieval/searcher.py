@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -106,6 +107,7 @@ class Searcher:
         self.rows = self.segments[-1].stop
         self.live = Mask.without(self.rows, snapshot.deleted)
         self._live = self._cut(self.live)
+        self._cut_masks = WeakKeyDictionary[Mask, tuple[Mask, Masks]]()
         self._made: dict[tuple[SearchPlan | None, int, int | None], ReadyPlan] = {}
         specs: dict[str, IndexSpec] = {}
         for segment in indexed:  # of each index that of the part with the most cells: what a plan may visit
@@ -222,11 +224,11 @@ class Searcher:
         helps = usual.index in self.routes.specs and usual.stages[-1].dim == self.dim
         return self.routes.default(k, self.dim) if helps else None
 
-    def exact_bytes(self, xq: FloatArray, k: int) -> int:
+    def exact_bytes(self, xq: FloatArray, k: int, mask: Mask | None = None) -> int:
         """Return how many bytes of the indexed parts an exact search reads for one query, unit float32 [1, D]."""
         usual = self._helpful(k)
-        parts = zip(self.segments[:-1], self._live, strict=False)
-        return sum(segment.exact_bytes(xq, k, mask, usual) for segment, mask in parts)
+        parts = zip(self.segments[:-1], self._masked(mask)[1], strict=False)
+        return sum(segment.exact_bytes(xq, k, own, usual) for segment, own in parts)
 
     # -- searching -----------------------------------------------------------------------
 
@@ -271,7 +273,7 @@ class Searcher:
         k = checks.whole("k", k)
         if own is not None and np.shape(own) != (len(xq),):
             raise InvalidInput(f"own: expected a row for each of {len(xq)} queries, found shape {list(np.shape(own))}")
-        live, masks = (self.live, self._live) if mask is None else self._masked(mask)
+        live, masks = self._masked(mask)
         asked = min(k + (own is not None), live.count)
         if asked == 0 or not len(xq):
             return Neighbors(np.empty((len(xq), asked), np.float32), np.empty((len(xq), asked), np.int64))
@@ -283,11 +285,17 @@ class Searcher:
                 found = self._search(xq, asked, ready, masks)
         return found if own is None else without_own(found, own, min(k, asked))
 
-    def _masked(self, mask: Mask) -> tuple[Mask, Masks]:
+    def _masked(self, mask: Mask | None) -> tuple[Mask, Masks]:
+        """Return which live rows a mask lets through, in all and cut along the segments; None lets all of them."""
+        if mask is None:
+            return self.live, self._live
         if checks.instance("mask", mask, Mask).rows != self.rows:
             raise InvalidInput(f"mask: expected one of {self.rows} rows, found {mask.rows}")
-        both = self.live & mask
-        return both, self._cut(both)
+        kept = self._cut_masks.get(mask)
+        if kept is None:
+            both = self.live & mask
+            kept = self._cut_masks[mask] = both, self._cut(both)
+        return kept
 
     def _search(self, xq: FloatArray, k: int, ready: ReadyPlan, masks: Masks) -> Neighbors:
         if len(self.tail) or len(self.segments) > 2:
@@ -322,15 +330,17 @@ class Searcher:
         found.scores[short], found.ids[short] = again
         return found
 
-    def candidates(self, xq: FloatArray, plan: SearchPlan, keep: int = 0) -> Iterator[tuple[Segment, Neighbors]]:
-        """Yield what each part's coarse index shortlists of the live rows: prefix scores and the part's row numbers.
+    def candidates(
+        self, xq: FloatArray, plan: SearchPlan, keep: int = 0, mask: Mask | None = None
+    ) -> Iterator[tuple[Segment, Neighbors]]:
+        """Yield what each part's coarse index shortlists of the rows that may answer: prefix scores, the part's rows.
 
         Neighbors are [nq, shortlist], see `shortlisting`. Where fewer rows were found the row number is −1, and the
         score means nothing.
         """
-        for segment, mask in zip(self.segments, self._live, strict=True):
+        for segment, own in zip(self.segments, self._masked(mask)[1], strict=True):
             if plan.index in segment.specs:
-                yield segment, shortlisting(segment.coarse(plan.index), plan, keep)(xq, mask)
+                yield segment, shortlisting(segment.coarse(plan.index), plan, keep)(xq, own)
 
     # -- vectors -------------------------------------------------------------------------
 

@@ -6,19 +6,20 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from engine.retrieval.coarse import Coarse, Search, coarse_over, prepared
 from engine.retrieval.rerank import scan_prefix
-from indexers.base import FaissIndex, IndexSpec, Neighbors
+from indexers.base import MISSING, FaissIndex, IndexSpec, Neighbors
 from indexers.errors import InvalidSpec
 from indexers.mask import Mask
 from indexers.plan import SearchPlan
 from indexers.pruned import Found, PrunedIndex
 from indexers.store import BlockScan, VectorStore
 from indexers.threads import new_lock
-from indexers.vectors import FloatArray
+from indexers.vectors import FloatArray, IdArray
 
 if TYPE_CHECKING:
     from engine.retrieval.accelerator import Accelerator
@@ -28,6 +29,10 @@ COMPARED, TRIED, TRIED_ROWS, ROWS_A_K = 64, 16, 32, 8
 
 LARGE = 128
 """Answers from which on it is found out whether bounds pay for few queries, too."""
+
+FEW_BYTES, FEWER, SCANNED = 4 << 20, 20, 32
+"""Rows that may answer of so few bytes, and so small a share of all, are copied together, kept as long as the mask is,
+and scanned; where they are more, but one in so many, they are scanned where they lie. Bounds would take longer."""
 
 FLOOR_MARGIN = 1e-4
 """By how much FAISS' sum of D products may lie above ours."""
@@ -70,6 +75,7 @@ class Segment:
         self._coarse: dict[str, Coarse] = {}
         self._loading = new_lock()
         self._scan_is_faster: dict[int, bool] = {}
+        self._few = WeakKeyDictionary[Mask, tuple[VectorStore, IdArray]]()
 
     def __len__(self) -> int:
         return len(self.store)
@@ -126,6 +132,10 @@ class Segment:
             return scan_prefix(self.store, xq, k, dim, rows)
         if self.accelerator is not None:
             return self.accelerator.scan(xq, k, mask)
+        if mask is not None and mask.count * self.store.row_bytes <= FEW_BYTES and FEWER * mask.count <= len(self):
+            return self._scan_few(xq, k, mask)
+        if mask is not None and SCANNED * mask.count <= len(self):
+            return self.store.search(xq, k, mask)
         if self.pruned is None:
             return self.store.search(xq, k, mask)
         if mask is None and len(xq) >= COMPARED:
@@ -133,6 +143,18 @@ class Segment:
         if mask is None and k >= LARGE and self._is_scan_faster(self.pruned, k, hint, xq[:1]):
             return self.store.search(xq, k)
         return self.search_pruned(self.pruned, xq, k, mask, hint).neighbors
+
+    def _scan_few(self, xq: FloatArray, k: int, mask: Mask) -> Neighbors:
+        """Scan the few rows that may answer."""
+        kept = self._few.get(mask)
+        if kept is None:
+            rows = mask.numbers
+            kept = self._few[mask] = VectorStore(np.ascontiguousarray(self.store.rows[rows])), rows
+        few, rows = kept
+        found = few.search(xq, k)
+        there = found.ids != MISSING
+        found.ids[there] = rows[found.ids[there]]
+        return found
 
     def _is_scan_faster(self, pruned: PrunedIndex, k: int, hint: Search | None, xq: FloatArray) -> bool:
         """Whether bounds do not pay for one query and so many answers: found out with the first, and remembered."""

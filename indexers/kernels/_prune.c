@@ -346,12 +346,12 @@ static int64_t count_bits(const uint16_t *bits, int64_t m)
 static void mark_allowed(const uint8_t *allowed, int64_t first, int64_t m, uint16_t *alive)
 {
     memset(alive, 0, BLOCK / GROUP * sizeof *alive);
-    if (allowed == NULL)
-        memset(alive, 0xff, (size_t)(m / GROUP) * sizeof *alive);
-    for (int64_t i = allowed == NULL ? m / GROUP * GROUP : 0; i < m; i++) {
-        int64_t row = first + i;
-        int may = allowed == NULL || ((allowed[row >> 3] >> (row & 7)) & 1);
-        alive[i / GROUP] |= (uint16_t)(may << i % GROUP);
+    for (int64_t i = 0; i < m; i += GROUP) {
+        int64_t byte = (first + i) >> 3; /* `first` is a multiple of BLOCK, and that of 8 */
+        uint32_t bits = allowed == NULL ? 0xffff : allowed[byte];
+        if (allowed != NULL && m - i > 8)
+            bits |= (uint32_t)allowed[byte + 1] << 8;
+        alive[i / GROUP] = (uint16_t)(m - i < GROUP ? bits & ((1u << (m - i)) - 1) : bits);
     }
 }
 

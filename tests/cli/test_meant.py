@@ -112,7 +112,7 @@ def test_words_and_pictures_are_searched_for(pictures: Path, beside: Path, queri
         (("c.nest", "cat"), "did you mean: nestvec search c.nest cat"),
         (("c.nest",), "did you mean: nestvec info c.nest"),
         (("zzz",), "there is no verb 'zzz'; they are index, add, search"),
-        (("search", "c.nest", "--exat", "cat"), "Did you mean '--exact'?"),
+        (("search", "c.nest", "--exakt", "cat"), "Did you mean '--exact'?"),
         (("search", "c.nest", "cat", "--space", "mian"), "no space 'mian'; it has main; did you mean 'main'?"),
         (("search", "c.nest", "--vectors", "q.npy", "--plan", "sp@8 | 9@8"), "no index 'sp@8'"),
         (("index", "q.npy", "d.nest", "--encoder", "precomputd"), "did you mean 'precomputed'?"),

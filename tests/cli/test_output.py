@@ -126,6 +126,21 @@ def test_sizes_for_people(size: float, text: str) -> None:
     assert human_bytes(size) == text
 
 
+@needs_bundled
+def test_a_query_that_is_not_english_is_told_once(pictures: Path) -> None:
+    for query in ("\u732b", "\U0001f680", "ein roter Hund"):
+        done = nestvec("search", pictures / "c.nest", query, "--json")
+        assert done.returncode == 0 and done.stderr.decode().count("\n") == 1
+        found = json.loads(done.stdout)
+        assert [found["notes"][0]] == found["notes"] == done.stderr.decode().splitlines()
+        assert f'"{query}" ' in found["notes"][0] and "knows English alone" in found["notes"][0]
+        assert len(found["results"]) == 4
+    plain = nestvec("search", pictures / "c.nest", "a red dog", "--json")
+    assert (plain.stderr, "notes" in json.loads(plain.stdout)) == (b"", False)
+    many = nestvec("search", pictures / "c.nest", *(part for _ in range(9) for part in ("-q", "\u732b")))
+    assert many.stderr.count(b"\n") == 6 and b"and so for 4 more of 9 queries" in many.stderr
+
+
 # -- the contact sheet ---------------------------------------------------------------------
 
 

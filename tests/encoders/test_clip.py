@@ -384,3 +384,16 @@ def test_cuda_agrees_with_the_cpu(folder: Path, encoder: ClipEncoder) -> None:
     np.testing.assert_allclose(images(on_gpu), images(encoder), atol=5e-3)
     np.testing.assert_allclose(on_gpu.encode_texts(TEXTS), encoder.encode_texts(TEXTS), atol=5e-3)
     assert on_gpu.fingerprint == encoder.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("spec", "known"),
+    [
+        *(("ViT-B-32/laion2b_s34b_b79k", {"en"}), ("ViT-B-16-SigLIP/webli", {"en"})),
+        *(("roberta-ViT-B-32/laion2b_s12b_b32k", {"en"}), ("ViT-L-14-CLIPA/datacomp1b", {"en"})),
+        *(("xlm-roberta-base-ViT-B-32/laion5b_s13b_b90k", None), ("nllb-clip-base/v1", None)),
+        *(("ViT-B-16-SigLIP2/webli", None), ("ViT-B-16-SigLIP-i18n-256/webli", None)),
+    ],
+)
+def test_the_tokenizer_says_which_languages_it_knows(spec: str, known: set[str] | None) -> None:
+    assert ClipEncoder(spec).languages == known

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.encoders.base import Encoder, Fingerprint
+from engine.encoders.base import Encoder, Fingerprint, languages_of
+from engine.encoders.bundled.encoder import BundledEncoder
 from engine.encoders.headed import HeadedEncoder, encoder_of_head, headed_fingerprint
+from engine.encoders.precomputed import PrecomputedEncoder
 from engine.encoders.registry import load_encoder
 from engine.heads.model import Head
 from engine.jobs.canaries import gradient
@@ -142,3 +144,10 @@ def test_a_rotation_behind_a_real_encoder_keeps_every_score(tmp_path: Path) -> N
     picture = bundled.prepare(gradient())[None]
     before = bundled.encode_images(picture) @ bundled.encode_texts(TEXTS).T
     np.testing.assert_allclose(turned.encode_images(picture) @ turned.encode_texts(TEXTS).T, before, atol=1e-5)
+
+
+def test_it_knows_the_languages_of_its_encoder() -> None:
+    base = BundledEncoder()
+    headed = HeadedEncoder(base, rotation(base.fingerprint), "h.safetensors")
+    assert languages_of(headed) == languages_of(base) == {"en"}
+    assert languages_of(PrecomputedEncoder(name="", dim=4)) is None

@@ -122,6 +122,11 @@ class BundledEncoder:
         return frozenset(("image", "text"))
 
     @property
+    def languages(self) -> frozenset[str]:
+        """English alone: the sentences and words it was trained on."""
+        return frozenset(("en",))
+
+    @property
     def trained_dims(self) -> tuple[int, ...]:
         """None: the space is not Matryoshka-trained."""
         return ()

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TEXTS_PER_BATCH = 256
+# open_clip's own is meant by None and by "". A model with another may know any language.
+ENGLISH_TOKENIZERS = frozenset((None, "", "bert-base-uncased", "roberta-base", "timm/ViT-B-16-SigLIP"))
 _MODALITIES: frozenset[Modality] = frozenset({"image", "text"})
 
 
@@ -91,6 +93,13 @@ class ClipEncoder:
     def modalities(self) -> frozenset[Modality]:
         """Pictures and texts."""
         return _MODALITIES
+
+    @property
+    def languages(self) -> frozenset[str] | None:
+        """English where the texts go through a tokenizer made for it; None where it is another."""
+        text = self._config["model_cfg"]["text_cfg"]
+        tokenizer = text.get("hf_tokenizer_name") or text.get("hf_model_name")
+        return frozenset(("en",)) if tokenizer in ENGLISH_TOKENIZERS else None
 
     @property
     def trained_dims(self) -> tuple[int, ...]:

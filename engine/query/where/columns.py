@@ -64,7 +64,7 @@ class Columns:
         raise InvalidFilter(
             f"no column {whole!r}; there are {', '.join(self.names[:MOST_SHOWN])}"
             f"{f' and {len(self.names) - MOST_SHOWN:,} more' if len(self.names) > MOST_SHOWN else ''}"
-            f"{did_you_mean(whole, self.names)} Texts stand in single quotes: '{whole}'",
+            f"{did_you_mean(whole, self.names)} (a text stands in single quotes: '{whole}')",
             wanted.at,
         )
 

@@ -84,11 +84,11 @@ class Filter:
         {'and': [{'>=': [{'column': 'rating'}, 4]}, {'not': {'like': [{'column': 'camera'}, 'Pixel%']}}]}
 
     Attributes:
-        root: its tree.
+        root: its tree, of `Column`, `Value` and `Call`.
         text: what it was written as; None where it came as JSON.
     """
 
-    root: Node
+    root: Any
     text: str | None = None
 
     @classmethod
