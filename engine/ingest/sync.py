@@ -27,6 +27,7 @@ from engine.ingest.noted import give_notes, note_small
 from engine.ingest.options import EncodeOptions
 from engine.ingest.pipeline import Encoded, Skipped, content_of, encode_pictures
 from engine.ingest.placed import placed
+from engine.ingest.rewritten import Rewritten
 from engine.ingest.unit import contents_of, unit_rows
 from engine.ingest.writer import DONE, Row, ShardWriter
 from engine.progress import DEFAULT_ACCEPT_LOSS, Advance, Listener, Loss, Noted, Summary
@@ -95,6 +96,7 @@ class Sync:
             gone = list(chain.from_iterable(found.gone.values()))
             self.gone, self.found = {*gone, *rows_of(snapshot, removed)}, found
             self.moved: set[int] = set()
+            self.rewritten = Rewritten(snapshot, self.catalogue, self.gone)
             self.repeated = dict.fromkeys(found.repeated, False)
             lost = f"{len(gone) - len(found.unwanted)} gone from their source"
             lost += f", {len(found.unwanted)} no longer wanted" if found.unwanted else ""
@@ -103,7 +105,7 @@ class Sync:
             self.placed = placed(listings, found.shifted, self.catalogue, snapshot)
             self._write(listings, found)
             # Indexes are built next, and need the room.
-            del self.catalogue, self.vectors
+            del self.catalogue, self.vectors, self.rewritten
 
     def _write(self, listings: Sequence[Listing], found: Comparison) -> None:
         # What the sources were compared with, and no later version: what came after it is another writer's.
@@ -287,7 +289,12 @@ class Sync:
         if outcome.note is not None:
             self.summary.noted.append(Noted(entry.source, entry.path, outcome.note))
         size = (outcome.width, outcome.height)
-        if known is None:
+        if known is None and (origin := self.rewritten.origin(entry, self.moved)) is not None:
+            self.moved.add(origin.position)
+            self.summary.moved += 1
+            entry = complete(entry, origin, self.snapshot, self.wants)
+            writer.add(Row(entry, origin.id, outcome.content, *size, outcome.vector, origin.position))
+        elif known is None:
             self.summary.added += 1
             writer.add(Row(entry, self.ids.take(), outcome.content, *size, outcome.vector))
         else:
