@@ -25,7 +25,9 @@ _SEARCHED = 4096
 
 
 def unread_kind(head: bytes) -> str | None:
-    """Return what a file is by its first 32 bytes, if it is a picture of a kind that is not read."""
+    """Return what a file is by its first bytes, if it is a picture of a kind that is not read."""
+    if head.startswith((b"<svg", b"<?xml")) and b"<svg" in head:
+        return "SVG drawing"
     if head.startswith(b"%!PS-Adobe") and b"EPSF" in head:
         return "EPS drawing"
     return next((name for magic, name in MAGIC if head.startswith(magic)), None)

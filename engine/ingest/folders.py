@@ -215,8 +215,8 @@ class Folder:
             return bool(self._others) and is_folder(one) and os.path.realpath(one.path) in self._others
         real = os.path.realpath(one.path)
         holder = innermost((self._real, *self._others), real)
-        if holder is None or not os.path.lexists(real):
-            return False
+        if holder is None or not os.path.lexists(real) or Path(os.fsdecode(real)).is_symlink():
+            return False  # nothing is there, or it leads in a circle
         inside = os.path.relpath(real, holder)
         if any(part.startswith(b".") and part != b"." for part in inside.split(b"/")):
             return False  # hidden, and not listed there
