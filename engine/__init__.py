@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from engine.ingest.joined import TableOptions
     from engine.ingest.options import EncodeOptions
     from engine.ingest.tables import LabelTable
+    from engine.ingest.wanted import WantedOptions
     from engine.jobs.batch import Batch
     from engine.jobs.examples import ExampleOptions
     from engine.jobs.index import RunOptions
@@ -163,6 +164,7 @@ _HOME = {
     "UnsupportedFormat": "indexers.errors",
     "VectorStore": "indexers.store",
     "Version": "engine.collection.history",
+    "WantedOptions": "engine.ingest.wanted",
     "WeightsMissing": "indexers.errors",
     "evaluate": "engine.evaluation.evaluate",
     "load_head": "engine.heads.model",
@@ -252,6 +254,7 @@ __all__ = [
     "UnsupportedFormat",
     "VectorStore",
     "Version",
+    "WantedOptions",
     "WeightsMissing",
     "evaluate",
     "load_head",

@@ -230,10 +230,14 @@ class Summary:
         moved: items found under another name, with the same content.
         relabelled: items whose caption or columns changed.
         removed: items that are gone from their source, or were removed.
+        unwanted: how many of them are there, or may be, and are passed over from now on.
         unchanged: items that needed nothing.
         failed: files that could not be indexed; see the failures table.
         failed_before: how many of them could not be before, for the same reason.
         ignored: files that are not pictures.
+        excluded: files and folders that patterns pass over.
+        paired: raw files beside the picture of the same shot, or the other way round.
+        small: pictures smaller than is wanted.
         encoded: pictures that went through the encoder.
         unindexed: rows searched exactly because no index covers them yet.
         seconds: wall-clock of the run.
@@ -251,10 +255,14 @@ class Summary:
     moved: int = 0
     relabelled: int = 0
     removed: int = 0
+    unwanted: int = 0
     unchanged: int = 0
     failed: int = 0
     failed_before: int = 0
     ignored: int = 0
+    excluded: int = 0
+    paired: int = 0
+    small: int = 0
     encoded: int = 0
     unindexed: int = 0
     seconds: float = 0.0
@@ -264,3 +272,8 @@ class Summary:
     losses: list[Loss] = field(default_factory=list)
     noted: list[Noted] = field(default_factory=list)
     taken: list[Taken] = field(default_factory=list)
+
+    def pass_over(self, **counts: int) -> None:
+        """Count files that were passed over, by why: the name of an attribute."""
+        for why, count in counts.items():
+            setattr(self, why, getattr(self, why) + count)

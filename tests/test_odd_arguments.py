@@ -141,10 +141,14 @@ def options(root: Path, here: Collection) -> dict[str, tuple[Callable[..., Any],
     takers: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         "RunOptions": (
             lambda **given: here.add(v, engine.RunOptions(**given)),
-            {"device": "cpu", "encode": engine.EncodeOptions(), "table": engine.TableOptions()},
+            {
+                **{"device": "cpu", "encode": engine.EncodeOptions(), "table": engine.TableOptions()},
+                "wanted": engine.WantedOptions(),
+            },
         ),
         "EncodeOptions": (lambda **given: here.add(v, engine.RunOptions(encode=engine.EncodeOptions(**given))), {}),
         "TableOptions": (lambda **given: here.add(v, engine.RunOptions(table=engine.TableOptions(**given))), {}),
+        "WantedOptions": (lambda **given: here.add(v, engine.RunOptions(wanted=engine.WantedOptions(**given))), {}),
         "TuneOptions": (lambda **given: here.tune(engine.TuneOptions(**given)), {}),
         "TrainOptions": (
             lambda **given: check_options(engine.TrainOptions(**given), rows),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import click
 
 from engine.cli import options
 from engine.cli.output import Name, human_bytes, line, named, print_json
-from engine.storage.kinds import ALL_METADATA
+from engine.storage.kinds import ALL_METADATA, JPEG
 from engine.storage.names import path_name
 
 
@@ -50,6 +51,8 @@ def print_info(found: dict[str, Any]) -> None:
         line(f"source     {source['name']}: {source['kind']} ", _where(source), away)
         for table in source["tables"]:
             line("           table ", _where(table), _columns(table))
+        for wanted in _wanted(source):
+            line(f"           {wanted}")
     if found["metadata"] != ALL_METADATA:
         line(f"metadata   {found['metadata']}")
     for name, space in found["spaces"].items():
@@ -68,6 +71,16 @@ def print_info(found: dict[str, Any]) -> None:
         if space["tuning"]:
             _print_tuning(space["tuning"])
     line(f"on disk    {human_bytes(found['bytes'])}")
+
+
+def _wanted(source: dict[str, Any]) -> Iterator[str]:
+    """Say what of a source is passed over, where somebody asked for it."""
+    for one in source["patterns"]:
+        yield f"included {one[1:]}" if one.startswith("!") else f"excluded {one}"
+    if source["min_size"]:
+        yield f"passed over below {source['min_size']} pixels"
+    if source["pairs"] != JPEG:
+        yield f"of raw files and what they were developed to: {source['pairs']}"
 
 
 def _where(stored: dict[str, Any]) -> Name:

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from engine.storage.kinds import DEFAULT_MAX_PIXELS
+from engine.storage.kinds import DEFAULT_MAX_PIXELS, MOST_SIDE, PAIRS
 from indexers import checks
 
 
@@ -102,6 +102,11 @@ class Running:
     pool: str | None
     table: Path | None
     no_table: bool
+    exclude: tuple[str, ...]
+    include: tuple[str, ...]
+    no_exclude: bool
+    min_size: int | None
+    pairs: str | None
     name_column: str | None
     caption_column: str | None
     vectors: str | None
@@ -151,6 +156,32 @@ _RUNNING = (
         help="CSV, JSONL or Parquet with captions and columns, joined by file name. A source remembers its tables.",
     ),
     click.option("--no-table", is_flag=True, help="Drop the tables a source remembers, and what they said."),
+    click.option(
+        "--exclude",
+        multiple=True,
+        metavar="PATTERN",
+        help="Pass over what matches, as a line of a .gitignore does: '*.gif', 'private/', '/2019/raw/'; repeatable. A "
+        "source remembers it, and what is in the collection already is taken out by index.",
+    ),
+    click.option(
+        "--include",
+        multiple=True,
+        metavar="PATTERN",
+        help="Do not pass over what matches, though it was excluded before, or always is: '.thumbnails/'; repeatable, "
+        "and remembered too.",
+    ),
+    click.option("--no-exclude", is_flag=True, help="Drop the patterns that a source remembers."),
+    click.option(
+        "--min-size",
+        type=click.IntRange(0, MOST_SIDE),
+        metavar="PIXELS",
+        help="Pass over icons and thumbnails, whose shorter side has fewer pixels; remembered, 0 takes it back.",
+    ),
+    click.option(
+        "--pairs",
+        type=click.Choice(PAIRS),
+        help="Of the raw file and the JPEG or HEIC of one shot take the one or both; remembered, jpeg at first.",
+    ),
     click.option("--name-column", help="The table's column of file names."),
     click.option("--caption-column", help="The table's column of captions."),
     click.option(

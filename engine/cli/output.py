@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 QUIET_SECONDS = 20.0
 """So long nothing is said of a task that goes on."""
 
+LEFT = ("unchanged", "ignored", "excluded", "paired", "small")
 DID = ("added", "changed", "moved", "relabelled", "removed")
 """What a run may have done to items: fields of its summary."""
 
@@ -214,7 +215,7 @@ def print_summary(summary: Summary, *, as_json: bool, otherwise: str = "nothing 
     did = [f"{getattr(summary, word)} {word}" for word in DID if getattr(summary, word)]
     if new := summary.failed - summary.failed_before:
         did.append(f"{new} failed")
-    left = [f"{getattr(summary, word)} {word}" for word in ("unchanged", "ignored") if getattr(summary, word)]
+    left = [f"{getattr(summary, word)} {word}" for word in LEFT if getattr(summary, word)]
     if summary.noted:
         left.append(f"{len(summary.noted)} noted")
     if known := summary.failed_before:

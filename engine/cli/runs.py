@@ -12,6 +12,7 @@ from engine.cli.options import Running
 from engine.cli.output import Terminal, print_summary, say
 from engine.ingest.joined import TableOptions
 from engine.ingest.options import EncodeOptions
+from engine.ingest.wanted import WantedOptions
 from engine.jobs.index import RunOptions
 from engine.progress import DEFAULT_ACCEPT_LOSS, Listener, Summary
 from engine.storage.kinds import ALL_METADATA, NO_LOCATION, NO_METADATA
@@ -98,4 +99,5 @@ def run_options(how: Running, dtype: str, accept_loss: float) -> RunOptions:
         table=TableOptions(
             how.table, how.name_column, how.caption_column, how.no_table, vectors=how.vectors, key=how.key
         ),
+        wanted=WantedOptions(how.exclude, how.include, how.no_exclude, how.min_size, how.pairs),
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.collection.absent import is_away
-from engine.collection.manifest import Covering, Manifest, Space, json_of
+from engine.collection.manifest import Covering, Manifest, Source, Space, json_of
 from engine.collection.plans import Tuning
 from engine.collection.shards import FAILURE_SCHEMA, read_table
 from engine.collection.snapshot import Snapshot
@@ -36,15 +36,17 @@ def describe(root: Path) -> dict[str, Any]:
             "deleted": manifest.dead_rows,
             "failures": manifest.failures.rows if manifest.failures else 0,
             "shards": len(manifest.items),
-            "sources": [
-                {**asdict(one), "tables": [asdict(table) for table in one.tables], "away": is_away(one)}
-                for one in manifest.sources
-            ],
+            "sources": [_source(one) for one in manifest.sources],
             "metadata": manifest.metadata,
             "default": manifest.default,
             "spaces": {name: _space(manifest, space) for name, space in manifest.spaces.items()},
             "bytes": sum(ref.size for ref in manifest.files()),
         }
+
+
+def _source(source: Source) -> dict[str, Any]:
+    tables = [asdict(table) for table in source.tables]
+    return {**asdict(source), "tables": tables, "patterns": list(source.patterns), "away": is_away(source)}
 
 
 def _space(manifest: Manifest, space: Space) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from blake3 import blake3
 from engine.collection.plans import PlanEntry, Tuning
 from engine.encoders.base import Fingerprint
 from engine.storage import layout
-from engine.storage.kinds import ALL_METADATA
+from engine.storage.kinds import ALL_METADATA, JPEG
 from engine.storage.layout import FileRef
 from indexers.base import IndexSpec
 from indexers.errors import CorruptCollection, InvalidInput, did_you_mean
@@ -211,12 +211,18 @@ class Source:
             "vectors".
         location: absolute path on the machine that indexed it, percent-encoded where not UTF-8.
         tables: what its items are joined to, in the order it was named.
+        patterns: lines as in a `.gitignore`, of what in its folder is passed over, or with a `!` is not.
+        pairs: which is wanted of the raw file and the developed picture of one shot: "jpeg", "raw" or "both".
+        min_size: pixels of the shorter side below which a picture of its folder is passed over.
     """
 
     name: str
     kind: str
     location: str
     tables: tuple[SourceTable, ...] = field(default=(), metadata=UNSAID)
+    patterns: tuple[str, ...] = field(default=(), metadata=UNSAID)
+    pairs: str = field(default=JPEG, metadata=UNSAID)
+    min_size: int = field(default=0, metadata=UNSAID)
 
     @property
     def folder(self) -> str | None:
@@ -253,6 +259,7 @@ class Manifest:
     default: str = field(default=layout.DEFAULT_SPACE, metadata=UNSAID)
     dead: tuple[Tombstone, ...] = field(default=(), metadata=UNSAID)
     metadata: str = field(default=ALL_METADATA, metadata=UNSAID)
+    notes: FileRef | None = field(default=None, metadata=UNSAID)
 
     @property
     def dead_rows(self) -> int:
@@ -302,7 +309,7 @@ class Manifest:
 
     def files(self) -> list[FileRef]:
         """Every file the version lists."""
-        found: list[FileRef | None] = [*self.items, self.deletes, self.failures]
+        found: list[FileRef | None] = [*self.items, self.deletes, self.failures, self.notes]
         found.append(self.lookup.file if self.lookup else None)
         for space in self.spaces.values():
             found += [space.canaries, *space.embeddings, space.head, *(one.file for one in space.coverings)]

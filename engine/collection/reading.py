@@ -24,9 +24,10 @@ from engine.collection.plans import read_plan, read_tuning
 from engine.encoders.base import Fingerprint
 from engine.storage import layout
 from engine.storage.kept import Kept
-from engine.storage.kinds import ALL_METADATA, METADATA
+from engine.storage.kinds import ALL_METADATA, JPEG, METADATA, MOST_SIDE, PAIRS
 from engine.storage.layout import FileRef
 from engine.storage.regular import check_regular, read_regular
+from indexers import checks
 from indexers.base import IndexSpec
 from indexers.errors import CorruptCollection, UnsupportedFormat
 from indexers.store import check_dtype
@@ -129,14 +130,22 @@ def _manifest(body: Mapping[str, Any], name: str) -> Manifest:
         default=str(body.get("default", layout.DEFAULT_SPACE)),
         dead=tuple((str(shard), int(row)) for shard, row in body.get("dead", ())),
         metadata=METADATA[METADATA.index(body.get("metadata", ALL_METADATA))],
+        notes=None if body.get("notes") is None else _file(body["notes"]),
     )
     check(manifest, name)
     return manifest
 
 
 def _source(data: Mapping[str, Any]) -> Source:
-    tables = tuple(_source_table(one) for one in data.get("tables", ()))
-    return Source(str(data["name"]), str(data["kind"]), str(data["location"]), tables)
+    return Source(
+        name=str(data["name"]),
+        kind=str(data["kind"]),
+        location=str(data["location"]),
+        tables=tuple(_source_table(one) for one in data.get("tables", ())),
+        patterns=tuple(str(one) for one in data.get("patterns", ())),
+        pairs=checks.one_of("pairs", data.get("pairs", JPEG), PAIRS),
+        min_size=checks.whole("min_size", data.get("min_size", 0), 0, MOST_SIDE),
+    )
 
 
 def _source_table(data: Mapping[str, Any]) -> SourceTable:
@@ -245,6 +254,7 @@ def _check_places(manifest: Manifest, name: str) -> None:
     found += [
         (layout.DELETES, manifest.deletes),
         (layout.FAILURES, manifest.failures),
+        (layout.NOTES, manifest.notes),
         (layout.LOOKUP, manifest.lookup),
     ]
     for space in manifest.spaces.values():

@@ -70,6 +70,15 @@ FAILURE_STAMP = pa.schema(
 )
 """What tells whether to try again: older collections lack it, and so do failures that may pass by themselves."""
 
+NOTE_SCHEMA = pa.schema(
+    [
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("key", pa.uint64(), nullable=False),
+        pa.field("stamp", pa.uint64(), nullable=False),
+        pa.field("says", pa.uint64(), nullable=False),
+    ]
+)
+
 TOMBSTONE_SCHEMA = pa.schema(
     [pa.field("shard", pa.string(), nullable=False), pa.field("row", pa.int32(), nullable=False)]
 )
@@ -148,7 +157,12 @@ def with_dead(table: pa.Table | None, dead: Iterable[tuple[str, int]]) -> pa.Tab
     return both.sort_by([("shard", "ascending"), ("row", "ascending")]).combine_chunks()
 
 
-SCHEMAS = {layout.ITEMS: ITEM_SCHEMA, layout.DELETES: TOMBSTONE_SCHEMA, layout.FAILURES: FAILURE_SCHEMA}
+SCHEMAS = {
+    layout.ITEMS: ITEM_SCHEMA,
+    layout.DELETES: TOMBSTONE_SCHEMA,
+    layout.FAILURES: FAILURE_SCHEMA,
+    layout.NOTES: NOTE_SCHEMA,
+}
 """What a file must have, by its folder."""
 
 

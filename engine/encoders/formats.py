@@ -16,6 +16,7 @@ from importlib.metadata import version as package_version
 import PIL
 from PIL import Image, ImageFile
 
+from engine.encoders import raw, unread
 from engine.encoders.raw import is_raw_by_magic
 from engine.encoders.unread import unread_file
 
@@ -30,7 +31,7 @@ _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1"})
 _BMP_HEADER_SIZES = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
 PNG = b"\x89PNG\r\n\x1a\n"
-_MAGIC = (
+MAGIC = (
     (b"\xff\xd8\xff", "JPEG"),
     (PNG, "PNG"),
     (b"GIF87a", "GIF"),
@@ -54,7 +55,7 @@ Factory = Callable[..., ImageFile.ImageFile]
 
 def sniff(head: bytes) -> str | None:
     """Return the format that a file's first 32 bytes claim it to be in; None where that is none of those named."""
-    for magic, name in _MAGIC:
+    for magic, name in MAGIC:
         if head.startswith(magic):
             return name
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
@@ -144,6 +145,12 @@ def readers(max_pixels: int) -> str:
     """Say what reads pictures here: the same readers fail at the same files."""
     ours = package_version("nestvec")
     return f"nestvec {ours}, Pillow {PIL.__version__} ({' '.join(readable())}), {max_pixels} pixels"
+
+
+@functools.cache
+def tellers() -> tuple[object, ...]:
+    """Return what tells a picture from other files by its first bytes: the same tells the same of the same files."""
+    return package_version("nestvec"), FORMATS, MAGIC, raw.MAGIC, unread.MAGIC
 
 
 def unknown(data: bytes) -> str:

@@ -162,12 +162,12 @@ def _held(opened: ImageFile.ImageFile, task: _Task) -> int:
 
 
 def looks_like_picture(head: bytes) -> bool:
-    """Tell from a file's first 32 bytes whether it claims to be one of the named formats.
+    """Tell from a file's first bytes, 32 or more, whether it claims to be one of the named formats.
 
     Those count too that nothing here can read: such a file should end up among the failures with a reason, and not be
     passed over in silence.
     """
-    return sniff(head) is not None or unread_kind(head[:32]) is not None
+    return sniff(head) is not None or unread_kind(head) is not None
 
 
 def _open(data: bytes) -> ImageFile.ImageFile:

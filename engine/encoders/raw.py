@@ -26,7 +26,7 @@ _SENSOR, _SENSOR_PACKED = frozenset({32803, 34892}), frozenset({32767, 32769, 32
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION, _JPEG = 256, 257, 258, 259, 262, 274, 513
 _SUBFILE, _DNG_VERSION, _CR2 = 254, 50706, b"CR"
 _STRIPS, _TILES, _RGB, _PLAIN = (273, 279), (324, 325), 2, frozenset({1, 5, 8})
-_MAGIC = (b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"FUJIFILMCCD-RAW", b"FOVb", b"\0MRM")
+MAGIC = (b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"FUJIFILMCCD-RAW", b"FOVb", b"\0MRM")
 _MOST_TRIED, _MOST_HEADERS = 4, 20_000
 _START = re.compile(rb"\xff\xd8\xff[\xc0-\xfe]")
 _MARKER = re.compile(rb"\xff+([\xc0-\xfe])")
@@ -72,7 +72,7 @@ def is_raw_by_magic(head: bytes) -> bool:
     """Whether a file that is no TIFF begins as a raw file does."""
     if head[4:8] == b"ftyp":
         return head[8:12] == b"crx "
-    return head.startswith(_MAGIC) or head[6:14] == b"HEAPCCDR"
+    return head.startswith(MAGIC) or head[6:14] == b"HEAPCCDR"
 
 
 def previews(data: bytes) -> list[Preview]:

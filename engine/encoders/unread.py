@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_MAGIC = (
+MAGIC = (
     (b"<svg", "SVG drawing"),
     (b"\xc5\xd0\xd3\xc6", "EPS drawing"),
     (b"\xd7\xcd\xc6\x9a\0\0", "Windows metafile"),
@@ -25,10 +25,12 @@ _SEARCHED = 4096
 
 
 def unread_kind(head: bytes) -> str | None:
-    """Return what a file is by its first 32 bytes, if it is a picture of a kind that is not read."""
+    """Return what a file is by its first bytes, if it is a picture of a kind that is not read."""
+    if head.startswith((b"<svg", b"<?xml")) and b"<svg" in head:
+        return "SVG drawing"
     if head.startswith(b"%!PS-Adobe") and b"EPSF" in head:
         return "EPS drawing"
-    return next((name for magic, name in _MAGIC if head.startswith(magic)), None)
+    return next((name for magic, name in MAGIC if head.startswith(magic)), None)
 
 
 def unread_file(data: bytes) -> str | None:

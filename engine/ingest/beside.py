@@ -20,7 +20,7 @@ from engine.storage.regular import opened_regular
 
 MOST_CAPTION_BYTES = 1 << 16
 MOST_JSON_BYTES = 1 << 20
-KINDS = (b".txt", b".xmp", b".json")
+TEXT, XMP, JSON = KINDS = (b".txt", b".xmp", b".json")
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -38,11 +38,13 @@ class Said:
         caption: the text of a `.txt`.
         meta: columns that count before what the picture says itself.
         otherwise: columns that count where the picture says nothing.
+        missed: whether there are files that could not be read, so that nobody knows what they say.
     """
 
     caption: str | None = None
     meta: Columns = field(default_factory=dict)
     otherwise: Columns = field(default_factory=dict)
+    missed: bool = False
 
 
 class Beside:
@@ -56,6 +58,7 @@ class Beside:
     def __init__(self, folder: bytes, names: Iterable[bytes]) -> None:
         self._folder = folder
         self._names = {name for name in names if name.lower().endswith(KINDS)}
+        self._kinds = {name[name.rindex(b".") :].lower() for name in self._names}
         self._folded: dict[str, bytes] = {}
         for name in sorted(self._names, reverse=True):
             self._folded[_folded(name)] = name
@@ -72,14 +75,29 @@ class Beside:
         """Return what is said of a picture, by its name in the folder."""
         if not self._names:
             return Said()
-        caption = next((text for one in self._found(_stems(name, b".txt")) if (text := self._caption(one))), None)
-        packets = [self._xmp(one) for one in self._found(_stems(name, b".xmp"))]
+        missed: list[bytes] = []
+        captions = (caption_of(self._read(one, MOST_CAPTION_BYTES, missed, cut=True)) for one in self._texts(name))
+        caption = next((text for text in captions if text), None)
+        packets = [from_xmp(read_packet(self._read(one, MOST_PACKET, missed))) for one in self._packets(name)]
         meta = next((columns for columns in packets if columns), {})
+        files = (read_takeout(self._read(one, MOST_JSON_BYTES, missed)) for one in self._of_takeout(name))
+        said, otherwise = next((one for one in files if any(one)), ({}, {}))
+        return Said(caption, laid_over(said, meta), otherwise, bool(missed))
+
+    def names_of(self, name: bytes) -> list[bytes]:
+        """Return the names of all files that may say something of a picture: each that `said_of` may open."""
+        return [*self._texts(name), *self._packets(name), *self._of_takeout(name)] if self._names else []
+
+    def _texts(self, name: bytes) -> Iterator[bytes]:
+        return self._found(_stems(name, TEXT)) if TEXT in self._kinds else iter(())
+
+    def _packets(self, name: bytes) -> Iterator[bytes]:
+        return self._found(_stems(name, XMP)) if XMP in self._kinds else iter(())
+
+    def _of_takeout(self, name: bytes) -> Iterator[bytes]:
         # As file names go, bytes that are no text stay what they are.
         called = (one.encode("utf-8", "surrogateescape") for one in json_names(_text(name)))
-        files = (read_takeout(self._read(one, MOST_JSON_BYTES)) for one in self._found(called))
-        said, otherwise = next((one for one in files if any(one)), ({}, {}))
-        return Said(caption, laid_over(said, meta), otherwise)
+        return self._found(called) if JSON in self._kinds else iter(())
 
     def _found(self, wanted: Iterable[bytes]) -> Iterator[bytes]:
         """Yield the side files that are there of those wanted, each once."""
@@ -90,24 +108,46 @@ class Beside:
                 seen.add(name)
                 yield name
 
-    def _read(self, name: bytes, most: int) -> bytes:
-        """Return a file's bytes; none of one that cannot be read, or is larger than what such a file can be."""
+    def _read(self, name: bytes, most: int, missed: list[bytes], *, cut: bool = False) -> bytes:
+        """Return a file's bytes; none of one that cannot be read, or is larger than what such a file can be.
+
+        Args:
+            name: of the file.
+            most: bytes that are read.
+            missed: gets the name of one that cannot be read.
+            cut: whether of a larger one the first bytes are what is wanted.
+        """
         try:
             with opened_regular(os.path.join(self._folder, name)) as file:
                 data = file.read(most + 1)
         except OSError:
+            missed.append(name)
             return b""
-        return data if len(data) <= most else b""
+        return data[:most] if cut or len(data) <= most else b""
 
-    def _caption(self, name: bytes) -> str | None:
-        try:
-            with opened_regular(os.path.join(self._folder, name)) as file:
-                return caption_of(file.read(MOST_CAPTION_BYTES))
-        except OSError:
-            return None
 
-    def _xmp(self, name: bytes) -> Columns:
-        return from_xmp(read_packet(self._read(name, MOST_PACKET)))
+@dataclass(frozen=True)
+class Aside:
+    """The side files of one picture, before they are read.
+
+    Attributes:
+        beside: those of its folder.
+        name: what the picture is called there.
+        captions: whether a text among them is its caption: no table has a row for it.
+    """
+
+    beside: Beside
+    name: bytes
+    captions: bool = True
+
+    @property
+    def names(self) -> list[bytes]:
+        """What they are called; see `Beside.names_of`."""
+        return self.beside.names_of(self.name)
+
+    def read(self) -> Said:
+        """Return what they say."""
+        return self.beside.said_of(self.name)
 
 
 @lru_cache(maxsize=1)

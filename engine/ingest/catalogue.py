@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,7 @@ from engine.collection.lookup import Lookup
 from engine.collection.shards import FOUND
 from engine.collection.snapshot import Snapshot
 from engine.ingest.entries import Block, Keys
+from engine.ingest.metadata.found import are_read, is_read
 from indexers.errors import CorruptCollection, ItemNotFound
 from indexers.store import StoredArray, VectorStore, check_dtype
 from indexers.vectors import FloatArray, IdArray
@@ -44,6 +46,27 @@ class Known:
     width: int
     height: int
     found: str | None = None
+
+
+class Stamp(NamedTuple):
+    """What tells whether a live item is as it was; see `Known`.
+
+    Attributes:
+        read: whether its file was looked into as is wanted.
+    """
+
+    position: int
+    size: int
+    mtime_ns: int
+    meta_key: int
+    width: int
+    height: int
+    read: bool
+
+
+def is_looked_into(known: Known | Stamp, wants: str) -> bool:
+    """Whether the file of an item was looked into as is wanted, one of `kinds.METADATA`."""
+    return known.read if isinstance(known, Stamp) else is_read(known.found, wants)
 
 
 def content_key(content: str) -> int:
@@ -114,12 +137,26 @@ class Catalogue:
 
     def _same(self, name: str, positions: IdArray, value: Keys | int) -> NDArray[np.bool_]:
         """Whether the items at some row numbers, −1 for none, have a value in a column, or one each."""
-        if self._asked > FEW:
-            found = self._numbers(name)[positions]
-        else:
-            found = np.array([self._lookup.value(name, max(0, row)) for row in positions])
-        same: NDArray[np.bool_] = found == value
+        same: NDArray[np.bool_] = self._values(name, np.maximum(0, positions)) == value
         return same
+
+    def _values(self, name: str, positions: IdArray) -> np.ndarray:
+        """Return what the items at some row numbers have in a column."""
+        if self._asked > FEW:
+            return self._numbers(name)[positions]
+        # Left to guess, NumPy makes 64-bit numbers of which some have the highest bit set floats.
+        dtype = np.uint64 if name == "meta_key" else np.int64
+        return np.array([self._lookup.value(name, row) for row in positions], dtype=dtype)
+
+    def _read(self, positions: IdArray, wants: str) -> list[bool]:
+        """Whether the files of the items at some row numbers were looked into as is wanted."""
+        if self._asked <= FEW:
+            return [is_read(self._lookup.text(FOUND, row), wants) for row in positions.tolist()]
+        column = f"{FOUND} {wants}"
+        if column not in self._columns:
+            self._columns[column] = are_read(self._lookup.arrays(FOUND), wants)
+        read: list[bool] = self._columns[column][positions].tolist()
+        return read
 
     def look_up(self, block: Block) -> tuple[IdArray, NDArray[np.bool_]]:
         """Find the rows of a block.
@@ -141,6 +178,19 @@ class Catalogue:
         """Return the live item of a (source, path)."""
         position = int(self._find(np.array([key], dtype=np.uint64))[0])
         return None if position < 0 else self.at(position)
+
+    def stamps(self, keys: Sequence[int], wants: str) -> list[Stamp | None]:
+        """Return what is known of the live items of many (source, path), None where there is none.
+
+        Args:
+            keys: of them.
+            wants: what of pictures' own metadata is wanted.
+        """
+        positions = self._find(np.array(keys, dtype=np.uint64))
+        there = positions[positions >= 0]
+        columns = [self._values(name, there).tolist() for name in Stamp._fields[1:-1]]
+        found = map(Stamp._make, zip(there.tolist(), *columns, self._read(there, wants), strict=True))
+        return [None if position < 0 else next(found) for position in positions.tolist()]
 
     def at(self, position: int) -> Known:
         """Return the item at a row number."""

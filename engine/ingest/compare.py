@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 
+from engine.collection.failures import Failure
 from engine.collection.snapshot import Snapshot
-from engine.ingest.catalogue import Catalogue, Known
+from engine.ingest.catalogue import Catalogue, Known, Stamp, is_looked_into
 from engine.ingest.entries import Block, Entry, Keys, Listing, PictureListing, VectorListing
 from engine.ingest.failed import KnownFailures
+from engine.ingest.folders import Folder
 from engine.ingest.kept import complete
-from engine.ingest.metadata.found import is_read
+from engine.ingest.noted import note_small
 from engine.progress import DEFAULT_ACCEPT_LOSS, Listener, Silent, telling
 from engine.storage.kinds import NO_METADATA
 
 NO_FAILURES = KnownFailures()
 SILENT = Silent()
 
+AT_ONCE = 1024
 FEW = 10
 """So many items less than before are no loss to wonder about, whatever share they are, where others are left."""
 
@@ -34,8 +38,10 @@ class Comparison:
         new: items among them that the collection does not have.
         gone: row numbers of items that are no longer in their source, by its name.
         shrunk: how many items a source shows and how many it had, of those that show far less than they did.
+        unwanted: those of them that may be there, and are passed over from now on: they are no loss.
         doubts: keys of doubtful entries at which, or below which, there are items that are not gone for all we know.
         repeated: keys of items that are listed more than once.
+        settled: the listings in which everything is as it was: they need not be listed again.
         shifted: sources whose rows are called by their number, and some of which may be others than before.
     """
 
@@ -44,9 +50,24 @@ class Comparison:
     new: int = 0
     gone: dict[str, list[int]] = field(default_factory=dict)
     shrunk: dict[str, tuple[int, int]] = field(default_factory=dict)
+    unwanted: set[int] = field(default_factory=set)
     doubts: set[int] = field(default_factory=set)
     repeated: list[int] = field(default_factory=list)
     shifted: set[str] = field(default_factory=set)
+    settled: dict[Listing, Settled] = field(default_factory=dict)
+
+
+@dataclass
+class Settled:
+    """What a listing contained in which everything is as it was.
+
+    Attributes:
+        unchanged: how many items.
+        failing: what cannot be indexed, as in earlier runs.
+    """
+
+    unchanged: int = 0
+    failing: list[Failure] = field(default_factory=list)
 
 
 @dataclass
@@ -57,20 +78,24 @@ class Seen:
         keys: of its items, uint64 [n].
         unread: folders that could not be listed, as paths in the source, and what may be one.
         doubts: keys of what may be one, by path.
+        small: paths of items that are smaller than is wanted.
+        as_before: what it contained, where everything is as it was.
     """
 
     keys: Keys
     unread: list[str] = field(default_factory=list)
     doubts: dict[str, int] = field(default_factory=dict)
+    small: set[str] = field(default_factory=set)
+    as_before: Settled | None = None
 
 
-def is_unchanged(entry: Entry, known: Known | None, wants: str) -> bool:
+def is_unchanged(entry: Entry, known: Known | Stamp | None, wants: str) -> bool:
     """Whether an item is known with the same size, time, caption and columns, and looked into as is wanted."""
     same = known is not None and has_stamp_of(entry, known) and known.meta_key == entry.meta_key
-    return same and known is not None and is_read(known.found, wants)
+    return same and known is not None and is_looked_into(known, wants)
 
 
-def has_stamp_of(entry: Entry, known: Known | None) -> bool:
+def has_stamp_of(entry: Entry, known: Known | Stamp | None) -> bool:
     """Whether an item is known with the same size and time: then its content is taken to be the same."""
     return known is not None and entry.problem is None and (known.size, known.mtime_ns) == (entry.size, entry.mtime_ns)
 
@@ -115,6 +140,9 @@ def compare(
     for listing, one in zip(listings, seen, strict=True):
         if notice_gone and (listing.whole or listing.below):
             _note_gone(listing, one, keys, catalogue, snapshot, accept_loss, result)
+    if not result.repeated and not result.doubts:
+        found = zip(listings, seen, strict=True)
+        result.settled = {listing: one.as_before for listing, one in found if listing.whole and one.as_before}
     return result
 
 
@@ -139,10 +167,17 @@ def _note_gone(
     if not gone:
         return
     result.gone[name] = [*result.gone.get(name, ()), *gone]
-    left = set(listing.left)
-    now, before = len(seen.keys), known - sum(lies_in(_path(snapshot, row), left) for row in gone if left)
+    left = {*listing.left, *seen.small}
+    unwanted = {row for row in gone if _is_unwanted(_path(snapshot, row), listing, left)}
+    result.unwanted |= unwanted
+    now, before = len(seen.keys), known - len(unwanted)
     if is_shrunk(now, before, accept_loss):
         result.shrunk[name] = now, before
+
+
+def _is_unwanted(path: str, listing: Listing, left: Set[str]) -> bool:
+    """Whether something is, or would be, passed over by a listing that has left some things out."""
+    return lies_in(path, left) or (isinstance(listing, Folder) and listing.covers(path))
 
 
 def _path(snapshot: Snapshot, row: int) -> str:
@@ -177,26 +212,47 @@ def _pictures(
     failures: KnownFailures,
     wants: str,
 ) -> Seen:
-    keys = array("Q")
-    unread, doubts = [], {}
-    for listed in listing.entries():
+    keys, todo = array("Q"), result.todo
+    seen, as_before = Seen(np.empty(0, dtype=np.uint64)), Settled()
+    for listed, known in _with_stamps(listing, catalogue, wants):
         if listed.doubtful:
-            unread.append(listed.path)
-            doubts[listed.path] = listed.key
+            seen.unread.append(listed.path)
+            seen.doubts[listed.path] = listed.key
             continue
-        known = catalogue.known(listed.key)
+        if isinstance(listing, Folder) and known is not None and is_small(listed, known, listing.min_size):
+            # Noted, it is passed over when it is listed next.
+            note_small(listed, listing.notes, min(known.width, known.height))
+            seen.small.add(listed.path)
+            continue
         entry = complete(listed, known, snapshot, wants)
         keys.append(entry.key)
         if entry.unread:
-            unread.append(entry.path)
+            seen.unread.append(entry.path)
         result.total += 1
         failing = failures.failing(entry)
         if failing is not None:
             result.todo += not failures.is_known(failing)
+            as_before.failing.append(failing)
+        elif is_unchanged(entry, known, wants):
+            as_before.unchanged += 1
         else:
-            result.todo += not is_unchanged(entry, known, wants)
+            result.todo += 1
             result.new += known is None
-    return Seen(np.array(keys, dtype=np.uint64), unread, doubts)
+    seen.keys = np.array(keys, dtype=np.uint64)
+    seen.as_before = as_before if result.todo == todo and not seen.small else None
+    return seen
+
+
+def _with_stamps(listing: PictureListing, catalogue: Catalogue, wants: str) -> Iterator[tuple[Entry, Stamp | None]]:
+    """Yield what is listed, with what is known of it: many are looked up at once."""
+    entries = listing.entries()
+    while some := list(islice(entries, AT_ONCE)):
+        yield from zip(some, catalogue.stamps([entry.key for entry in some], wants), strict=True)
+
+
+def is_small(entry: Entry, known: Stamp, min_size: int) -> bool:
+    """Whether an item is known to be smaller than is wanted: by a picture that has not changed since."""
+    return 0 < min(known.width, known.height) < min_size and has_stamp_of(entry, known)
 
 
 def _vectors(listing: VectorListing, catalogue: Catalogue, result: Comparison, listener: Listener) -> Seen:

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from engine.collection.cells import as_text, cell, cells
 from engine.collection.manifest import Source, SourceTable
+from engine.collection.notes import Notes
 from engine.encoders.pictures import looks_like_picture
 from engine.ingest.beside import MOST_CAPTION_BYTES
 from engine.ingest.entries import Entry
-from engine.ingest.folders import HEAD, NOT_WANTED, Folder
+from engine.ingest.folders import NOT_WANTED, Folder
+from engine.ingest.levels import is_file
+from engine.ingest.noted import HEAD, holds_pictures
 from engine.ingest.tables import (
     CAPTION_COLUMNS,
     MOST_COLUMNS,
@@ -57,7 +60,10 @@ def is_container(path: Path) -> bool:
         )
     if not name.endswith(SUFFIXES) or not path.is_file():
         return False
-    return not name.endswith(PARQUET) or _has_pictures(os.fsencode(path))
+    try:
+        return not name.endswith(PARQUET) or _has_pictures(os.fsencode(path))
+    except OSError:  # why, is found out when it is listed: it may be one that was read before
+        return True
 
 
 def _has_pictures(location: bytes) -> bool:
@@ -65,8 +71,6 @@ def _has_pictures(location: bytes) -> bool:
         PictureRows(location, looks_like_picture)
     except NoPictures:
         return False
-    except OSError:  # why, is found out when it is listed: it may be one that was read before
-        return True
     return True
 
 
@@ -105,11 +109,20 @@ class Containers:
         self._source, self._reads, self._labels, self._own = source, reads, labels, own
         self._others = {os.path.realpath(os.fsencode(one)) for one in others}
 
-    def takes(self, location: bytes) -> bool:
-        """Whether a file is a container, or is called like one and cannot be read as one."""
+    def takes(self, file: os.DirEntry[bytes], path: str, notes: Notes) -> bool:
+        """Whether a file is a container, or is called like one and cannot be read as one.
+
+        Args:
+            file: the file.
+            path: its text in the source.
+            notes: say so of one that was opened before, and has not changed since.
+        """
+        name = file.name.lower()
+        if not name.endswith(SUFFIXES) or not is_file(file):
+            return False
         try:
-            return location.lower().endswith(SUFFIXES) and is_container(Path(os.fsdecode(location)))
-        except SourceError:
+            return not name.endswith(PARQUET) or holds_pictures(file, self._source.name, path, notes, _has_pictures)
+        except (OSError, SourceError):
             return True
 
     @property
@@ -138,6 +151,7 @@ class ContainerListing:
     """Pictures in one container: a source of its own, or a part of a folder of them; see `PictureListing`."""
 
     left: Sequence[str] = ()
+    passed: Mapping[str, int] = {}
 
     def __init__(
         self,

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from engine.collection.cells import Cell, as_json, cell, is_nothing, value_of
 from engine.collection.manifest import Source
+from engine.ingest.beside import Aside
 from engine.ingest.metadata.columns import laid_over, layered
 from engine.ingest.metadata.found import columns_in
 from engine.storage.containers import Inside
@@ -65,6 +66,7 @@ class Entry:
         side: columns of files beside it.
         found: what the file itself says, as `metadata.found` writes it; None where nobody has looked.
         otherwise: columns of files beside it that count where the file itself says nothing.
+        aside: files beside it that were not read, since with them as they are the item has `kept_key`, if it is there.
     """
 
     source: str
@@ -84,17 +86,20 @@ class Entry:
     side: dict[str, Any] = field(default_factory=dict)
     found: str | None = None
     otherwise: dict[str, Any] = field(default_factory=dict)
+    aside: Aside | None = None
 
     @cached_property
     def key(self) -> int:
         """64 bits that stand for (source, path)."""
         return path_key(self.source, self.path)
 
-    @cached_property
+    @property
     def meta_key(self) -> int:
         """64 bits that change whenever the caption or a column does."""
         if self.kept_key is not None:
             return self.kept_key
+        if self.caption is None and not self.meta and not self.side and not self.otherwise:
+            return _NO_META
         # What the file itself says is no label: it changes with the file, and with nothing else.
         beside = {"": as_json([self.side, self.otherwise])} if self.side or self.otherwise else {}
         return meta_key(self.caption, {**self.meta, **beside})
@@ -184,6 +189,7 @@ class PictureListing(Protocol):
         left: folders and files that it left out in the last complete listing, as paths in the source: what is below
             them is no loss.
         ignored: files passed over in the last complete listing because they are not pictures.
+        passed: how many were passed over otherwise in it: "excluded" by patterns, "paired" with another, or "small".
     """
 
     source: Source
@@ -193,6 +199,11 @@ class PictureListing(Protocol):
 
     @property
     def left(self) -> Sequence[str]:
+        """See above."""
+        ...
+
+    @property
+    def passed(self) -> Mapping[str, int]:
         """See above."""
         ...
 

@@ -5,27 +5,30 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.collection import reading
 from engine.collection.manifest import Source
-from engine.encoders.pictures import looks_like_picture
-from engine.ingest.beside import said_beside
+from engine.collection.notes import Notes
+from engine.ingest.beside import Beside, said_beside
 from engine.ingest.entries import Entry
+from engine.ingest.labelled import labelled, labelled_in
+from engine.ingest.levels import Level, decoded, encoded, is_file, is_folder, names_in, text_of
+from engine.ingest.noted import claims_to_be_a_picture, is_noted_small
+from engine.ingest.pairs import passed_over
 from engine.ingest.tables import JoinedTables, LabelTable
-from engine.storage import layout
+from engine.ingest.wanted import IGNORE, Rules
+from engine.storage.containers import SUFFIXES
 from engine.storage.kinds import PICTURE_SUFFIXES
 from engine.storage.names import path_bytes, path_text
-from engine.storage.regular import check_regular, mtime_of, opened_regular
+from engine.storage.regular import check_regular, mtime_of
 from indexers.errors import SourceError
 
 if TYPE_CHECKING:
     from engine.ingest.containers import Containers
-
-HEAD = 64
 
 NOT_WANTED = frozenset(
     {b"@eadir", b"#recycle", b"#snapshot", b"@recycle", b"@recently-snapshot", b"$recycle.bin", b"recycler"}
@@ -51,7 +54,7 @@ class Folder:
     is passed over, since it is listed where it lies.
 
     Args:
-        source: whose pictures they are.
+        source: whose pictures they are, and what of them is wanted.
         root: its folder.
         labels: tables that are joined to them.
         part: a folder below it, if only what is in that is listed.
@@ -62,7 +65,11 @@ class Folder:
         below: the part, as a path in the source; "" for all of it.
         location: text of the absolute path of what is listed: the source's folder, or the part of it.
         left: what was left out in the last complete listing, as paths in the source: what other sources have, and
-            folders in which no program keeps what people mean by pictures (`is_not_wanted`).
+            what is not wanted.
+        notes: what was found in files when they were opened: while they are as they were, they are not.
+
+    Raises:
+        SourceError: it is no folder, or the patterns that it remembers are none.
     """
 
     def __init__(
@@ -78,88 +85,175 @@ class Folder:
         if not root.is_dir():
             raise SourceError(f"{root} is not a folder")
         self.source = source
+        self.min_size = source.min_size
         self.root = os.fsencode(os.path.abspath(root))
         self.labels = labels
         self.containers = containers
         self.ignored = 0
         self.left: list[str] = []
+        self.passed: Counter[str] = Counter()
+        self.notes = Notes()
         self._start = self.root if part is None else os.fsencode(os.path.abspath(part))
-        self.below = "" if part is None else path_text(os.path.relpath(self._start, self.root))
+        self._folder = "" if part is None else decoded(os.path.relpath(self._start, self.root)) + "/"
+        self.below = text_of(self._folder[:-1])
         self.whole = part is None
         self.location = path_text(self._start)
         self._real = os.path.realpath(self.root)
         self._others = {os.path.realpath(os.fsencode(one)) for one in others} - {self._real}
+        try:
+            self._rules = {"": Rules.of(source.patterns)}
+        except ValueError as error:
+            raise SourceError(
+                f"the patterns of {source.location} cannot be used: {error}; drop them with --no-exclude"
+            ) from error
 
     def entries(self) -> Iterator[Entry]:
         """Yield the pictures, folder by folder, in the order of their names' bytes."""
-        self.ignored, self.left = 0, []
+        self.ignored, self.left, self.passed = 0, [], Counter()
         if self.labels:
             self.labels.begin()
         entered: set[tuple[int, int]] = set()
         # A stack and no recursion: folders may be nested deeper than Python's stack.
-        levels = [self._listed(self._start, entered)]
+        levels = [self._first(entered)]
         while levels:
-            one = next(levels[-1], None)
+            level = levels[-1]
+            one = next(level.contents, None)
             if one is None:
                 levels.pop()
             elif isinstance(one, Entry):
                 yield one
-            elif self._is_elsewhere(one) or is_not_wanted(one):
-                self.left.append(path_text(os.path.relpath(one.path, self.root)))
-            elif _is_folder(one):
-                levels.append(self._listed(one.path, entered))
-            elif self.containers is not None and self.containers.takes(one.path):
-                self.ignored += yield from self.containers.entries(one.path, self._path(one.path))
-            elif (entry := self._file(one)) is not None:
+            elif self._is_elsewhere(one):
+                self.left.append(text_of(level.below(one.name)))
+            elif is_folder(one):
+                only = one.name in level.ways
+                levels.append(self._listed(Level(level.below(one.name) + "/", level.rules, only), one.path, entered))
+            elif (found := self._container(one, level)) is not None:
+                self.ignored += yield from found
+            elif (entry := self._file(one, level)) is not None:
                 yield entry
 
-    def _path(self, location: bytes) -> str:
-        return path_text(os.path.relpath(location, self.root))
+    def _first(self, entered: set[tuple[int, int]]) -> Level:
+        """Return the folder that is listed, with the rules of those it lies in."""
+        level = Level(self._folder, self._rules[""])
+        above, inside = "", self._folder
+        while inside:
+            ignore = os.path.join(self.root, encoded(above), IGNORE)
+            try:
+                if os.path.lexists(ignore):
+                    level.rules = self._rules_in(above, level.rules, ignore)
+            except OSError as error:
+                return self._unread(level, self._start, f"{path_text(ignore)} cannot be read: {error.strerror}")
+            name, _, inside = inside.partition("/")
+            above += f"{name}/"
+        return self._listed(level, self._start, entered)
 
-    def _listed(self, folder: bytes, entered: set[tuple[int, int]]) -> Iterator[os.DirEntry[bytes] | Entry]:
+    def _listed(self, level: Level, folder: bytes, entered: set[tuple[int, int]]) -> Level:
         """List a folder, or say as an entry why it cannot be listed."""
         try:
-            return iter(_visible(folder, entered))
+            level.names = names_in(folder, entered)
         except OSError as error:
-            path = self._path(folder)
-            reason = f"folder cannot be read: {error.strerror}"
-            return iter([Entry(self.source.name, path, location=folder, problem=reason, unread=True)])
+            return self._unread(level, folder, f"folder cannot be read: {error.strerror}")
+        try:
+            if IGNORE in level.names:
+                level.rules = self._rules_in(level.path, level.rules, level.names[IGNORE].path)
+        except OSError as error:
+            return self._unread(level, folder, f"its {os.fsdecode(IGNORE)} cannot be read: {error.strerror}")
+        level.beside = Beside(folder, level.names)
+        level.contents = iter(self._wanted(level))
+        return level
+
+    def _unread(self, level: Level, folder: bytes, reason: str) -> Level:
+        path = text_of(level.path[:-1]) or "."
+        level.contents = iter([Entry(self.source.name, path, location=folder, problem=reason, unread=True)])
+        return level
+
+    def _rules_in(self, path: str, rules: Rules, ignore: bytes) -> Rules:
+        """Return the rules in a folder with a file of them, which is read once a run."""
+        known = self._rules.get(path)
+        if known is None or not known.has_file(path):
+            self._rules[path] = known = rules.below(path, ignore)
+        return known
+
+    def _wanted(self, level: Level) -> list[os.DirEntry[bytes]]:
+        """Return what is wanted of what lies in a folder."""
+        found: list[os.DirEntry[bytes]] = []
+        for name, one in level.names.items():
+            usual = not name.startswith(b".") and not is_not_wanted(one)
+            path = level.below(name) + ("/" if is_folder(one) else "")
+            if level.rules.include(path) if level.only else level.rules.want(path, usual=usual):
+                found.append(one)
+            elif path.endswith("/") and level.rules.lead_to(path):
+                level.ways.add(name)
+                found.append(one)
+            elif not name.startswith(b"."):
+                self.left.append(text_of(level.below(name)))
+                self.passed["excluded"] += usual
+        beside = passed_over((one.name for one in found if is_file(one)), self.source.pairs)
+        self.left += [text_of(level.below(name)) for name in beside]
+        self.passed["paired"] += len(beside)
+        return [one for one in found if one.name not in beside] if beside else found
+
+    def covers(self, path: str) -> bool:
+        """Whether what lay at a path in the source would be passed over now, if it was still there."""
+        raw = decoded(path_bytes(path))
+        rules, parts = self._rules[""], raw.split("/")
+        if self.source.kind == "containers":  # patterns are not asked about what lies in one
+            ends = (end for end, name in enumerate(parts, start=1) if encoded(name.lower()).endswith(SUFFIXES))
+            parts = parts[: next(ends, len(parts))]
+        for end, name in enumerate(parts, start=1):
+            inside = end < len(parts)
+            at = "/".join(parts[:end]) + ("/" if inside else "")
+            usual = not name.startswith(".") and not (inside and _is_named_unwanted(encoded(name), at))
+            if not rules.want(at, usual=usual):
+                return not (rules.lead_to(at) and rules.include(raw))
+            rules = self._rules.get(at, rules)
+        return False
 
     def _is_elsewhere(self, one: os.DirEntry[bytes]) -> bool:
         """Whether something is listed at another place: where another source has it, or where a link leads to."""
         if not one.is_symlink():
-            return bool(self._others) and _is_folder(one) and os.path.realpath(one.path) in self._others
+            return bool(self._others) and is_folder(one) and os.path.realpath(one.path) in self._others
         real = os.path.realpath(one.path)
         holder = innermost((self._real, *self._others), real)
-        if holder is None or not os.path.lexists(real):
-            return False
+        if holder is None or not os.path.lexists(real) or Path(os.fsdecode(real)).is_symlink():
+            return False  # nothing is there, or it leads in a circle
         inside = os.path.relpath(real, holder)
         if any(part.startswith(b".") and part != b"." for part in inside.split(b"/")):
             return False  # hidden, and not listed there
         # Of a folder in this source whatever comes first is entered, and a file that is no picture by its name may not
         # be listed where it lies.
-        return holder != self._real or (real.lower().endswith(_SUFFIXES) and not _is_folder(one))
+        return holder != self._real or (real.lower().endswith(_SUFFIXES) and not is_folder(one))
 
-    def _file(self, one: os.DirEntry[bytes]) -> Entry | None:
+    def _file(self, one: os.DirEntry[bytes], level: Level) -> Entry | None:
+        path, suffixed = text_of(level.below(one.name)), one.name.lower().endswith(_SUFFIXES)
         try:
             status = one.stat()
             if not stat.S_ISREG(status.st_mode):
                 return None
-            if not one.name.lower().endswith(_SUFFIXES) and not looks_like_picture(_head(one.path)):
+            found = Entry(self.source.name, path, status.st_size, mtime_of(status), location=one.path)
+            if not suffixed and not claims_to_be_a_picture(found, self.notes):
                 self.ignored += 1
                 return None
         except OSError as error:
-            return self._problem(one.path, error, doubtful=not one.name.lower().endswith(_SUFFIXES))
-        path = path_text(os.path.relpath(one.path, self.root))
-        found = Entry(self.source.name, path, status.st_size, mtime_of(status), location=one.path)
-        return labelled(found, self.labels)
+            return self._problem(one.path, path, error, doubtful=not suffixed)
+        if self.min_size and is_noted_small(found, self.notes, self.min_size):
+            self.left.append(path)
+            self.passed["small"] += 1
+            return None
+        return labelled_in(level, found, self.labels, self.notes)
 
-    def _problem(self, location: bytes, error: OSError, *, doubtful: bool) -> Entry:
+    def _container(self, one: os.DirEntry[bytes], level: Level) -> Generator[Entry, None, int] | None:
+        """Return what is listed of a file with pictures in it; None of any other."""
+        path = text_of(level.below(one.name))
+        if self.containers is None or not self.containers.takes(one, path, self.notes):
+            return None
+        return self.containers.entries(one.path, path)
+
+    def _problem(self, location: bytes, path: str, error: OSError, *, doubtful: bool) -> Entry:
         """Return the entry of what cannot be looked into; it is doubtful where nothing says that it is a picture."""
         reason = f"cannot be read: {error.strerror}"
         if error.errno == errno.ENOENT and Path(os.fsdecode(location)).is_symlink():
             reason = "is a link to what is not there"
-        path = path_text(os.path.relpath(location, self.root))
         return Entry(self.source.name, path, location=location, problem=reason, doubtful=doubtful)
 
 
@@ -169,9 +263,12 @@ def is_not_wanted(one: os.DirEntry[bytes]) -> bool:
     Waste baskets, snapshots and thumbnails of servers and systems, previews of catalogues, packages of programs; of a
     library of Apple Photos all but the originals. Whoever wants one of them names it.
     """
-    if not _is_folder(one):
-        return False
-    name, library = one.name.lower(), Path(os.fsdecode(one.path)).parent.suffix.lower() in LIBRARIES
+    return is_folder(one) and _is_named_unwanted(one.name, os.fsdecode(one.path))
+
+
+def _is_named_unwanted(name: bytes, path: str) -> bool:
+    """Whether a folder is one of these by its name and that of the folder it lies in."""
+    name, library = name.lower(), Path(path).parent.suffix.lower() in LIBRARIES
     return name in NOT_WANTED or name.endswith(b".lrdata") or (library and name not in ORIGINALS)
 
 
@@ -180,6 +277,7 @@ class Vanished:
 
     whole, ignored, below = True, 0, ""
     left: Sequence[str] = ()
+    passed: Mapping[str, int] = {}
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -195,37 +293,12 @@ def innermost(roots: Iterable[bytes], path: bytes) -> bytes | None:
     return max(found, key=len, default=None)
 
 
-def _visible(folder: bytes, entered: set[tuple[int, int]]) -> list[os.DirEntry[bytes]]:
-    """List a folder that was not entered before, in order, without what is hidden; a collection counts as empty."""
-    status = os.stat(folder)
-    if (status.st_dev, status.st_ino) in entered:
-        return []
-    entered.add((status.st_dev, status.st_ino))
-    with os.scandir(folder) as opened:
-        found = sorted((one for one in opened if not one.name.startswith(b".")), key=lambda one: one.name)
-    versions = os.fsencode(layout.VERSIONS)
-    if any(one.name == versions for one in found) and reading.exists(Path(os.fsdecode(folder))):
-        return []
-    return found
-
-
-def _is_folder(one: os.DirEntry[bytes]) -> bool:
-    try:
-        return one.is_dir()
-    except OSError:
-        return False
-
-
-def _head(path: bytes) -> bytes:
-    with opened_regular(path) as file:
-        return file.read(HEAD)
-
-
 class PictureTable:
     """Pictures listed by a table: a column of file names, relative to the table's folder."""
 
     whole, below = True, ""
     left: Sequence[str] = ()
+    passed: Mapping[str, int] = {}
 
     def __init__(self, source: Source, table: Path, labels: LabelTable) -> None:
         self.source = source
@@ -252,6 +325,7 @@ class SingleFiles:
 
     whole, below = False, ""
     left: Sequence[str] = ()
+    passed: Mapping[str, int] = {}
 
     def __init__(self, source: Source, root: Path, files: list[Path], labels: JoinedTables | None = None) -> None:
         self.source = source
@@ -267,18 +341,6 @@ class SingleFiles:
         for location in self.files:
             path = path_text(os.path.relpath(location, self.root))
             yield labelled(_stated(self.source.name, path, location, None, {}), self.labels)
-
-
-def labelled(entry: Entry, tables: JoinedTables | None) -> Entry:
-    """Return the entry of a file with what its source's tables say of it, or else the files beside it."""
-    if entry.problem is not None:
-        return entry
-    found = tables.labels(entry.path) if tables else None
-    said = said_beside(entry.location)
-    incomplete = tables is not None and not tables.complete
-    caption, meta = found or (None if incomplete else said.caption, {})
-    entry = replace(entry, caption=caption, meta=meta, side=said.meta, otherwise=said.otherwise)
-    return replace(entry, incomplete=True, beside=said.caption) if incomplete else entry
 
 
 def _stated(source: str, path: str, location: bytes, caption: str | None, meta: dict[str, Any]) -> Entry:

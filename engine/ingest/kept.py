@@ -1,14 +1,15 @@
-"""What items keep that a table gave them which cannot be read now."""
+"""What items keep that a table gave them which cannot be read now, or files beside them that need not be read."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from engine.collection.cells import Cell, is_nothing, value_of
+from engine.collection.shards import FOUND
 from engine.collection.snapshot import Snapshot
-from engine.ingest.catalogue import Known
+from engine.ingest.catalogue import Known, Stamp, is_looked_into
 from engine.ingest.entries import Entry
-from engine.ingest.metadata.found import narrowed
+from engine.ingest.labelled import narrowed_to, said_by
 from engine.storage.kinds import ALL_METADATA
 
 
@@ -16,7 +17,7 @@ def _is_same(one: Cell, other: Cell) -> bool:
     return bool(value_of(one) == value_of(other))
 
 
-def complete(entry: Entry, known: Known | None, snapshot: Snapshot, wants: str = ALL_METADATA) -> Entry:
+def complete(entry: Entry, known: Known | Stamp | None, snapshot: Snapshot, wants: str = ALL_METADATA) -> Entry:
     """Give an entry the caption and the columns that its item has and that nothing says otherwise.
 
     Args:
@@ -25,8 +26,16 @@ def complete(entry: Entry, known: Known | None, snapshot: Snapshot, wants: str =
         snapshot: the version that item is in.
         wants: what of the metadata beside pictures counts.
     """
-    if wants != ALL_METADATA:
-        entry = replace(entry, side=narrowed(entry.side, wants), otherwise=narrowed(entry.otherwise, wants))
+    if entry.aside is not None:
+        stated = entry.size, entry.mtime_ns, entry.kept_key
+        if (
+            known is not None
+            and (known.size, known.mtime_ns, known.meta_key) == stated
+            and is_looked_into(known, wants)
+        ):
+            return entry
+        return said_by(entry, entry.aside, wants)
+    entry = narrowed_to(wants, entry)
     if not entry.incomplete:
         return entry
     if known is None:
@@ -34,7 +43,7 @@ def complete(entry: Entry, known: Known | None, snapshot: Snapshot, wants: str =
     item = snapshot.item(known.position)
     caption = next((text for text in (entry.caption, item.caption, entry.beside) if text is not None), None)
     # What files say is no label: it would stay when they say something else.
-    told = replace(entry, found=known.found).of_files
+    told = replace(entry, found=snapshot.lookup.text(FOUND, known.position)).of_files
     stored = snapshot.lookup.cells(known.position).items()
     own = {name: one for name, one in stored if name not in told or not _is_same(told[name], one)}
     meta = {**own, **{name: one for name, one in entry.meta.items() if not is_nothing(one) or name not in own}}

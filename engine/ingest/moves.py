@@ -10,16 +10,19 @@ from typing import Any
 import numpy as np
 
 from engine.collection.manifest import Source
+from engine.collection.shards import FOUND
 from engine.collection.snapshot import Snapshot
 from engine.encoders.pictures import looks_like_picture
 from engine.ingest.joined import own_columns
+from engine.ingest.metadata.found import columns_in, found_again
 from engine.ingest.vector_files import vector_files
 from engine.storage.containers import stamp_original
+from engine.storage.kinds import ALL_METADATA
 from engine.storage.names import path_bytes
 from indexers.errors import SourceError
 
 SAMPLE = 64
-COLUMNS = ["source", "path", "size", "mtime_ns"]
+COLUMNS = ["source", "path", "size", "mtime_ns", FOUND]
 
 
 def is_moved(snapshot: Snapshot, source: Source, path: Path) -> bool:
@@ -38,9 +41,21 @@ def is_moved(snapshot: Snapshot, source: Source, path: Path) -> bool:
         stamps = {_stamp(os.fsencode(file.vectors)) for file in files}
         found = sum((row["size"], row["mtime_ns"]) in stamps for row in rows)
     else:
-        stamped = (_stamp(_place(source, path, row["path"])) for row in rows)
-        found = sum(stamp[0] == row["size"] for stamp, row in zip(stamped, rows, strict=True))
+        found = sum(_is_there(_place(source, path, row["path"]), row) for row in rows)
     return bool(rows) and 2 * found >= len(rows)
+
+
+def _is_there(place: bytes, row: dict[str, Any]) -> bool:
+    """Whether a file is as large as an item's was, or was taken at the same moment: then its tags were edited."""
+    if _stamp(place)[0] == row["size"]:
+        return True
+    before = columns_in(row.get(FOUND)).get("taken")
+    if before is None:
+        return False
+    try:
+        return bool(columns_in(found_again(place, None, None, ALL_METADATA)).get("taken") == before)
+    except (OSError, SourceError):
+        return False
 
 
 def _sample(snapshot: Snapshot, source: Source) -> Iterator[dict[str, Any]]:
@@ -50,7 +65,7 @@ def _sample(snapshot: Snapshot, source: Source) -> Iterator[dict[str, Any]]:
         mine = np.array(table.column("source").to_pylist(), dtype=object) == source.name
         for row in np.flatnonzero(mine & snapshot.live_in(shard).allowed)[:wanted].tolist():
             wanted -= 1
-            yield {name: table.column(name)[row].as_py() for name in COLUMNS}
+            yield {name: table.column(name)[row].as_py() for name in table.column_names}
         if not wanted:
             return
 

@@ -69,11 +69,13 @@ class Skipped(Generic[T]):
         item: what the caller gave.
         reason: why, in one line.
         passing: whether that may pass by itself: the file could not be read, or there was no memory.
+        side: pixels of the shorter side of a picture that is smaller than is wanted; 0 for any other.
     """
 
     item: T
     reason: str
     passing: bool = False
+    side: int = 0
 
 
 @dataclass
@@ -157,6 +159,7 @@ def encode_pictures(
     batch_size: int,
     workers: int,
     max_pixels: int,
+    min_size: int = 0,
     told: Callable[[bytes], str | None] = lambda _: None,
     stats: PipelineStats | None = None,
 ) -> Generator[list[Outcome[T]], None, None]:
@@ -176,6 +179,7 @@ def encode_pictures(
         workers: threads: on a CPU those that decode and encode (`available_cores()` is best),
             on a GPU those that decode.
         max_pixels: the cap handed to `decode_picture`.
+        min_size: pixels of the shorter side below which a picture is skipped.
         told: returns what a file's bytes say besides its pixels. Called from many threads.
         stats: filled during the run.
 
@@ -191,7 +195,7 @@ def encode_pictures(
     for name, value in (("batch_size", batch_size), ("workers", workers)):
         if value < 1:
             raise InvalidInput(f"{name}: expected at least 1, found {value}")
-    shared = _Shared(encoder, read, reuse, max_pixels, told, stats if stats is not None else PipelineStats())
+    shared = _Shared(encoder, read, reuse, max_pixels, min_size, told, stats if stats is not None else PipelineStats())
     return _run(shared, items, batch_size, workers)
 
 
@@ -204,6 +208,7 @@ class _Shared(Generic[T]):
         read: Callable[[T], bytes],
         reuse: Callable[[str], bool],
         max_pixels: int,
+        min_size: int,
         told: Callable[[bytes], str | None],
         stats: PipelineStats,
     ) -> None:
@@ -213,6 +218,7 @@ class _Shared(Generic[T]):
         self._read = read
         self._reuse = reuse
         self._max_pixels = max_pixels
+        self._min_size = min_size
         self._told = told
         self._part_size: int | None = None  # set once a GPU ran out of memory
 
@@ -235,6 +241,8 @@ class _Shared(Generic[T]):
         if self._reuse(content):
             return Encoded(item, content, 0, 0, None, self._told(data))
         decoded = decode_sized(data, max_pixels=self._max_pixels, min_side=self.encoder.image_size)
+        if (side := min(decoded.width, decoded.height)) < self._min_size:
+            return Skipped(item, f"smaller than {self._min_size} pixels", side=side)
         pixels = self.encoder.prepare(decoded.image)
         return _Ready(item, content, decoded.width, decoded.height, pixels, self._told(data), decoded.note)
 

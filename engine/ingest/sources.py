@@ -19,6 +19,7 @@ from engine.ingest.joined import TableOptions, Tables, own_columns, table_path, 
 from engine.ingest.tables import SUFFIXES, JoinedTables, LabelTable
 from engine.ingest.vector_files import vector_files
 from engine.ingest.vectors import VectorFiles
+from engine.ingest.wanted import WantedOptions, with_wanted
 from engine.storage.names import file_text, path_bytes, path_text, text_path
 from indexers.errors import SourceError
 
@@ -28,6 +29,8 @@ Place = tuple[Source, Path, Path | None]
 
 FOLDERS = ("folder", "containers")
 """Kinds of sources that are folders: of pictures, or of files that hold them."""
+
+AS_IT_WAS = WantedOptions()
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,7 @@ def open_sources(
     *,
     moved: Moved = never,
     believed: frozenset[Named] = frozenset(),
+    wanted: WantedOptions = AS_IT_WAS,
 ) -> Sources:
     """Recognise each source and give it its name in the collection.
 
@@ -112,6 +116,7 @@ def open_sources(
         manifest: the collection's newest version, whose sources keep their names; None if new.
         moved: says whether a source that is gone from its location is the one at a path (`moves.is_moved`).
         believed: what was named on this machine before.
+        wanted: what of folders is passed over from now on.
 
     Raises:
         SourceError: one does not exist or is not something that can be indexed.
@@ -119,9 +124,7 @@ def open_sources(
     known = list(manifest.sources) if manifest else []
     tables = Tables(options, believed)
     listings: list[Listing] = []
-    singles: list[Path] = []
-    folders: list[Path] = []
-    containers: list[Path] = []
+    singles, folders, containers = list[Path](), list[Path](), list[Path]()
     whole: list[LabelTable] = []
     takes_table = False
     for path in _distinct(paths):
@@ -131,10 +134,8 @@ def open_sources(
             takes_table |= path.is_file()
             listings += _vectors(path, source, tables)
         elif path.is_dir():
-            takes_table = True
             folders.append(path)
         elif is_container(path):
-            takes_table = True
             containers.append(path)
         elif path.suffix.lower() in SUFFIXES:
             source = _known_with_tables(_named(path, "table", known, moved), known, options, joins=False)
@@ -144,7 +145,7 @@ def open_sources(
         else:
             raise SourceError(f"{path} is neither a folder nor a file")
     for source, path, part in _places(folders, containers, known, moved):
-        joined = _known_with_tables(source, known, options, joins=True)
+        joined = _known_with_wanted(_known_with_tables(source, known, options, joins=True), known, wanted, path, part)
         if not path.exists():
             listings.append(Vanished(joined))
             continue
@@ -153,16 +154,24 @@ def open_sources(
         listings.append(_pictures(joined, path, part, labels, known))
     tables.notes += [note for note in map(other_columns, containers) if note is not None]
     listings += _single_files(singles, known, tables)
-    _check_used(options, listings, takes_table=takes_table)
-    return Sources(listings, tables, whole)
+    found = Sources(listings, tables, whole)
+    takes_table |= bool(folders or containers)
+    _check_used(found, options, takes_table=takes_table, wants=wanted != AS_IT_WAS and not folders)
+    return found
 
 
-def _check_used(options: TableOptions, listings: Sequence[Listing], *, takes_table: bool) -> None:
-    """Refuse what was said of columns and tables that no source has."""
-    if options.vectors is not None and not any(isinstance(one, VectorListing) for one in listings):
+def _check_used(sources: Sources, options: TableOptions, *, takes_table: bool, wants: bool) -> None:
+    """Refuse options that are of no use with any of the sources.
+
+    Raises:
+        SourceError: there is such.
+    """
+    if options.vectors is not None and not sources.vectors:
         raise SourceError(f"{options.vectors!r} names a column of vectors, and no source with such was named")
     if options.table is not None and not takes_table:
         raise SourceError(f"{options.table} describes a folder of pictures or a file of vectors, and none was named")
+    if wants:
+        raise SourceError("what is excluded, included or of another size lies in a folder of pictures; none was named")
 
 
 def _known_with_tables(source: Source, known: list[Source], options: TableOptions, *, joins: bool) -> Source:
@@ -170,6 +179,21 @@ def _known_with_tables(source: Source, known: list[Source], options: TableOption
     # By its name: of two parts of a source the first may have given it tables.
     at = [one.name for one in known].index(source.name)
     known[at] = with_tables(known[at], options, joins=joins)
+    return known[at]
+
+
+def _known_with_wanted(
+    source: Source, known: list[Source], wanted: WantedOptions, path: Path, part: Path | None
+) -> Source:
+    """Return a source, of which perhaps only a part was named, with what is wanted of it, and note it in `known`.
+
+    Of a container nothing is asked: what is wanted is said of files in folders.
+    """
+    if (path if part is None else part).is_file():
+        return source
+    inside = "" if part is None else path_text(os.path.relpath(os.fsencode(part), os.fsencode(path)))
+    at = known.index(source)
+    known[at] = with_wanted(source, wanted, part=inside)
     return known[at]
 
 

@@ -19,12 +19,15 @@ from engine.ingest.catalogue import Catalogue, Known, StoredVectors, rows_of
 from engine.ingest.compare import Comparison, compare, has_stamp_of, is_unchanged
 from engine.ingest.entries import Block, Entry, Listing, PictureListing, VectorListing, read_file
 from engine.ingest.failed import KnownFailures
+from engine.ingest.folders import Folder
 from engine.ingest.ids import Ids
 from engine.ingest.kept import complete
 from engine.ingest.metadata.found import columns_in, found_again, found_in
+from engine.ingest.noted import give_notes, note_small
 from engine.ingest.options import EncodeOptions
 from engine.ingest.pipeline import Encoded, Skipped, content_of, encode_pictures
 from engine.ingest.placed import placed
+from engine.ingest.rewritten import Rewritten
 from engine.ingest.unit import contents_of, unit_rows
 from engine.ingest.writer import DONE, Row, ShardWriter
 from engine.progress import DEFAULT_ACCEPT_LOSS, Advance, Listener, Loss, Noted, Summary
@@ -79,6 +82,7 @@ class Sync:
             self.wants = self.options.metadata or snapshot.manifest.metadata
             again, how = self.options.again, readers(self.options.max_pixels)
             self.failures = KnownFailures.of(snapshot, how, again=again)
+            self.notes = give_notes(listings, snapshot, self.wants)
             found = compare(
                 listings,
                 self.catalogue,
@@ -92,13 +96,16 @@ class Sync:
             gone = list(chain.from_iterable(found.gone.values()))
             self.gone, self.found = {*gone, *rows_of(snapshot, removed)}, found
             self.moved: set[int] = set()
+            self.rewritten = Rewritten(snapshot, self.catalogue, self.gone)
             self.repeated = dict.fromkeys(found.repeated, False)
-            self.listener.say(f"{found.total} found, {found.todo} to look at, {len(gone)} gone from their source")
+            lost = f"{len(gone) - len(found.unwanted)} gone from their source"
+            lost += f", {len(found.unwanted)} no longer wanted" if found.unwanted else ""
+            self.listener.say(f"{found.total} found, {found.todo} to look at, {lost}")
             compared(found)
             self.placed = placed(listings, found.shifted, self.catalogue, snapshot)
             self._write(listings, found)
             # Indexes are built next, and need the room.
-            del self.catalogue, self.vectors
+            del self.catalogue, self.vectors, self.rewritten
 
     def _write(self, listings: Sequence[Listing], found: Comparison) -> None:
         # What the sources were compared with, and no later version: what came after it is another writer's.
@@ -113,6 +120,7 @@ class Sync:
             vectors=self.vectors,
             wants=self.wants,
         )
+        writer.notes = self.notes
         self.encodes = not all(isinstance(listing, VectorListing) for listing in listings)
         if found.todo <= SHARD_ROWS and not self.encodes:
             # All of it is one commit, which takes the ids it finds: nothing is encoded between the two.
@@ -141,6 +149,7 @@ class Sync:
         left = (self.gone - self.moved - self._kept()).union(self._replaced())
         writer.flush(DONE, bury=sorted(left))
         self.summary.removed += len(left)
+        self.summary.unwanted += len(left & self.found.unwanted)
         self.summary.failed += len(writer.failures)
         self.summary.failed_before += sum(map(self.failures.is_known, writer.failures))
 
@@ -151,8 +160,9 @@ class Sync:
     def _kept(self) -> set[int]:
         """Return the rows of items that are missing from sources which may be away, and tell of those."""
         kept: set[int] = set()
+        wanted = self.gone - self.moved - self.found.unwanted
         for source in self.snapshot.manifest.sources:
-            if source.name in self.found.shrunk and (lost := {*self.found.gone[source.name]} - self.moved):
+            if source.name in self.found.shrunk and (lost := wanted.intersection(self.found.gone[source.name])):
                 now, before = self.found.shrunk[source.name]
                 self.summary.losses.append(Loss(source.name, source.location, now, before))
                 kept |= lost
@@ -174,14 +184,19 @@ class Sync:
                     return
         else:
             writer.shard_rows = SHARD_ROWS
-            self._encode(listing, writer, advance)
-            self.summary.ignored += listing.ignored
+            if (settled := self.found.settled.get(listing)) is not None:
+                self.summary.unchanged += settled.unchanged
+                writer.failures += settled.failing
+            else:
+                self._encode(listing, writer, advance)
+            self.summary.pass_over(ignored=listing.ignored, **listing.passed)
 
     # -- pictures ------------------------------------------------------------------------
 
     def _encode(self, listing: PictureListing, writer: ShardWriter, advance: Advance) -> None:
         entries = self._todo(listing, writer, advance)
         # No encoder is loaded for files that were only touched, moved or copied.
+        self._min_size = listing.min_size if isinstance(listing, Folder) else 0
         first = next((entry for entry in entries if not self._take_known_content(entry, writer, advance)), None)
         if first is None:
             return
@@ -193,6 +208,7 @@ class Sync:
             batch_size=self.options.batch_size,
             workers=self.options.workers,
             max_pixels=self.options.max_pixels,
+            min_size=self._min_size,
             told=partial(found_in, wants=self.wants),
         )
         # Closed at once when interrupted: its threads must not go on encoding what nobody will take.
@@ -249,8 +265,19 @@ class Sync:
             self.repeated[key] = True
         return before
 
+    def _pass_over(self, entry: Entry, side: int) -> None:
+        """Take no picture that is smaller than is wanted, and no item that has become one."""
+        self.summary.small += 1
+        note_small(entry, self.notes[entry.source], side)
+        if (known := self.catalogue.known(entry.key)) is not None:
+            self.gone.add(known.position)
+            self.found.unwanted.add(known.position)
+
     def _take(self, outcome: Encoded[Entry] | Skipped[Entry], writer: ShardWriter) -> None:
         entry = outcome.item
+        if isinstance(outcome, Skipped) and outcome.side:
+            self._pass_over(entry, outcome.side)
+            return
         if isinstance(outcome, Skipped):
             writer.fail(self.failures.failed(entry, outcome.reason, passing=outcome.passing))
             return
@@ -262,7 +289,12 @@ class Sync:
         if outcome.note is not None:
             self.summary.noted.append(Noted(entry.source, entry.path, outcome.note))
         size = (outcome.width, outcome.height)
-        if known is None:
+        if known is None and (origin := self.rewritten.origin(entry, self.moved)) is not None:
+            self.moved.add(origin.position)
+            self.summary.moved += 1
+            entry = complete(entry, origin, self.snapshot, self.wants)
+            writer.add(Row(entry, origin.id, outcome.content, *size, outcome.vector, origin.position))
+        elif known is None:
             self.summary.added += 1
             writer.add(Row(entry, self.ids.take(), outcome.content, *size, outcome.vector))
         else:
@@ -275,6 +307,9 @@ class Sync:
             self._relabel(entry, known, writer)
             return
         same = list(self.catalogue.with_content(content))
+        if 0 < (side := min(same[0].width, same[0].height)) < self._min_size:
+            self._pass_over(entry, side)
+            return
         origin = next((one for one in same if one.position in self.gone and one.position not in self.moved), None)
         if known is None and origin is not None:
             self.moved.add(origin.position)

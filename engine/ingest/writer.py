@@ -15,6 +15,7 @@ from engine.collection.failures import Failure, record_failures
 from engine.collection.fold import fold
 from engine.collection.garbage import drop, forget, thin
 from engine.collection.manifest import Manifest, Source, Tombstone
+from engine.collection.notes import Notes, record_notes
 from engine.collection.relabel import relabel, rewrite_items
 from engine.collection.shards import SHARD_ROWS, as_new_shard, write_embeddings, write_table
 from engine.ingest.catalogue import Known
@@ -98,6 +99,7 @@ class ShardWriter:
         failures: what could not be indexed so far.
         ids: of the rows that wait, where they get theirs with the commit: those the newest version would give, from
             `ids.start` on; None where they are set aside before.
+        notes: what was found in other files, by source.
     """
 
     def __init__(
@@ -128,6 +130,7 @@ class ShardWriter:
         self._add_sources = changes.chain(changes.add_sources(root, sources, base), changes.wanting(wants))
         self._committed = committed
         self._listing = 0
+        self.notes: dict[str, Notes] = {}
 
     def run_over(self, listing: Listing) -> None:
         """Say that a source is being listed: its failures of earlier runs no longer count."""
@@ -220,7 +223,8 @@ class ShardWriter:
         # Not before: until a run ends, it knows its rows by the shards there were.
         made: list[set[str]] = []
         if operation == DONE:
-            wanted = [noting(made), *wanted, noting(made), fold(self.root)]
+            noted = record_notes(self.root, self.notes, whole=frozenset(self._sources))
+            wanted = [noting(made), *wanted, noted, noting(made), fold(self.root)]
         result = commit(self.root, changes.chain(*wanted), operation=operation)
         if made:
             # What was folded into another shard at once was never listed, and never will be.

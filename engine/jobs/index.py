@@ -24,6 +24,7 @@ from engine.ingest.moves import is_moved
 from engine.ingest.options import EncodeOptions
 from engine.ingest.sources import Moved, Sources, open_sources
 from engine.ingest.sync import Sync
+from engine.ingest.wanted import WantedOptions
 from engine.jobs.build import BuildOptions, build_indexes
 from engine.jobs.canaries import write_canaries
 from engine.jobs.due import is_due, tail_rows
@@ -67,6 +68,7 @@ class RunOptions:
             whatever is missing is removed.
         encode: batch size, workers, pixel cap.
         table: captions and columns.
+        wanted: what of folders is passed over.
     """
 
     encoder: str | None = None
@@ -78,6 +80,7 @@ class RunOptions:
     accept_loss: float = DEFAULT_ACCEPT_LOSS
     encode: EncodeOptions = field(default_factory=EncodeOptions)
     table: TableOptions = field(default_factory=TableOptions)
+    wanted: WantedOptions = field(default_factory=WantedOptions)
 
     def __post_init__(self) -> None:
         checks.settle(
@@ -91,6 +94,7 @@ class RunOptions:
             accept_loss=checks.share("accept_loss", self.accept_loss),
             encode=checks.instance("encode", self.encode, EncodeOptions),
             table=checks.instance("table", self.table, TableOptions),
+            wanted=checks.instance("wanted", self.wanted, WantedOptions),
         )
 
 
@@ -162,7 +166,8 @@ def _run(root: Path, paths: Sequence[Path], options: RunOptions, listener: Liste
     started = time.perf_counter()
     summary = Summary()
     manifest = _newest(root)
-    sources = open_sources(paths, options.table, manifest, moved=_moves(root, listener), believed=named(root))
+    moved, believed = _moves(root, listener), named(root)
+    sources = open_sources(paths, options.table, manifest, moved=moved, believed=believed, wanted=options.wanted)
     for note in sources.tables.notes:
         listener.say(note)
     summary.unread, summary.taken = sources.tables.unread, sources.tables.taken

@@ -11,6 +11,7 @@ from engine.collection import changes, tombstones
 from engine.collection.commit import commit
 from engine.collection.failures import record_failures
 from engine.collection.manifest import Manifest
+from engine.collection.notes import forget_notes
 from engine.collection.shards import read_table
 from engine.collection.snapshot import Snapshot, names_in
 from engine.jobs.compact import rest_of_a_purge
@@ -91,7 +92,7 @@ def _removed(
         if purge:
             items = (snapshot.item(position) for position in positions)
             names = {(item.source, item.path) for item in items} | failed
-            change = changes.chain(change, record_failures(root, set(), (), paths=frozenset(names)))
+            change = changes.chain(change, record_failures(root, set(), (), paths=frozenset(names)), forget_notes)
     return commit(root, change, operation="remove"), len(rows)
 
 

@@ -278,11 +278,14 @@ def _deletes(job: _Repair) -> None:
 
 
 def _small_files(job: _Repair) -> None:
-    """Forget failures, which the next run finds again, and embed the canaries again."""
+    """Forget failures and notes, which the next run finds again, and embed the canaries again."""
     draft = job.draft
     if draft.failures is not None and job.is_damaged(draft.failures):
         job.restored(draft.failures, "nothing: the next index finds the failures again")
         job.draft = draft = replace(draft, failures=None)
+    if draft.notes is not None and job.is_damaged(draft.notes):
+        job.restored(draft.notes, "nothing: the next index looks at those files again")
+        job.draft = draft = replace(draft, notes=None)
     canaries = draft.space().canaries
     if canaries is None or not job.is_damaged(canaries):
         return

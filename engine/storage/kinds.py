@@ -8,15 +8,29 @@ UNREAD_SUFFIXES: frozenset[str] = frozenset(
 )
 """Pictures that nothing here reads: each is a failure that says what to do, and is not passed over."""
 
+RAW_SUFFIXES: frozenset[str] = frozenset(
+    {".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".srf", ".dng", ".raf", ".rw2", ".rwl", ".orf", ".pef"}
+    | {".srw", ".3fr", ".fff", ".iiq", ".x3f", ".dcr", ".kdc", ".mrw", ".erf", ".mef", ".mos"}
+)
+"""What cameras write beside, or in place of, a picture that they have developed."""
+
 PICTURE_SUFFIXES: frozenset[str] = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".webp", ".bmp", ".dib"}
     | {".tif", ".tiff", ".avif", ".avifs", ".heic", ".heics", ".heif", ".heifs", ".hif", ".jxl", ".psd"}
     | {".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"}
     | {".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".ico"}
-    | {".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".srf", ".raf", ".rw2", ".rwl", ".orf", ".pef"}
-    | {".srw", ".3fr", ".fff", ".iiq", ".mos", ".mef", ".mrw", ".erf", ".dcr", ".kdc", ".x3f"}
+    | RAW_SUFFIXES
     | UNREAD_SUFFIXES
 )
+
+DEVELOPED_SUFFIXES: frozenset[str] = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".heic", ".heif", ".hif"})
+"""What they develop one to, in the same folder and of the same name."""
+
+JPEG, RAW, BOTH = PAIRS = ("jpeg", "raw", "both")
+"""What is wanted of the two."""
+
+MOST_SIDE = 1 << 20
+"""More pixels than the shorter side of a picture is asked to have."""
 
 DEFAULT_MAX_PIXELS = 178_956_970
 """The size above which Pillow itself takes a picture for an attack: 0.7 GB as decoded RGB."""

@@ -8,6 +8,7 @@
       lookup/<hash>.arrow                    the same rows laid out for random access (derived)
       deletes/<hash>.parquet                 tombstones by (shard, row)
       failures/<hash>.parquet                what could not be indexed, and why
+      notes/<hash>.parquet                   what need not be opened again (derived)
       spaces/<name>/embeddings/<hash>.parquet    vectors, row for row beside the item shards
       spaces/<name>/encoder/<hash>.json          fingerprint and canaries of the encoder
       spaces/<name>/vectors/<hash>.npy           the same vectors for reranking (derived)
@@ -36,6 +37,7 @@ ITEMS = "items"
 LOOKUP = "lookup"
 DELETES = "deletes"
 FAILURES = "failures"
+NOTES = "notes"
 SPACES = "spaces"
 EMBEDDINGS = "embeddings"
 ENCODER = "encoder"
@@ -49,7 +51,7 @@ TEMPORARY = ".tmp-"
 
 _VERSION = re.compile(r"[0-9]{10}\.json")
 _FILE = re.compile(
-    r"(items|lookup|deletes|failures|spaces/[a-z0-9_-]{1,64}/(embeddings|encoder|vectors|indexes|heads))"
+    r"(items|lookup|deletes|failures|notes|spaces/[a-z0-9_-]{1,64}/(embeddings|encoder|vectors|indexes|heads))"
     r"/(?P<stem>[0-9a-f]{32})\.(parquet|arrow|json|npy|faiss|pruned|safetensors)"
 )
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -84,7 +86,7 @@ def is_own(path: str) -> bool:
 
 def folders(root: Path) -> Iterator[str]:
     """Yield the folders of a collection, whether they are there or not, relative to it, each before those in it."""
-    yield from (VERSIONS, ITEMS, LOOKUP, DELETES, FAILURES, SPACES)
+    yield from (VERSIONS, ITEMS, LOOKUP, DELETES, FAILURES, NOTES, SPACES)
     with contextlib.suppress(FileNotFoundError):
         for space in sorted(os.listdir(root / SPACES)):
             if is_space_name(space):

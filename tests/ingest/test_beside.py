@@ -101,7 +101,7 @@ def test_what_is_no_file_says_nothing(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "b.xmp")
     (tmp_path / "c.json").symlink_to("/dev/zero")
     (tmp_path / "d.txt").symlink_to(tmp_path / "nowhere")
-    assert [said(tmp_path, f"{name}.jpg") for name in "abcd"] == [Said()] * 4
+    assert [said(tmp_path, f"{name}.jpg") for name in "abcd"] == [Said(missed=True)] * 4
     assert said_beside(os.fsencode(tmp_path / "none/a.jpg")) == Said()
 
 

@@ -209,3 +209,57 @@ def test_compaction_keeps_what_was_read(root: Path, album: Path) -> None:
     assert index(root, album).version == version
     assert metas(root) == {"a.jpg": {**CAMERA, **PLACE, "rating": 5}, "c.png": {}}
     assert all(inside(root, ref).exists() for ref in newest(root).items)
+
+
+def shot(path: Path, seed: int, hour: int, said: str) -> Path:
+    """Draw a JPEG that was taken at some hour, with a description."""
+    data = draw(path, seed).read_bytes()
+    block = tiff([text(0x10E, said)], exif=[text(0x9003, f"2019:05:31 {hour:02}:30:00")])
+    path.write_bytes(data[:2] + segment(0xE1, b"Exif\0\0" + block) + data[2:])
+    return path
+
+
+def ids(root: Path) -> dict[str, int]:
+    with Collection.open(root) as opened:
+        snapshot = opened.snapshot
+        items = [snapshot.item(int(row)) for row in snapshot.live.numbers]
+    return {item.path: item.id for item in items}
+
+
+def test_what_was_moved_and_written_anew_is_the_same_item(tmp_path: Path) -> None:
+    """Another folder and other tags: known by its name and when it was taken."""
+    album, root = tmp_path / "p", tmp_path / "c.nest"
+    for number in range(4):
+        shot(album / f"in/{number}.jpg", number, number, "before")
+    index(root, album)
+    before = ids(root)
+    (album / "in").rename(album / "2019")
+    for number in range(3):
+        shot(album / f"2019/{number}.jpg", number, number, f"after {number}")
+    shot(album / "2019/3.jpg", 3, 23, "another picture of that name")
+    summary = index(root, album)
+    assert (summary.moved, summary.added, summary.removed) == (3, 1, 1)
+    after = ids(root)
+    assert [after[f"2019/{number}.jpg"] for number in range(3)] == [before[f"in/{number}.jpg"] for number in range(3)]
+    assert after["2019/3.jpg"] not in before.values()
+    assert metas(root)["2019/1.jpg"]["description"] == "after 1"
+    assert index(root, album).unchanged == 4
+
+
+def test_a_library_that_was_moved_and_written_anew_is_the_same_source(tmp_path: Path) -> None:
+    root = tmp_path / "c.nest"
+    for number in range(4):
+        shot(tmp_path / f"old/{number}.jpg", number, number, "before")
+    index(root, tmp_path / "old")
+    before = ids(root)
+    (tmp_path / "old").rename(tmp_path / "new")
+    for number in range(4):
+        shot(tmp_path / f"new/{number}.jpg", number, number, "after it was edited")
+    summary = index(root, tmp_path / "new")
+    assert (summary.added, summary.removed, summary.changed) == (0, 0, 4)
+    assert ids(root) == before
+    # Another card with pictures of the same names, taken at other times, is no such.
+    (tmp_path / "new").rename(tmp_path / "away")
+    for number in range(4):
+        shot(tmp_path / f"card/{number}.jpg", number + 50, number + 10, "another card, of another size")
+    assert index(root, tmp_path / "card").added == 4

@@ -6,8 +6,14 @@ It is kept apart from the columns it becomes: those of a table go before it, and
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from engine.ingest.metadata.columns import COLUMNS, PLACE, metadata_of
 from engine.ingest.metadata.values import Columns
@@ -48,6 +54,16 @@ def is_read(text: str | None, wants: str) -> bool:
     if wants == NO_METADATA:
         return text is None
     return text is not None and text.startswith(_head(wants))
+
+
+def are_read(texts: Iterable[pa.Array], wants: str) -> NDArray[np.bool_]:
+    """Do as `is_read` with many."""
+    found = [np.empty(0, np.bool_)]
+    for some in texts:
+        known = some if pa.types.is_string(some.type) else pa.nulls(len(some), pa.string())
+        read = pc.is_null(known) if wants == NO_METADATA else pc.starts_with(known, _head(wants)).fill_null(False)
+        found.append(read.to_numpy(zero_copy_only=False))
+    return np.concatenate(found)
 
 
 def columns_in(text: str | None) -> Columns:

@@ -1,0 +1,242 @@
+"""Measure searches under filters beside FAISS with selectors, and write docs/benchmarks/filters.md.
+
+    python -m scripts.bench filters FOLDER [--rows N]
+
+One query at a time on one thread. A filter is near if its rows are among those most like the query, far if they are
+among those least like it: of the same share of all rows, what finds one may find nothing of the other.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import faiss
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from engine.api import Collection
+from engine.ingest.joined import TableOptions
+from engine.jobs.index import RunOptions
+from engine.query.where.tree import Filter
+from indexers.threads import on_one_thread
+from indexers.vectors import FloatArray, IdArray
+from scripts.bench import DOCS
+from scripts.bench.datasets import load
+from scripts.bench.machine import cpu_name
+from scripts.bench.timing import clocked
+from scripts.markdown_table import table
+
+K, QUERIES, ROUNDS = 10, 30, 3
+DATA, SIZES = "clip-768", (100_000, 500_000)
+TAGS, SEED = 2000, 24
+PARTS = 10_000
+NPROBE, EF = 64, 256
+
+
+@dataclass(frozen=True)
+class Line:
+    """What one way of searching did under the filters of a family.
+
+    Attributes:
+        rows, kind, family: of the base, of the queries, of the filters.
+        matching: items that match, median.
+        way: what searched.
+        recall: of the k best matching rows, mean; short: answers fewer than k though k match, share of queries.
+        p50, p99: milliseconds a query, over queries the median of the rounds.
+    """
+
+    rows: int
+    kind: str
+    family: str
+    matching: int
+    way: str
+    recall: float
+    short: float
+    p50: float
+    p99: float
+
+
+Case = tuple[Any, np.ndarray]
+"""A filter, and the rows that match, bool [n]."""
+
+
+def columns(rows: int) -> pa.Table:
+    """Draw the columns of a set: a number that is even over all rows, and tags whose frequencies are Zipf's."""
+    rng = np.random.default_rng([SEED, rows])
+    weights = 1 / np.arange(1, TAGS + 1)
+    drawn = rng.choice(TAGS, size=(rows, 3), p=weights / weights.sum())
+    tags = [[f"t{tag}" for tag in sorted({*some})] for some in drawn.tolist()]
+    return pa.table({"part": pa.array(rng.integers(0, PARTS, rows), pa.int16()), "tags": tags})
+
+
+def families(said: pa.Table, scores: FloatArray, number: int) -> Iterator[tuple[str, Case]]:
+    """Yield a filter of each family for a query.
+
+    Args:
+        said: the columns.
+        scores: of all rows with the query, float32 [n].
+        number: of the query.
+    """
+    rng, part, n = np.random.default_rng([SEED, number]), said.column("part").to_numpy(), said.num_rows
+    for name, share in (("random 10 %", 0.1), ("random 1 %", 0.01), ("random 0.1 %", 0.001)):
+        yield name, (f"part < {round(share * PARTS)}", part < round(share * PARTS))
+    order = np.argsort(scores)
+    for name, among in (("near 1 %", order[-n // 20 :]), ("far 1 %", order[: n // 2])):
+        ids = np.sort(rng.choice(among, n // 100, replace=False))
+        allowed = np.zeros(n, bool)
+        allowed[ids] = True
+        yield name, ({"in": [{"column": "id"}, ids.tolist()]}, allowed)
+    lists = said.column("tags").combine_chunks()
+    flat, owner = lists.flatten().to_numpy(zero_copy_only=False), pa.compute.list_parent_indices(lists).to_numpy()
+    one, two = (f"t{rng.integers(low, high)}" for low, high in ((0, 40), (0, 8)))
+    having = {tag: np.isin(np.arange(n), owner[flat == tag]) for tag in (one, two)}
+    yield "one tag", (f"contains(tags, '{one}')", having[one])
+    yield "two tags", (f"contains_all(tags, ['{one}', '{two}'])", having[one] & having[two])
+
+
+def truth(scores: FloatArray, allowed: np.ndarray) -> float:
+    """Return the score that the k-th best matching row has; −∞ where fewer match."""
+    found = np.sort(scores[allowed])[::-1]
+    return float(found[min(K, len(found)) - 1]) if len(found) else -np.inf
+
+
+class Rivals:
+    """FAISS' indexes over the same rows, searched with a bitmap as selector."""
+
+    def __init__(self, xb: FloatArray) -> None:
+        n, dim = xb.shape
+        cells = int(4 * np.sqrt(n))
+        self.flat = faiss.IndexFlatIP(dim)
+        self.ivf = faiss.index_factory(dim, f"IVF{cells},SQfp16", faiss.METRIC_INNER_PRODUCT)
+        self.ivf.train(xb[: 40 * cells])
+        self.hnsw = faiss.IndexHNSWFlat(dim, 32, faiss.METRIC_INNER_PRODUCT)
+        self.hnsw.hnsw.efConstruction = 100
+        for index in (self.flat, self.ivf, self.hnsw):
+            index.add(xb)
+
+    def ways(self, allowed: np.ndarray) -> dict[str, Callable[[FloatArray], Any]]:
+        """Return searches that let only some rows answer."""
+        self._bits = np.packbits(allowed, bitorder="little")
+        sel = faiss.IDSelectorBitmap(self._bits)
+        flat, ivf = faiss.SearchParameters(sel=sel), faiss.SearchParametersIVF(sel=sel, nprobe=NPROBE)
+        hnsw = faiss.SearchParametersHNSW(sel=sel, efSearch=EF)
+        return {
+            "FAISS flat": lambda q: self.flat.search(q, K, params=flat)[1],
+            f"FAISS IVF, nprobe {NPROBE}": lambda q: self.ivf.search(q, K, params=ivf)[1],
+            f"FAISS HNSW32, ef {EF}": lambda q: self.hnsw.search(q, K, params=hnsw)[1],
+        }
+
+
+def opened(folder: Path, xb: FloatArray, said: pa.Table) -> Collection:
+    """Open the collection of a set, made the first time."""
+    root = folder / f"filters-{len(xb)}.nest"
+    if not root.exists():
+        np.save(folder / "filters.npy", xb)
+        pq.write_table(said, folder / "filters.parquet")
+        Collection.create(root, encoder="precomputed", dim=xb.shape[1], dtype="float16").close()
+        with Collection.open(root) as one:
+            one.index(folder / "filters.npy", RunOptions(table=TableOptions(folder / "filters.parquet")))
+    return Collection.open(root)
+
+
+def measured(
+    here: Collection, rivals: Rivals, xb: FloatArray, said: pa.Table, kind: str, xq: FloatArray
+) -> Iterator[Line]:
+    """Ask every query under a filter of each family, everybody in turn."""
+    taken: dict[tuple[str, str], list[tuple[float, float, bool, int]]] = {}
+    for number, q in enumerate(xq):
+        scores = xb @ q
+        for family, (where, allowed) in families(said, scores, number):
+            read = Filter.parse(where)
+            ways = {"nestvec": lambda q, read=read: here.search(q[0], K, where=read).ids, **rivals.ways(allowed)}
+            least, wanted = truth(scores, allowed), min(K, int(allowed.sum()))
+            for way, search in ways.items():
+                found = [clocked(search, q[None]) for _ in range(ROUNDS + 1)][1:]
+                ids: IdArray = np.asarray(found[0][0]).reshape(-1)
+                ids = ids[ids >= 0]
+                good = int((scores[ids] >= least - 1e-3).sum()) if len(ids) else 0
+                milliseconds = 1e3 * statistics.median(seconds for _, seconds in found)
+                share = min(1.0, good / wanted) if wanted else 1.0
+                taken.setdefault((family, way), []).append((share, milliseconds, len(ids) < wanted, int(allowed.sum())))
+    for (family, way), several in taken.items():
+        recalls, times, short, matching = (np.array(part, float) for part in zip(*several, strict=True))
+        p50, p99 = (float(np.percentile(times, point)) for point in (50, 99))
+        yield Line(len(xb), kind, family, int(np.median(matching)), way, recalls.mean(), short.mean(), p50, p99)
+
+
+def expressions(here: Collection, rows: int) -> list[list[str]]:
+    """Measure what an expression takes by itself: the first time, and again."""
+    from engine.query.where.kept import Filters
+
+    out = []
+    for text in ("part < 1000", "part >= 100 AND part < 300", "contains(tags, 't3')", "folder LIKE 'f%' OR part = 7"):
+        filters, read = Filters(here.snapshot), Filter.parse(text)
+        first, again = clocked(filters.mask, read)[1], clocked(filters.mask, read)[1]
+        columns_known = Filters.__new__(Filters)
+        columns_known.__dict__.update({**filters.__dict__, "_masks": type(filters._masks)()})
+        warm = clocked(columns_known.mask, read)[1]
+        out.append([f"`{text}`", f"{rows:,}", f"{1e3 * first:.1f}", f"{1e3 * warm:.1f}", f"{1e6 * again:.0f}"])
+    return out
+
+
+def report(lines: list[Line], said: list[list[str]]) -> str:
+    """Return the page."""
+    rows = [
+        [
+            f"{one.rows:,}",
+            one.kind,
+            one.family,
+            f"{one.matching:,}",
+            one.way,
+            f"{one.recall:.3f}",
+            f"{100 * one.short:.0f} %",
+            f"{one.p50:.2f} ({one.p99:.2f})",
+        ]
+        for one in lines
+    ]
+    names = ("rows", "queries", "filter", "match", "searched by", "recall@10", "short", "ms")
+    return "\n".join([
+        "# Searches under filters",
+        "",
+        f"Made by `python -m scripts.bench filters` on {cpu_name()}: {QUERIES} queries of each kind, one at a time on "
+        f"one thread, {DATA} of [data.md](data.md), beside FAISS {faiss.__version__} over the same float32 rows with "
+        "a bitmap as selector. nestvec is `Collection.search(q, where=…)` as it comes, from the vector to ids; its "
+        "filter was asked for before, and what a new expression takes stands below. Times are medians of the rounds, "
+        "median (99th percentile) over queries. Recall is of the best ten matching rows; *short* are queries with "
+        "fewer answers than match.",
+        "",
+        "*Near* filters match 1 % of the rows, drawn from the twentieth most like the query; *far* ones as many, from "
+        "the half that is least like it. Tags are three a row, their frequencies Zipf's over 2,000.",
+        "",
+        *table(names, rows, left=(1, 2, 4)),
+        "## What an expression takes",
+        "",
+        *table(("expression", "rows", "first, ms", "columns known, ms", "again, µs"), said, left=(0,)),
+    ])  # fmt: skip
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--rows", type=int, multiple=True, help="How many rows; 100,000 and 500,000 by default.")
+def main(folder: Path, rows: tuple[int, ...]) -> None:
+    """Measure every family of filters and write the page."""
+    lines: list[Line] = []
+    said: list[list[str]] = []
+    for size in rows or SIZES:
+        data = load(DATA, folder, size)
+        xb, table_ = np.ascontiguousarray(data.xb, np.float32), columns(size)
+        rivals = Rivals(xb)
+        with opened(folder, xb, table_) as here, on_one_thread():
+            for kind, xq in data.queries.items():
+                lines += measured(here, rivals, xb, table_, kind, np.ascontiguousarray(xq[:QUERIES], np.float32))
+            said += expressions(here, size)
+        (folder / f"filters-{size}.json").write_text(json.dumps([asdict(one) for one in lines]))
+    (DOCS / "filters.md").write_text(report(lines, said))
+    click.echo(report(lines, said))

@@ -1,0 +1,194 @@
+"""Which files a run opens: of a source none that it knows, whatever they are."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from engine.api import Collection
+from engine.collection.describe import list_failures
+from engine.ingest.options import EncodeOptions
+from engine.ingest.wanted import WantedOptions
+from engine.storage.kinds import ALL_METADATA, NO_LOCATION, NO_METADATA
+from tests.helpers import COMMAND, draw, index, needs_bundled, python
+from tests.ingest.made_metadata import xmp
+from tests.ingest.test_beside import TAKEN
+from tests.ingest.test_containers import parquet, tar
+from tests.ingest.test_sync_metadata import metas
+
+pytestmark = needs_bundled
+
+# Every event of a process that has to do with a file below the source, but for listings of folders.
+WATCHED = """
+import sys
+from pathlib import Path
+from engine.jobs.index import RunOptions, index
+
+root, photos = Path(sys.argv[1]), Path(sys.argv[2])
+opened = []
+
+def hear(event, arguments):
+    if event == "open" and isinstance(arguments[0], str | bytes):
+        name = arguments[0] if isinstance(arguments[0], str) else arguments[0].decode()
+        if name.startswith(f"{photos}/"):
+            opened.append(name[len(str(photos)) + 1 :])
+
+sys.addaudithook(hear)
+summary = index(root, [photos], RunOptions(device="cpu"))
+print(summary.unchanged, summary.added, summary.relabelled, summary.failed, "opened", *opened)
+"""
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    photos = tmp_path / "p"
+    for number in range(4):
+        draw(photos / f"sub/{number}.png", number)
+    (photos / "sub/0.txt").write_text("nought")
+    (photos / "sub/1.txt").write_text("one")
+    (photos / "sub/2.xmp").write_bytes(
+        xmp({"dc:description": "two", "exif:GPSLatitude": "48,30N", "exif:GPSLongitude": "2,15E"})
+    )
+    (photos / "sub/3.png.supplemental-metadata.json").write_text(json.dumps(TAKEN))
+    picture = (photos / "sub/0.png").read_bytes()
+    tar(photos / "shard.tar", [("in.png", picture)])
+    parquet(photos / "rows.parquet", [{"bytes": picture, "path": "in.png"}])
+    pq.write_table(pa.table({"number": [1]}), photos / "table.parquet")
+    (photos / "notes.txt").write_text("no picture")
+    (photos / "film.mov").write_bytes(b"\0\0\0\x14ftypqt  ")
+    (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
+    draw(photos / "icon.png", 9, (16, 16))
+    first = index(tmp_path / "c.nest", photos, wanted=WantedOptions(min_size=32))
+    assert (first.added, first.failed, first.ignored, first.small) == (4, 1, 9, 1)
+    return photos
+
+
+def run(photos: Path) -> tuple[list[int], list[str]]:
+    told = list(python(WATCHED, photos.parent / "c.nest", photos))
+    at = told.index("opened")
+    return [int(one) for one in told[:at]], told[at + 1 :]
+
+
+def captions(photos: Path) -> list[str]:
+    with Collection.open(photos.parent / "c.nest", device="cpu") as opened:
+        items = [opened.snapshot.item(int(row)) for row in opened.snapshot.live.numbers]
+    return sorted(item.caption for item in items if item.caption is not None)
+
+
+def test_what_is_known_is_not_opened(photos: Path) -> None:
+    for _ in range(2):
+        assert run(photos) == ([4, 0, 0, 1], [])
+
+
+def test_a_text_is_opened_when_it_is_new_or_has_changed(photos: Path) -> None:
+    (photos / "sub/1.txt").write_text("another")
+    counts, opened = run(photos)
+    assert counts == [3, 0, 1, 1] and set(opened) == {"sub/1.txt"}
+    assert run(photos) == ([4, 0, 0, 1], [])
+    os.utime(photos / "sub/1.txt", ns=(0, 5))  # older, and the same
+    counts, opened = run(photos)
+    assert counts == [4, 0, 0, 1] and set(opened) == {"sub/1.txt"}
+    assert run(photos) == ([4, 0, 0, 1], [])
+    (photos / "sub/2.txt").write_text("two")
+    (photos / "sub/0.txt").unlink()
+    counts, opened = run(photos)
+    assert counts == [2, 0, 2, 1] and set(opened) == {"sub/2.txt", "sub/2.xmp"}
+    assert captions(photos) == ["another", "two"]
+
+
+@pytest.mark.parametrize("name", ["2.xmp", "3.png.supplemental-metadata.json"])
+def test_metadata_beside_a_picture_is_opened_when_it_has_changed(photos: Path, name: str) -> None:
+    data, before = (photos / "sub" / name).read_bytes(), metas(photos.parent / "c.nest")
+    (photos / "sub" / name).write_bytes(data.replace(b"two", b"another").replace(b"1556698272", b"1556698333"))
+    counts, opened = run(photos)
+    assert counts == [3, 0, 1, 1] and set(opened) == {f"sub/{name}"}
+    said = {"sub/2.png": {"description": "another"}, "sub/3.png": {"taken": datetime(2019, 5, 1, 8, 12, 13)}}
+    path = f"sub/{name[0]}.png"
+    assert metas(photos.parent / "c.nest") == {**before, path: {**before[path], **said[path]}}
+    assert run(photos) == ([4, 0, 0, 1], [])
+    (photos / "sub" / name).unlink()
+    assert run(photos)[0] == [3, 0, 1, 1]
+    assert metas(photos.parent / "c.nest")[path] == {}
+    assert run(photos) == ([4, 0, 0, 1], [])
+
+
+@pytest.mark.parametrize("wants", [NO_LOCATION, NO_METADATA])
+def test_less_metadata_is_asked_for_once(photos: Path, wants: str) -> None:
+    root = photos.parent / "c.nest"
+    summary = index(root, photos, encode=EncodeOptions(metadata=wants))
+    assert (summary.encoded, summary.relabelled) == (0, 1 if wants == NO_LOCATION else 2)
+    assert "latitude" not in metas(root)["sub/2.png"]
+    assert metas(root)["sub/2.png"] == ({"description": "two"} if wants == NO_LOCATION else {})
+    assert run(photos) == ([4, 0, 0, 1], [])
+
+
+def test_what_files_beside_it_say_is_kept_where_the_picture_is_looked_into_again(photos: Path) -> None:
+    root = photos.parent / "c.nest"
+    before = metas(root)
+    index(root, photos, encode=EncodeOptions(metadata=NO_METADATA))
+    assert index(root, photos, encode=EncodeOptions(metadata=ALL_METADATA)).encoded == 0
+    assert metas(root) == before and captions(photos) == ["nought", "one"]
+    assert run(photos) == ([4, 0, 0, 1], [])
+
+
+def test_a_file_that_could_not_be_read_is_tried_again(photos: Path) -> None:
+    other = photos.parent / "elsewhere"
+    os.mkfifo(other)
+    (photos / "sub/3.txt").symlink_to(other)
+    assert run(photos)[0] == [4, 0, 0, 1]
+    assert captions(photos) == ["nought", "one"]
+    status = other.stat()
+    other.unlink()
+    other.write_bytes(b"")
+    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert "sub/3.txt" in run(photos)[1]
+    assert run(photos) == ([4, 0, 0, 1], [])
+
+
+def test_a_text_is_read_again_for_another_picture(photos: Path) -> None:
+    draw(photos / "sub/1.png", 11)
+    counts, opened = run(photos)
+    assert counts == [3, 0, 0, 1] and set(opened) == {"sub/1.png", "sub/1.txt"}
+    shutil.move(photos / "sub/0.png", photos / "sub/7.png")
+    shutil.move(photos / "sub/0.txt", photos / "sub/7.txt")
+    run(photos)
+    assert captions(photos) == ["nought", "one"]
+    assert run(photos) == ([4, 0, 0, 1], [])
+
+
+def test_what_a_table_said_is_not_taken_for_the_text(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("file,caption\nsub/0.png,by the table\n")
+    assert index(tmp_path / "c.nest", photos, table=tmp_path / "t.csv").relabelled == 1
+    assert captions(photos) == ["by the table", "one"]
+    assert index(tmp_path / "c.nest", photos, no_table=True).relabelled == 1
+    assert captions(photos) == ["nought", "one"]
+
+
+def test_a_failure_is_tried_again_when_it_has_changed(photos: Path) -> None:
+    os.utime(photos / "broken.jpg", ns=(0, 0))
+    assert set(run(photos)[1]) == {"broken.jpg"}
+    assert run(photos)[1] == []
+    (photos / "table.parquet").write_bytes((photos / "rows.parquet").read_bytes())
+    assert set(run(photos)[1]) == {"table.parquet"}
+    assert run(photos)[1] == []
+    (photos / "film.mov").write_bytes((photos / "sub/3.png").read_bytes())
+    counts, opened = run(photos)
+    assert counts == [4, 1, 0, 1] and set(opened) == {"film.mov"}
+    assert [one["path"] for one in list_failures(photos.parent / "c.nest")] == ["broken.jpg"]
+
+
+@pytest.mark.skipif(sys.platform != "linux" or shutil.which("strace") is None, reason="strace is not installed")
+def test_a_known_file_costs_one_call_of_the_system(photos: Path, tmp_path: Path) -> None:
+    traced = ["strace", "-f", "-o", str(tmp_path / "calls"), COMMAND, "index", photos, tmp_path / "c.nest"]
+    assert os.spawnvp(os.P_WAIT, "strace", list(map(str, traced))) == 0
+    calls = (tmp_path / "calls").read_text(errors="replace").splitlines()
+    for file in photos.rglob("*.*"):
+        assert sum(f'"{file}"' in call for call in calls) <= 2, file
