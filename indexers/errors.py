@@ -145,7 +145,7 @@ class PictureError(SourceError):
         >>> engine.Collection.open("photos.nest").similar("captions.csv")
         Traceback (most recent call last):
             ...
-        indexers.errors.PictureError: not a picture in a known format (it begins with the bytes 66 69 6c 65 2c 63 61 70)
+        indexers.errors.PictureError: captions.csv: not a picture in a known format (it begins with the bytes 66 69 ...)
     """
 
 

@@ -90,8 +90,8 @@ def doors(root: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         "rollback": (here.rollback, {"version": 2}),
         "encode_texts": (here.encode_texts, {"texts": ["a"]}),
         "encode_picture": (here.encode_picture, {"path": v, "max_pixels": 100}),
-        "explain": (here.explain, {"query": clustered(1, 8)[0], "k": 3, "plan": None}),
-        "explain_item": (here.explain_item, {"item": 0, "k": 3, "plan": None, "max_pixels": 100}),
+        "explain": (here.explain, {"query": clustered(1, 8)[0], "k": 3, "plan": None, "where": None}),
+        "explain_item": (here.explain_item, {"item": 0, "k": 3, "plan": None, "where": None, "max_pixels": 100}),
         "evaluate": (engine.evaluate, {"collection": here, "options": engine.EvaluateOptions(k=2), "listener": None}),
         "load_head": (engine.load_head, {"path": head}),
         "train_head": (
@@ -107,7 +107,7 @@ def doors(root: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
 
 def asking_it(here: Collection) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     """Return the ways to ask."""
-    search = {"k": 3, "plan": None, "dim": None, "exact": False, "recall": None}
+    search = {"k": 3, "plan": None, "dim": None, "exact": False, "recall": None, "where": None}
     return {
         "ask": (here.ask, {"query": asking()}),
         "ask_all": (here.ask_all, {"queries": [asking()]}),
@@ -120,6 +120,11 @@ def asking_it(here: Collection) -> dict[str, tuple[Callable[..., Any], dict[str,
             {"kind": "item", "value": 0, "weight": 1.0},
         ),
         "search": (here.search, {"query": clustered(1, 8)[0], **search}),
+        "Filter": (
+            lambda **given: here.matching(engine.Filter(**given)),
+            {"root": engine.Filter.parse("id >= 0").root, "text": None},
+        ),
+        "matching": (here.matching, {"where": "id >= 0"}),
         "ids_of": (here.ids_of, {"keys": ["v-1"]}),
         "similar": (here.similar, {"item": 0, **search, "include_self": False, "max_pixels": 100}),
     }

@@ -225,6 +225,9 @@ def _scalar(value: Any) -> Cell:
     if isinstance(value, kinds):
         with contextlib.suppress(pa.ArrowException, OverflowError, ValueError, TypeError):
             return _of_column(pa.scalar(bytes(value) if isinstance(value, bytearray) else value))
+    if isinstance(value, list | tuple | dict):
+        with contextlib.suppress(TypeError, ValueError):
+            return json.dumps(value, default=str, ensure_ascii=False).encode("utf-8", "replace").decode("utf-8")
     return str(value).encode("utf-8", "replace").decode("utf-8")
 
 

@@ -65,6 +65,13 @@ def _on_device(store: VectorStore, device: str, memory: int | None, share: float
     return Accelerator(store, device=device, memory=memory, share=share)
 
 
+def _load(snapshot: Snapshot, part: Part, store: VectorStore, key: str) -> FaissIndex:
+    """Load an index of a part; no method of a searcher, which would then hold itself, and its version, for ever."""
+    entry = next(entry for entry in part.indexes if entry.spec.key == key)
+    path = snapshot.open_covering(entry.covering)
+    return read_index(path, spec=entry.spec, full_dim=store.dim, rows=len(store))
+
+
 class Searcher:
     """Search over row numbers; immutable once open, and safe to use from many threads.
 
@@ -128,7 +135,7 @@ class Searcher:
                 first,
                 store,
                 specs={entry.spec.key: entry.spec for entry in part.indexes},
-                load=partial(self._load, part, store),
+                load=partial(_load, self._snapshot, part, store),
                 pruned=self._open_pruned(part, store),
                 accelerator=_on_device(store, device, gpu_memory, share) if device != "cpu" and len(store) else None,
             )
@@ -146,11 +153,6 @@ class Searcher:
         if part.pruned is None or not is_available():
             return None
         return PrunedIndex(self._snapshot.open_covering(part.pruned), len(store), self.dim)
-
-    def _load(self, part: Part, store: VectorStore, key: str) -> FaissIndex:
-        entry = next(entry for entry in part.indexes if entry.spec.key == key)
-        path = self._snapshot.open_covering(entry.covering)
-        return read_index(path, spec=entry.spec, full_dim=self.dim, rows=len(store))
 
     def _tail(self, first: int) -> Segment:
         """Read the vectors that lie behind the indexed parts."""

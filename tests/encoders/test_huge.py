@@ -89,7 +89,7 @@ def test_a_large_picture_of_another_format_is_held_once(tmp_path: Path) -> None:
 
 def test_a_large_png_in_full_is_held_as_it_comes_out(tmp_path: Path) -> None:
     held, *sizes = peak(tmp_path, large_png(6, 4), min_side=0)
-    assert held < 1.3 * SIDE[0] * SIDE[1] * 4, held // MIB
+    assert held < 1.3 * SIDE[0] * SIDE[1] * 4 + 4 * MIB, held // MIB  # what a process takes up besides
     assert sizes == [*SIDE, *SIDE]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from engine.collection.cells import value_of
 from engine.collection.manifest import Source
 from engine.ingest.vector_files import vector_files
 from engine.ingest.vectors import VectorFiles
@@ -32,7 +33,9 @@ class Found:
         self.names = [path for block in blocks for path in block.paths]
         self.vectors: FloatArray = np.concatenate([block.vectors for block in blocks])
         self.captions = [block.caption(row) for block in blocks for row in range(len(block))]
-        self.meta = [block.meta_of(row) for block in blocks for row in range(len(block))]
+        cells = [block.meta_of(row) for block in blocks for row in range(len(block))]
+        said = [{name: value_of(one) for name, one in row.items()} for row in cells]
+        self.meta = [{name: value for name, value in row.items() if value is not None} for row in said]
         starts = np.cumsum([0, *map(len, blocks)]).tolist()
         self.wrong = {
             start + row: why for start, block in zip(starts, blocks, strict=False) for row, why in block.wrong.items()

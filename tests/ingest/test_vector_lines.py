@@ -89,7 +89,7 @@ def test_columns_whose_values_are_of_several_kinds(tmp_path: Path) -> None:
         '[1, "y"]',
         '{"a": null}',
         str(2**70),
-        "True",
+        "true",
         None,
         "0.5",
     ]

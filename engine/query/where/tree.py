@@ -91,6 +91,11 @@ class Filter:
     root: Any
     text: str | None = None
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.root, Column | Value | Call):
+            raise InvalidFilter(f"expected a tree that was read, found {_brief(self.root)}; Filter.parse reads one")
+        checks.optional("text", self.text, checks.text)
+
     @classmethod
     def parse(cls, given: Any) -> Filter:
         """Read a filter from an SQL expression, from JSON (a dict), or from one that was read already.
