@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.collection import history
 from engine.collection.history import Version
@@ -22,6 +22,9 @@ from engine.query.reader import Reader
 from engine.storage import layout
 from indexers import checks
 from indexers.base import IndexSpec, read_specs
+
+if TYPE_CHECKING:
+    from engine.query.where.tree import Filter
 
 Paths = str | Path | Sequence[str | Path]
 Specs = Sequence[str | IndexSpec]
@@ -147,9 +150,27 @@ class Collection(Reader):
         manifest = index.build(self.root, self._main(), options, heard, space=space)
         return self._changed(Summary(version=manifest.version))
 
-    def remove(self, paths: Sequence[str] = (), *, ids: Sequence[int] = (), below: Sequence[str] = ()) -> Summary:
-        """Take items out; see `jobs.remove.remove`. One path or folder may be given as it is."""
+    def remove(
+        self,
+        paths: Sequence[str] = (),
+        *,
+        ids: Sequence[int] = (),
+        below: Sequence[str] = (),
+        where: Filter | str | dict[str, Any] | None = None,
+    ) -> Summary:
+        """Take items out; see `jobs.remove.remove`. One path or folder may be given as it is.
+
+        `where` takes out what a filter lets through in the version that is open; nothing, if that is nothing.
+        """
+        if where is not None and not (ids := self._and_matching(paths, ids, below, where)) and not paths and not below:
+            return Summary(version=self.version)
         return self._changed(remove.remove(self.root, paths, ids=ids, below=below))
+
+    def _and_matching(self, paths: Any, ids: Any, below: Any, where: Any) -> list[int]:
+        """Return ids and those that a filter lets through, when all that was named has been looked at."""
+        _, numbers = remove.checked_names(paths, ids, or_else=True)
+        checks.texts("below", below)
+        return [*numbers, *self.matching(where).tolist()]
 
     def purge(
         self,
@@ -157,10 +178,13 @@ class Collection(Reader):
         *,
         ids: Sequence[int] = (),
         below: Sequence[str] = (),
+        where: Filter | str | dict[str, Any] | None = None,
         listener: Listener | None = None,
     ) -> tuple[Summary, tuple[int, ...]]:
         """Take items out so that their bytes are in no file; return also the versions somebody still has open."""
         heard = as_listener(listener)
+        if where is not None and not (ids := self._and_matching(paths, ids, below, where)) and not paths and not below:
+            return Summary(version=self.version), ()
         gone = remove.remove(self.root, paths, ids=ids, below=below, purge=True)
         self.refresh()
         with compact.telling_how_to_go_on(self.root):

@@ -54,7 +54,7 @@ def doors(root: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     """Return every way in, with arguments that are fine. `root` holds a collection, and files to name."""
     here = Collection.open(root, device="cpu")
     v, head, few = (root.parent / name for name in ("v.npy", "h.safetensors", FEW))
-    items = {"paths": ["v-1"], "ids": [], "below": []}
+    items = {"paths": ["v-1"], "ids": [], "below": [], "where": None}
     doing: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         "open": (
             lambda **given: Collection.open(**given).close(),

@@ -135,3 +135,21 @@ def test_the_command_filters(opened: engine.Collection, carried_out: Carried, tm
     done = carried_out("similar", root, "5", "--where", "m < 50", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].strip() == "^"
+
+
+def test_what_matches_is_taken_out(tmp_path: Path, carried_out: Carried) -> None:
+    root = tmp_path / "c.nest"
+    with engine.Collection.create(root, encoder="precomputed", dim=4) as opened:
+        opened.add_vectors(np.eye(4), names=[*"abcd"], meta=[{"n": row} for row in range(4)])
+        assert opened.remove(where="n > 2").removed == 1
+        assert opened.remove(where="n > 2").removed == 0
+        assert opened.remove(["a"], where="n = 1").removed == 2
+        with pytest.raises(InvalidFilter):
+            opened.remove(where="m > 2")
+        assert [opened.snapshot.item(int(row)).path for row in opened.snapshot.live.numbers] == ["c"]
+        summary, held = opened.purge(where="n = 17")
+        assert (summary.removed, held) == (0, ())
+    done = carried_out("remove", root, "--where", "n = 17", cwd=tmp_path)
+    assert (done.returncode, "no item matches" in done.stdout + done.stderr) == (0, True)
+    done = carried_out("remove", root, "--where", "n = 2", "--json", cwd=tmp_path)
+    assert json.loads(done.stdout)["removed"] == 1
