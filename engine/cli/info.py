@@ -33,7 +33,9 @@ def command(collection: Path, failures: bool, as_json: bool) -> None:
             if as_json:
                 print_json({**failure, **named("path", failure["path"])})
             else:
-                line(f"{failure['source']}/", Name(failure["path"]), f": {failure['reason']}")
+                # What lies in a file that is a source by itself is called by that file's name already.
+                said = failure["path"].partition("/")[0] == failure["source"]
+                line("" if said else f"{failure['source']}/", Name(failure["path"]), f": {failure['reason']}")
         return
     found = describe(collection)
     if as_json:

@@ -1,10 +1,4 @@
-"""Values of the user's columns: of which types they are stored, how two types become one, and what comes back.
-
-A column keeps the Arrow type that it had in its table. Only what Parquet cannot hold changes: an encoding (dictionary,
-view, run-end) gives way to what it encodes, an extension type to its storage, seconds and `date64` to the next type
-that Parquet has, and what is left (intervals, unions, structs of nothing) to JSON text. Where shards or files have a
-column in several types, it gets the one that holds them all (`common_type`).
-"""
+"""Values of the user's columns: how they are gathered, and what comes back of them."""
 
 from __future__ import annotations
 
@@ -22,133 +16,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from engine.collection.columntypes import MOST_NESTED, children, common_type, is_list, stored_type
+
 Cell: TypeAlias = bool | int | float | str | pa.Scalar | None
 """One value: plain where that says its type (int64, double, bool, string), else Arrow's scalar, which may be null."""
 
-MOST_NESTED = 32
-"""Levels of lists and structs that are kept as such."""
-
 _KINDS = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
 _PLAIN = frozenset(_KINDS.values())
-_IN_WORDS = (pa.types.is_interval, pa.types.is_union)
-_LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
-_ATOMS = (
-    *(pa.types.is_null, pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal),
-    *(pa.types.is_temporal, pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary),
-    pa.types.is_fixed_size_binary,
-)
-
-
-def is_list(kind: pa.DataType) -> bool:
-    """Whether a type is a list of some kind that nestvec writes."""
-    return any(check(kind) for check in _LISTS)
-
-
-def children(kind: pa.DataType) -> list[pa.DataType]:
-    """Return the types that a list, a map or a struct is made of; none for any other."""
-    if is_list(kind):
-        return [kind.value_type]
-    if pa.types.is_map(kind):
-        return [kind.key_type, kind.item_type]
-    return [field.type for field in kind] if pa.types.is_struct(kind) else []
-
-
-def is_stored(kind: pa.DataType, *, deep: int = MOST_NESTED) -> bool:
-    """Whether a type is one that nestvec writes."""
-    if any(check(kind) for check in _IN_WORDS) or deep < 1:
-        return False
-    inner = children(kind)
-    return all(is_stored(one, deep=deep - 1) for one in inner) if inner else any(check(kind) for check in _ATOMS)
-
-
-def width(kind: pa.DataType) -> int:
-    """Return how many bytes a value takes, and of what has no fixed length, its place."""
-    if pa.types.is_fixed_size_list(kind):
-        return int(kind.list_size) * width(kind.value_type)
-    if pa.types.is_struct(kind):
-        return sum(map(width, children(kind)))
-    if pa.types.is_decimal(kind) or pa.types.is_fixed_size_binary(kind):
-        return max(8, int(kind.byte_width))
-    return 8
-
-
-def _encoded(kind: pa.DataType) -> pa.DataType | None:
-    """Return the type that an encoding, or an extension type, stands for; None where it is neither."""
-    if isinstance(kind, pa.BaseExtensionType):
-        return kind.storage_type
-    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
-        return kind.value_type
-    if pa.types.is_string_view(kind):
-        return pa.large_string()
-    if pa.types.is_binary_view(kind):
-        return pa.large_binary()
-    if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
-        return pa.large_list(kind.value_type)
-    return None
-
-
-_NEXT = {pa.date64(): pa.date32(), pa.time32("s"): pa.time32("ms")}
-
-
-@functools.lru_cache(maxsize=4096)
-def stored_type(kind: pa.DataType) -> pa.DataType:
-    """Return the type in which a column of some type is stored: the same, where Parquet has it."""
-    return _stored(kind, MOST_NESTED) or pa.string()
-
-
-def _stored(kind: pa.DataType, deep: int) -> pa.DataType | None:
-    """Return the type to store, None for text."""
-    if deep < 1 or any(check(kind) for check in _IN_WORDS) or kind == pa.binary(0):
-        return None
-    if (meant := _encoded(kind)) is not None:
-        return _stored(meant, deep)
-    if pa.types.is_timestamp(kind) and kind.unit == "s":
-        return pa.timestamp("ms", kind.tz)
-    if not (pa.types.is_nested(kind) or pa.types.is_map(kind)):
-        return _NEXT.get(kind, kind)
-    inner = [_stored(one, deep - 1) for one in children(kind)]
-    return None if not inner or None in inner else _nested(kind, inner)
-
-
-def _nested(kind: pa.DataType, inner: Sequence[pa.DataType]) -> pa.DataType | None:
-    """Return a nested type with others inside."""
-    if pa.types.is_map(kind):
-        return pa.map_(inner[0], inner[1])
-    if pa.types.is_struct(kind):
-        names = [field.name for field in kind]
-        return pa.struct(list(zip(names, inner, strict=True))) if len({*names}) == len(names) else None
-    if pa.types.is_fixed_size_list(kind):
-        return pa.list_(inner[0], kind.list_size) if kind.list_size else None
-    return pa.large_list(inner[0]) if pa.types.is_large_list(kind) else pa.list_(inner[0])
-
-
-def common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType:
-    """Return the type that holds what two hold.
-
-    Numbers become the wider of the two, whole numbers beside others `double`, lists, maps and structs what holds their
-    values, instants in two zones instants in UTC; all other mixtures text.
-    """
-    if one == other:
-        return one
-    if pa.types.is_timestamp(one) and pa.types.is_timestamp(other) and one.tz and other.tz:
-        units = ("ms", "us", "ns")
-        return pa.timestamp(units[max(units.index(one.unit), units.index(other.unit))], "UTC")
-    if {one, other} == {pa.int64(), pa.uint64()}:
-        return pa.decimal128(20, 0)
-    if pa.types.is_float16(one) or pa.types.is_float16(other):
-        one, other = (pa.float32() if pa.types.is_float16(kind) else kind for kind in (one, other))
-    try:
-        schemas = [pa.schema([("x", kind)]) for kind in (one, other)]
-        return stored_type(pa.unify_schemas(schemas, promote_options="permissive").field(0).type)
-    except pa.ArrowException:
-        return pa.string()
 
 
 def cast(column: pa.ChunkedArray, kind: pa.DataType, *, safe: bool = False) -> pa.ChunkedArray:
     """Return a column in another type, one that holds it.
 
     Raises:
-        ArrowInvalid: `safe`, and a number would become another.
+        ArrowInvalid: `safe`, and a whole number of more than 53 bits would become another.
     """
     if column.type == kind:
         return column
@@ -158,9 +39,16 @@ def cast(column: pa.ChunkedArray, kind: pa.DataType, *, safe: bool = False) -> p
         column = pa.chunked_array(map(pc.run_end_decode, column.chunks), column.type.value_type)
     if kind == pa.string() and not _is_written_as_text(column.type):
         return pa.chunked_array([pa.array([as_text(one) for one in column], kind)])
-    with contextlib.suppress(pa.ArrowNotImplementedError):
+    if pa.types.is_integer(column.type) and pa.types.is_floating(kind):
         return column.cast(kind, safe=safe)
-    return pa.chunked_array([pa.array([None if one is None else value_of(one) for one in column], kind)])
+    # Arrow's own way from decimals to doubles is off in the last digit.
+    if not (pa.types.is_decimal(column.type) and pa.types.is_floating(kind)):
+        with contextlib.suppress(pa.ArrowNotImplementedError, pa.ArrowInvalid):
+            return column.cast(kind)
+    values = [value_of(one) for one in column]
+    if pa.types.is_floating(kind):
+        values = [None if one is None else float(one) for one in values]
+    return pa.chunked_array([pa.array(values, kind)])
 
 
 def _is_written_as_text(kind: pa.DataType) -> bool:
@@ -192,14 +80,19 @@ def cell(value: Any) -> Cell:
     """
     if isinstance(value, pa.Scalar):
         return _of_column(value) if value.is_valid else pa.scalar(None, stored_type(value.type))
+    if isinstance(value, np.longdouble):
+        value = float(value)
     if isinstance(value, np.generic) and value.dtype.kind in "biufU":
         kept = {pa.from_numpy_dtype(value.dtype)} - _PLAIN if value.dtype.kind != "U" else None
         value = pa.scalar(value.item(), kept.pop()) if kept else value.item()
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode("utf-8")
-    if value is None or isinstance(value, bool | float | pa.Scalar):
+    if value is None or isinstance(value, bool | pa.Scalar):
         return value
+    if isinstance(value, float):
+        return float(value)
     if isinstance(value, int):
+        value = int(value)  # and no member of an enumeration
         return value if -(1 << 63) <= value < 1 << 63 else _whole(value)
     return _scalar(value)
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from engine.collection import cells
+from engine.collection import cells, columntypes
 from engine.collection.shards import FOUND, ITEM_SCHEMA, META, read_table
 from engine.storage import layout, verified
 from engine.storage.layout import FileRef
@@ -33,13 +33,13 @@ NEEDED = tuple(field.name for field in ITEM_SCHEMA if not field.nullable and fie
 
 
 def union_schema(schemas: Iterable[pa.Schema]) -> pa.Schema:
-    """Return the schema every shard fits into; see `cells.common_type`."""
+    """Return the schema every shard fits into; see `columntypes.common_type`."""
     fields: dict[str, pa.Field] = {field.name: field for field in ITEM_SCHEMA}
     for schema in schemas:
         for field in schema:
             known = fields.setdefault(field.name, field.with_nullable(True))
             if known.type != field.type and field.name not in ITEM_SCHEMA.names:
-                fields[field.name] = pa.field(field.name, cells.common_type(known.type, field.type))
+                fields[field.name] = pa.field(field.name, columntypes.common_type(known.type, field.type))
     return pa.schema(list(fields.values()))
 
 
@@ -100,7 +100,7 @@ def _check_schema(found: pa.Schema, path: Path) -> None:
     for field in ITEM_SCHEMA:
         if found.names.count(field.name) != 1 or found.field(field.name).type != field.type:
             raise CorruptCollection(f"{path}: column {field.name!r} is missing or of another type")
-    if len(set(found.names)) < len(found.names) or not all(cells.is_stored(field.type) for field in found):
+    if len(set(found.names)) < len(found.names) or not all(columntypes.is_stored(field.type) for field in found):
         raise CorruptCollection(f"{path}: a column comes twice, or is of a type that nestvec does not write")
 
 
@@ -140,7 +140,7 @@ class _Batch:
         self._columns = [(name, batch.column(name)) for name in _told(batch.schema)]
         self._texts = [_Texts(column) for _, column in self._columns if column.type in _PLACES]
         for _, column in self._columns:
-            if cells.children(column.type):
+            if columntypes.children(column.type):
                 column.validate(full=True)  # lists have places too, and so have the texts in them
 
     def row(self, row: int) -> dict[str, pa.Scalar]:
@@ -242,10 +242,10 @@ class Lookup:
             CorruptCollection: what it says of its own places leads outside of it.
         """
         found = [batch.column(name) if name in batch.schema.names else None for batch in self._batches]
-        kind = reduce(cells.common_type, dict.fromkeys(one.type for one in found if one is not None), pa.null())
+        kind = reduce(columntypes.common_type, dict.fromkeys(one.type for one in found if one is not None), pa.null())
         try:
             for one in found:
-                if one is not None and (one.type in _PLACES or cells.children(one.type)):
+                if one is not None and (one.type in _PLACES or columntypes.children(one.type)):
                     one.validate(full=True)
             return [
                 pa.nulls(batch.num_rows, kind) if one is None else cells.cast(pa.chunked_array([one]), kind).chunk(0)

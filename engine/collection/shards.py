@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from blake3 import blake3
 
-from engine.collection import cells
+from engine.collection import columntypes
 from engine.storage import layout
 from engine.storage.kept import Kept
 from engine.storage.layout import FileRef
@@ -217,9 +217,9 @@ def check_rows(root: Path, ref: FileRef) -> None:
 
 def _width(kind: pa.DataType, path: Path) -> int:
     """Return how many bytes a value takes."""
-    if not cells.is_stored(kind):
+    if not columntypes.is_stored(kind):
         raise CorruptCollection(f"{path} has a column of {kind}, which nestvec does not write")
-    return cells.width(kind)
+    return columntypes.width(kind)
 
 
 def _check_room(file: pq.ParquetFile, ref: FileRef, path: Path) -> None:

@@ -22,6 +22,18 @@ class OversizedPicture(PictureError):
     """A picture that is refused for its size: the message holds no byte of its file."""
 
 
+class ThinPicture(PictureError):
+    """A picture that is a line.
+
+    Attributes:
+        side: its shorter side in pixels.
+    """
+
+    def __init__(self, message: str, side: int) -> None:
+        super().__init__(message)
+        self.side = side
+
+
 def is_huge(size: tuple[int, int]) -> bool:
     """Whether a picture of a size waits for others."""
     return size[0] * size[1] > HUGE_PIXELS

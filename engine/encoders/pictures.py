@@ -17,7 +17,7 @@ from engine.encoders.cut_short import has_end, mended
 from engine.encoders.deep import check_tiff
 from engine.encoders.formats import jxl_size, readable, sniff, unknown
 from engine.encoders.frames import first_shown
-from engine.encoders.huge import OversizedPicture, held_by, held_by_jpeg, in_turn, is_huge
+from engine.encoders.huge import OversizedPicture, ThinPicture, held_by, held_by_jpeg, in_turn, is_huge
 from engine.encoders.hushed import hushed
 from engine.encoders.lean import lean
 from engine.encoders.png_rows import png_rows
@@ -239,7 +239,7 @@ def check_size(size: tuple[int, int], max_pixels: int) -> None:
     if width * height > max_pixels:
         raise OversizedPicture(f"{found} are more than the limit of {max_pixels}; --max-pixels takes a higher one")
     if max(size) > MAX_ASPECT * min(size):
-        raise PictureError(f"{found}: one side is more than {MAX_ASPECT} times the other")
+        raise ThinPicture(f"{found}: one side is more than {MAX_ASPECT} times the other", min(size))
 
 
 def _reduce(opened: ImageFile.ImageFile, min_side: int) -> bool:

@@ -18,7 +18,7 @@ from engine.collection.cells import as_text, cell, cells
 from engine.collection.manifest import Source, SourceTable
 from engine.collection.notes import Notes
 from engine.encoders.pictures import looks_like_picture
-from engine.ingest.beside import MOST_CAPTION_BYTES
+from engine.ingest.beside import MOST_CAPTION_BYTES, caption_of
 from engine.ingest.entries import Entry
 from engine.ingest.folders import NOT_WANTED, Folder
 from engine.ingest.levels import is_file
@@ -324,7 +324,7 @@ class _Files(_Listed):
     def _labels(self, name: bytes) -> Labels:
         caption, meta = self._from_json(name)
         for suffix in CAPTIONS:
-            if said := " ".join(self._read(self._beside(name, suffix), MOST_CAPTION_BYTES).split()):
+            if said := caption_of(self._bytes(self._beside(name, suffix), MOST_CAPTION_BYTES)):
                 caption = said
                 break
         if said := self._read(self._beside(name, CLASS), MOST_CLASS).strip():
@@ -333,13 +333,16 @@ class _Files(_Listed):
 
     def _read(self, text: Member | None, most: int) -> str:
         """Return what a text says; nothing where there is none, or it is damaged."""
+        return self._bytes(text, most).decode("utf-8-sig", "replace")
+
+    def _bytes(self, text: Member | None, most: int) -> bytes:
         if text is None:
-            return ""
+            return b""
         try:
-            return self.container.read(text, most).decode("utf-8-sig", "replace")
+            return self.container.read(text, most)
         except PictureError as error:
             self._wrong[text.name] = str(error)
-            return ""
+            return b""
 
     def _beside(self, name: bytes, suffix: bytes) -> Member | None:
         """Return what is called as a picture is, but for what follows the last dot of that, or the first."""

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from engine.encoders.base import Encoder, require_modality, require_same
 from engine.encoders.device import set_torch_threads, torch_threads
+from engine.encoders.huge import ThinPicture
 from engine.encoders.pictures import decode_sized
 from engine.encoders.registry import load_encoder
 from indexers.errors import InvalidInput, PictureError
@@ -240,8 +241,13 @@ class _Shared(Generic[T]):
         content = content_of(data)
         if self._reuse(content):
             return Encoded(item, content, 0, 0, None, self._told(data))
-        decoded = decode_sized(data, max_pixels=self._max_pixels, min_side=self.encoder.image_size)
-        if (side := min(decoded.width, decoded.height)) < self._min_size:
+        try:
+            decoded = decode_sized(data, max_pixels=self._max_pixels, min_side=self.encoder.image_size)
+            side = min(decoded.width, decoded.height)
+        except ThinPicture as error:
+            if (side := error.side) >= self._min_size:
+                raise
+        if side < self._min_size:
             return Skipped(item, f"smaller than {self._min_size} pixels", side=side)
         pixels = self.encoder.prepare(decoded.image)
         return _Ready(item, content, decoded.width, decoded.height, pixels, self._told(data), decoded.note)

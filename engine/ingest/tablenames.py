@@ -6,6 +6,7 @@ A table may come from another system: with backslashes, with letters and their a
 
 from __future__ import annotations
 
+import os
 import posixpath
 import unicodedata
 from collections.abc import Iterator, Mapping
@@ -42,6 +43,11 @@ class NamesInTable:
     folder: str
 
     @cached_property
+    def _there(self) -> dict[tuple[str, str], bool]:
+        """Which names are those of files in a folder, as far as that was looked for."""
+        return {}
+
+    @cached_property
     def _plain(self) -> dict[str, str | None]:
         """The names by their `plain_name`; None where several rows are called the same in that way."""
         found: dict[str, str | None] = {}
@@ -60,7 +66,8 @@ class NamesInTable:
         """Return the name of a file's row; None where it has none.
 
         A name counts that is the file's path in its source, then one that is so but for how it is written, then the
-        absolute path, then the path from the table's folder, and last the file's name without its folders.
+        absolute path, then the path from the table's folder, and last the file's name without its folders, unless
+        a file of that name lies in the source's own folder: then the row is that one's.
 
         Args:
             path: the text of the file's path in its source.
@@ -77,8 +84,16 @@ class NamesInTable:
             whole = [posixpath.join(one, name) for one, name in zip((folder, _written(folder)), names, strict=True)]
             yield from (table.get(plain_name(name)) for table in (self._plain, self._placed) for name in whole)
         last = [posixpath.basename(name) for name in names]
-        yield from (name for name in last if name in self.exact)
-        yield from (self._plain.get(plain_name(name)) for name in last)
+        bare = [name for name in last if name in self.exact]
+        bare += [name for one in last if (name := self._plain.get(plain_name(one))) is not None]
+        yield from (name for name in bare if not self._is_anothers(name, folder))
+
+    def _is_anothers(self, name: str, folder: str) -> bool:
+        """Whether a file of a name lies in the source's own folder: then a row of that name is that file's."""
+        if (known := self._there.get((folder, name))) is None:
+            there = os.path.join(path_bytes(folder), os.fsencode(name))
+            known = self._there[(folder, name)] = bool(folder) and "\0" not in name and os.path.lexists(there)
+        return known
 
 
 def _written(text: str) -> str:

@@ -184,6 +184,11 @@ def find(snapshot: Snapshot, item: str | int) -> int | None:
     except ItemNotFound as error:
         if item.isdecimal() and len(item) < MOST_DIGITS:
             return snapshot.find_id(int(item))
+        is_folder = False
+        with contextlib.suppress(OSError, ValueError):
+            is_folder = Path(item).is_dir()
+        if is_folder:
+            raise ItemNotFound(f"{item} is a folder; name a picture in it") from error
         from engine.collection.absent import near_path
 
         near = near_path(Path(item))

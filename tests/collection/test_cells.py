@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from decimal import Decimal
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 
 import engine
-from engine.collection import cells
+from engine.collection import cells, columntypes
 from tests.conftest import Carried
 
 UTC = dt.UTC
+FINE = np.datetime64("2020-01-02T03:04:05.123456789")
 WHEN = dt.datetime(2019, 1, 2, 3, 4, 5, 678901)
 
 COLUMNS: dict[str, tuple[pa.DataType, list[Any]]] = {
@@ -100,7 +102,7 @@ def test_a_column_is_stored_in_its_type(built: Path, name: str) -> None:
         (table,) = opened.snapshot.item_tables()
     wanted = pa.array(COLUMNS[name][1], COLUMNS[name][0])
     stored = table.column(f"meta.{name}").combine_chunks()
-    assert stored.type == cells.stored_type(COLUMNS[name][0])
+    assert stored.type == columntypes.stored_type(COLUMNS[name][0])
     assert stored.cast(wanted.type).equals(wanted) if stored.type != wanted.type else stored.equals(wanted)
 
 
@@ -158,7 +160,7 @@ def test_any_value_becomes_one_that_can_be_stored_and_written_as_json(
     assert _shown(found) == _shown(comes_back)
     assert json.loads(json.dumps(cells.as_json(found), allow_nan=False)) == in_json
     column = cells.column_of([cells.cell(given), None])
-    assert cells.is_stored(column.type)
+    assert columntypes.is_stored(column.type)
     assert [_shown(one) for one in cells.values(pa.chunked_array([column]))] == [_shown(comes_back), repr(None)]
 
 
@@ -177,10 +179,10 @@ def test_types_of_values_are_kept() -> None:
 
 def test_what_is_nested_too_deep_is_text() -> None:
     deep: Any = 1
-    for _ in range(cells.MOST_NESTED + 1):
+    for _ in range(columntypes.MOST_NESTED + 1):
         deep = [deep]
     assert cells.kind_of(cells.cell(deep)) == pa.string()
-    assert cells.is_stored(cells.kind_of(cells.cell(deep[0][0])))
+    assert columntypes.is_stored(cells.kind_of(cells.cell(deep[0][0])))
 
 
 MIXED = [
@@ -194,7 +196,25 @@ MIXED = [
     (pa.list_(pa.int8()), pa.list_(pa.int64()), pa.list_(pa.int64())),
     (pa.list_(pa.int8()), pa.string(), pa.string()),
     (pa.struct({"a": pa.int8()}), pa.struct({"a": pa.int64()}), pa.struct({"a": pa.int64()})),
-    (pa.string(), pa.binary(), pa.binary()),
+    (pa.string(), pa.binary(), pa.string()),
+    (pa.string(), pa.large_string(), pa.large_string()),
+    (pa.int32(), pa.uint64(), pa.decimal128(20, 0)),
+    (pa.int8(), pa.uint8(), pa.int16()),
+    (pa.int64(), pa.uint16(), pa.int64()),
+    (pa.list_(pa.uint64()), pa.list_(pa.int64()), pa.list_(pa.decimal128(20, 0))),
+    (pa.struct({"a": pa.uint64()}), pa.struct({"a": pa.int64()}), pa.struct({"a": pa.decimal128(20, 0)})),
+    (pa.struct({"a": pa.int8()}), pa.struct({"a": pa.string()}), pa.string()),
+    (pa.timestamp("us"), pa.timestamp("ns"), pa.string()),
+    (pa.timestamp("ms"), pa.timestamp("us"), pa.timestamp("us")),
+    (pa.duration("s"), pa.duration("ns"), pa.string()),
+    (pa.time32("ms"), pa.time64("ns"), pa.time64("ns")),
+    (pa.decimal128(20, 3), pa.int64(), pa.decimal128(23, 3)),
+    (pa.decimal128(10, 2), pa.decimal128(20, 5), pa.decimal128(20, 5)),
+    (pa.decimal128(10, 2), pa.float32(), pa.float64()),
+    (pa.decimal128(20, 2), pa.float64(), pa.string()),
+    (pa.decimal256(76, 0), pa.decimal128(38, 30), pa.string()),
+    (pa.int16(), pa.float32(), pa.float32()),
+    (pa.map_(pa.string(), pa.int8()), pa.map_(pa.string(), pa.int64()), pa.map_(pa.string(), pa.int64())),
     (pa.bool_(), pa.int8(), pa.string()),
     (pa.date32(), pa.timestamp("us"), pa.string()),
 ]
@@ -202,10 +222,17 @@ MIXED = [
 
 @pytest.mark.parametrize(("one", "other", "wanted"), MIXED)
 def test_two_types_become_one_that_holds_both(one: pa.DataType, other: pa.DataType, wanted: pa.DataType) -> None:
-    assert cells.common_type(one, other) == cells.common_type(other, one) == wanted
+    assert columntypes.common_type(one, other) == columntypes.common_type(other, one) == wanted
     for kind in (one, other):
         column = pa.chunked_array([pa.nulls(2, kind)])
         assert cells.cast(column, wanted).type == wanted
+
+
+def test_structs_of_other_fields_get_those_of_both() -> None:
+    both = columntypes.common_type(pa.struct({"a": pa.int8()}), pa.struct({"b": pa.string()}))
+    assert both == pa.struct({"a": pa.int8(), "b": pa.string()})
+    found = cells.cast(pa.chunked_array([pa.array([{"b": "x"}])]), both)
+    assert found.to_pylist() == [{"a": None, "b": "x"}]
 
 
 def test_files_with_other_types_in_a_column(tmp_path: Path) -> None:
@@ -263,8 +290,8 @@ def test_what_python_has_no_type_for(scalar: pa.Scalar, wanted: Any) -> None:
     ],
 )
 def test_what_parquet_has_no_type_for(kind: pa.DataType, wanted: pa.DataType) -> None:
-    assert cells.stored_type(kind) == wanted
-    assert cells.is_stored(wanted)
+    assert columntypes.stored_type(kind) == wanted
+    assert columntypes.is_stored(wanted)
 
 
 def test_encoded_columns_are_read() -> None:
@@ -287,3 +314,43 @@ def test_the_command_writes_them_as_json(built: Path, carried_out: Carried) -> N
     assert rows["a"]["map"] == [["k", 1], ["l", None]]
     assert rows["a"]["key"] == 2**60 + 7
     assert rows["c"]["single"] == "inf"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "wanted"),
+    [
+        (2**64 - 1, np.int32(-1), [Decimal(2**64 - 1), Decimal(-1)]),
+        (dt.datetime(9999, 12, 31), FINE, ["9999-12-31T00:00:00", "2020-01-02T03:04:05.123456789"]),
+        (Decimal("19.99"), 5, [Decimal("19.99"), Decimal("5.00")]),
+        (Decimal("19.99"), 2.5, [19.99, 2.5]),
+        (Decimal("12345678901234567.25"), 2.5, ["12345678901234567.25", "2.5"]),
+        ("x", b"\xff", ["x", "/w=="]),
+        (pa.scalar([2**64 - 1], pa.list_(pa.uint64())), [-1], [[Decimal(2**64 - 1)], [Decimal(-1)]]),
+    ],
+)
+def test_no_value_becomes_another_beside_one_of_another_type(
+    tmp_path: Path, first: Any, second: Any, wanted: list[Any]
+) -> None:
+    """In one add, in two, and when all is written anew."""
+    with engine.Collection.create(tmp_path / "c.nest", encoder="precomputed", dim=4) as opened:
+        opened.add_vectors(np.eye(4)[:1], names=["a"], meta=[{"x": first}])
+        opened.add_vectors(np.eye(4)[1:2], names=["b"], meta=[{"x": second}])
+        opened.build()
+        assert [opened.snapshot.item(row).meta["x"] for row in range(2)] == wanted
+        assert opened.matching("x IS NOT NULL").tolist() == [0, 1]
+        opened.compact()
+        assert [opened.snapshot.item(row).meta["x"] for row in range(2)] == wanted
+    with engine.Collection.create(tmp_path / "d.nest", encoder="precomputed", dim=4) as opened:
+        opened.add_vectors(np.eye(4)[:2], names=["a", "b"], meta=[{"x": first}, {"x": second}])
+        assert [opened.snapshot.item(row).meta["x"] for row in range(2)] == wanted
+
+
+class Rank(IntEnum):
+    """Whole numbers with names."""
+
+    TOP = 1
+
+
+def test_what_only_looks_like_a_number_of_pythons() -> None:
+    assert type(cells.cell(Rank.TOP)) is int
+    assert cells.kind_of(cells.cell(np.longdouble(1.5))) == pa.float64()

@@ -6,6 +6,7 @@ import io
 import json
 import struct
 import zipfile
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -209,3 +210,29 @@ def test_a_file_changed_anyhow_is_read_or_refused(
         assert str(path) in str(error)
     else:
         assert len(found.names) == len(found.vectors)
+
+
+def test_times_and_truths_beside_vectors(tmp_path: Path) -> None:
+    """Whatever NumPy counts time in."""
+    months = np.array(["2019-01", "NaT"], "M8[M]")
+    days, nanos = np.array(["2019-01-02"] * 2, "M8[D]"), np.array(["2019-01-02T03:04:05"] * 2, "M8[ns]")
+    times = {
+        "months": months,
+        "days": days,
+        "nanos": nanos,
+        "took": np.array([1, 2], "m8[D]"),
+        "flag": np.array([True, False]),
+    }
+    np.savez(tmp_path / "x.npz", vectors=X[:2], **times)
+    assert read(tmp_path / "x.npz").meta == [
+        {
+            "months": datetime(2019, 1, 1),
+            "days": date(2019, 1, 2),
+            "nanos": datetime(2019, 1, 2, 3, 4, 5),
+            "took": timedelta(days=1),
+            "flag": True,
+        },
+        {"days": date(2019, 1, 2), "nanos": datetime(2019, 1, 2, 3, 4, 5), "took": timedelta(days=2), "flag": False},
+    ]
+    save_file({"v": X[:2], "flag": np.array([True, False])}, tmp_path / "x.safetensors")
+    assert read(tmp_path / "x.safetensors").meta == [{"flag": True}, {"flag": False}]

@@ -118,6 +118,11 @@ def test_texts_of_other_pictures_are_none_of_a_picture(tmp_path: Path) -> None:
     assert said(listed(path)) == {"x.tar/IMG.1.png": ("one", {})}
 
 
+def test_a_caption_is_in_any_coding_as_beside_a_file(tmp_path: Path) -> None:
+    members = [("0.jpg", picture(0)), ("0.txt", "gr\u00fc\u00dfe aus k\u00f6ln".encode("utf-16"))]
+    assert said(listed(tar(tmp_path / "t.tar", members)))["t.tar/0.jpg"][0] == "gr\u00fc\u00dfe aus k\u00f6ln"
+
+
 def test_texts_may_come_long_after_their_pictures(tmp_path: Path) -> None:
     members = [(f"{n}.png", picture(n)) for n in range(3)] + [(f"{n}.txt", b"%d" % n) for n in range(3)]
     assert [one.caption for one in listed(tar(tmp_path / "x.tar", members))] == ["0", "1", "2"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from pathlib import Path
 
 import pytest
 
@@ -78,3 +79,11 @@ def test_where_the_folder_is_not_known_only_names_count() -> None:
 def test_names_are_compared_without_what_does_not_matter() -> None:
     assert plain_name("//x///y/./z") == "/x/y/z"
     assert plain_name("half \ud800") == "half \ud800"
+
+
+def test_a_row_is_the_file_s_that_it_names_and_no_other_s(tmp_path: Path) -> None:
+    """Cameras begin again at IMG_0001: one at the top, with a row, and one in a folder, without."""
+    (tmp_path / "a.jpg").touch()
+    assert row_of("a.jpg", "a.jpg", folder=str(tmp_path)) == "a.jpg"
+    assert row_of("d/a.jpg", "a.jpg", folder=str(tmp_path)) is None
+    assert row_of("d/b.jpg", "b.jpg", folder=str(tmp_path)) == "b.jpg"

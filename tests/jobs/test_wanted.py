@@ -76,6 +76,14 @@ def test_small_pictures_are_passed_over(tmp_path: Path, made: Path) -> None:
     assert index(root, tmp_path / "p", wanted=WantedOptions(min_size=0)).added == 4
 
 
+def test_a_line_is_small_too(tmp_path: Path) -> None:
+    """A divider of a web page is no failure where such things are not wanted."""
+    draw(tmp_path / "p/photo.png", 1, size=(60, 60))
+    draw(tmp_path / "p/divider.png", 2, size=(1001, 3))
+    summary = index(tmp_path / "c.nest", tmp_path / "p", wanted=WantedOptions(min_size=48))
+    assert (summary.added, summary.small, summary.failed) == (1, 1, 0)
+
+
 def test_a_picture_that_has_become_small_leaves(tmp_path: Path) -> None:
     root = tmp_path / "c.nest"
     draw(tmp_path / "p/a.png", 1), draw(tmp_path / "p/b.png", 2)

@@ -30,7 +30,7 @@ ENDING = ".npy"
 SINGULAR = {f"{name}s": name for name in (*NAME_COLUMNS, *CAPTION_COLUMNS, "id")}
 BROKEN = (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError)
 TENSORS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "V2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1"}
-TENSORS |= {"U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1"}
+TENSORS |= {"U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?"}
 MOST_TENSOR_HEADER = 16 << 20
 
 Shape = tuple[int, ...]
@@ -153,8 +153,11 @@ def read_npz_rows(path: Path, choice: Choice) -> Iterator[Rows]:
         yield from _with_columns(_pieces(arrays[taken]), beside)
 
 
+_TIMES = tuple((unit, 1) for unit in ("D", "s", "ms", "us", "ns"))
+
+
 def _lies_beside(name: str, dtype: np.dtype[Any], shape: Shape, count: int, path: Path) -> bool:
-    if len(shape) != 1 or dtype.kind not in "USfiub":
+    if len(shape) != 1 or dtype.kind not in "USfiubMm":
         return False
     if shape[0] != count and name in (*SINGULAR, *SINGULAR.values()):
         raise SourceError(f"{path}: {name!r} has {shape[0]} rows beside {count} vectors")
@@ -170,7 +173,10 @@ def _with_columns(pieces: Iterator[NDArray[Any]], beside: Mapping[str, NDArray[A
 
 
 def _arrow(array: NDArray[Any]) -> pa.Array:
-    return pa.array(array.astype(array.dtype.newbyteorder("="), copy=False))
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    if array.dtype.kind in "Mm" and np.datetime_data(array.dtype) not in _TIMES[array.dtype.kind == "m" :]:
+        array = array.astype(f"{array.dtype.kind}8[s]")  # hours, months and steps of several have no type in Arrow
+    return pa.array(array)
 
 
 def named_by_ids(columns: pa.Table) -> pa.Table:

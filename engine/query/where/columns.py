@@ -52,11 +52,12 @@ class Columns:
         return self._kept[wanted.path]
 
     def _found(self, wanted: Column) -> list[pa.Array]:
-        path = wanted.path
-        if len(path) == 1 and (own := _same(path[0], OURS)) is not None:
+        path, whole = wanted.path, ".".join(wanted.path)
+        # A column of the user's that is called as one of ours but for capitals is meant by its own.
+        is_theirs = len(path) > 1 or (path[0] not in OURS and path[0] in self._user)
+        if not is_theirs and (own := _same(path[0], OURS)) is not None:
             return _READ.get(own, Columns._plain)(self, own)
-        whole = ".".join(path)
-        if path[0] == "meta" and len(path) > 1 and "meta" not in self._user:
+        if path[0] == "meta" and len(path) > 1 and ("meta" not in self._user or path[1] in self._user):
             path = path[1:]
         for name, fields in ((whole, ()), (path[0], path[1:])):
             if (known := _same(name, self._user)) is not None:

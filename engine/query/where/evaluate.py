@@ -14,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from engine.collection.cells import cast
+from engine.collection.columntypes import common_type
 from engine.query.where import geo
 from engine.query.where.columns import Columns
 from engine.query.where.lists import contains
@@ -102,6 +104,8 @@ class _Rows:
         if not wanted(inner.type) or (node.name in _DATES and pa.types.is_duration(inner.type)):
             raise _wrong(node.args[0], f"is {shown_type(inner.type)}: it has no {node.name}")
         try:
+            if pa.types.is_timestamp(inner.type) and inner.type.tz:
+                inner = inner.cast(pa.timestamp(inner.type.unit, "UTC"))  # as comparisons have it
             return (_DATES.get(node.name) or _TEXTS[node.name])(inner)
         except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
             raise _wrong(node.args[0], f"is {inner.type}: {node.name} cannot be had of it ({error})") from None
@@ -143,8 +147,10 @@ class _Rows:
             return self.compare(Call(_TURNED.get(node.name, node.name), (other, one), node.at))
         if isinstance(other, Value):
             return self._beside(node.name, one, other.value)
-        left, right = _alike(self._compared(one), self._compared(other), node)
-        return _COMPARED[node.name](left, right)
+        left, right = self._compared(one), self._compared(other)
+        if pa.types.is_null(left.type) or pa.types.is_null(right.type):
+            return pa.nulls(self._rows, pa.bool_())
+        return _COMPARED[node.name](*_alike(left, right, node))
 
     def _compared(self, node: Node) -> pa.Array:
         return self.truth(node) if isinstance(node, Call) and node.name in _CALLS else self.values(node)
@@ -185,6 +191,9 @@ class _Rows:
         if id(wanted) not in self._sets:
             placed = [self._placed(value, array.type, node) for value in wanted if value is not None]
             exact = [one.floor for one in placed if one.exact and one.floor is not None]
+            if pa.types.is_floating(array.type):  # 0 and −0 are equal, and differ in a bit
+                exact += [pa.scalar(-0.0, array.type) for one in exact if one.as_py() == 0]
+                exact += [pa.scalar(0.0, array.type) for one in exact if one.as_py() == 0]
             self._sets[id(wanted)] = pa.array(exact, array.type)
         found = pc.is_in(array, value_set=self._sets[id(wanted)])
         return pc.if_else(pc.is_valid(array), found, _NULL)
@@ -201,6 +210,8 @@ class _Rows:
         if not _is_text(array.type):
             raise _wrong(one, f"is {shown_type(array.type)}, and LIKE is for text")
         mark = escape[0].value if escape and isinstance(escape[0], Value) else None
+        if escape and not (isinstance(mark, str) and len(mark) == 1):
+            raise InvalidFilter(f"{node.name}: expected one character that escapes, or none", node.at)
         return pc.match_like(array, _pattern(wanted, mark, node), ignore_case=node.name == "ilike")
 
     def contains(self, node: Call) -> Any:
@@ -226,6 +237,10 @@ class _Rows:
 
 def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
 def against(name: str, array: Any, placed: Placed) -> Any:
@@ -259,20 +274,28 @@ def _alike(one: Any, other: Any, node: Call) -> tuple[Any, Any]:
         InvalidFilter: they have nothing to do with each other.
     """
     kinds = (one.type, other.type)
-    if all(map(_is_text, kinds)) or (kinds[0] == kinds[1] and not pa.types.is_nested(kinds[0])):
+    if kinds[0] == kinds[1] and not pa.types.is_nested(kinds[0]):
         return one, other
-    numbers = [pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) for kind in kinds]
-    times = [pa.types.is_date(kind) or pa.types.is_timestamp(kind) for kind in kinds]
-    if all(numbers) or all(times) or any(map(pa.types.is_null, kinds)):
-        try:
-            common = pa.timestamp("us") if all(times) and any(map(pa.types.is_date, kinds)) else None
-            return (one.cast(common), other.cast(common)) if common else (one, other)
-        except pa.ArrowException:
-            pass
+    common = _compared_as(*kinds)
+    if common is not None:
+        return tuple(cast(pa.chunked_array([array]), common).chunk(0) for array in (one, other))
     raise InvalidFilter(
         f"{_called(node.args[0])} is {shown_type(kinds[0])}, and {_called(node.args[1])} is {shown_type(kinds[1])}",
         node.at,
     )
+
+
+def _compared_as(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    """Return the type in which two columns are compared; None where they have nothing to do with each other."""
+    times = [pa.types.is_date(kind) or pa.types.is_timestamp(kind) for kind in (one, other)]
+    if all(times):
+        zones = {kind.tz for kind in (one, other) if pa.types.is_timestamp(kind)}
+        # A date begins at midnight, and a point in time with a zone is none beside one without.
+        return None if None in zones and len(zones) > 1 else pa.timestamp("us", "UTC" if zones - {None} else None)
+    common = common_type(one, other)
+    if pa.types.is_nested(common) or (common == pa.string() and not (_is_text(one) and _is_text(other))):
+        return pa.float64() if _is_number(one) and _is_number(other) else None
+    return common
 
 
 def _pattern(wanted: str, mark: Any, node: Call) -> str:

@@ -40,7 +40,7 @@ def near(node: Call, values: Callable[[Node], Any]) -> Any:
     latitude, longitude = (_degrees(values(one), one, node) for one in columns)
     said = [float(one.value) for one in numbers if isinstance(one, Value)]  # type: ignore[arg-type]
     inside = _within(latitude, longitude, *said) if node.name == "within_km" else _in_box(latitude, longitude, *said)
-    known = ~(np.isnan(latitude) | np.isnan(longitude))
+    known = np.isfinite(latitude) & np.isfinite(longitude)
     return pc.if_else(pa.array(known), pa.array(inside), pa.scalar(None, pa.bool_()))
 
 
@@ -61,10 +61,10 @@ def _degrees(array: Any, node: Node, call: Call) -> np.ndarray:
 
 def _within(latitude: np.ndarray, longitude: np.ndarray, north: float, east: float, kilometres: float) -> np.ndarray:
     """Return which points are no further than that on a sphere (haversine; Sinnott 1984)."""
-    phi, theta = np.radians(latitude), np.radians(longitude)
-    half = np.sin((phi - np.radians(north)) / 2) ** 2
-    half += np.cos(phi) * np.cos(np.radians(north)) * np.sin((theta - np.radians(east)) / 2) ** 2
     with np.errstate(invalid="ignore"):
+        phi, theta = np.radians(latitude), np.radians(longitude)
+        half = np.sin((phi - np.radians(north)) / 2) ** 2
+        half += np.cos(phi) * np.cos(np.radians(north)) * np.sin((theta - np.radians(east)) / 2) ** 2
         inside: np.ndarray = 2 * EARTH_KM * np.arcsin(np.sqrt(np.clip(half, 0, 1))) <= kilometres
     return inside
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.collection.cells import is_list
+from engine.collection.columntypes import is_list
 from engine.query.where.literals import place, shown_type
 from engine.query.where.tree import Scalar
 from indexers.errors import InvalidFilter

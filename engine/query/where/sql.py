@@ -13,7 +13,7 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from engine.query.where.tree import Column, Node, Value, as_number, check_size, checked
+from engine.query.where.tree import VALUES, Call, Column, Node, Value, as_number, check_size, checked
 from indexers.errors import InvalidFilter
 
 MOST_TEXT = 1 << 16
@@ -210,6 +210,8 @@ class _Read:
         """Return `BETWEEN`, which is two comparisons."""
         self._only(given, "this", "low", "high")
         inner = self.node(given.this, depth)
+        if _has_condition(inner):
+            raise self._refused(given, "it is asked of a column, and not of a condition")
         low, high = (self.node(given.args[side], depth) for side in ("low", "high"))
         return checked("and", (checked(">=", (inner, low), _span(given)), checked("<=", (inner, high), _span(given))))
 
@@ -275,6 +277,11 @@ class _Read:
         )
         what = f"{given.this!s}(…)" if isinstance(given, exp.Anonymous) else called
         return InvalidFilter(f"{_named(what)} is not for filters: {why or known}", _span(given))
+
+
+def _has_condition(node: Node) -> bool:
+    """Whether there is a condition in what should be a value: twice in a tree for each BETWEEN, it would double it."""
+    return isinstance(node, Call) and (node.name not in VALUES or any(map(_has_condition, node.args)))
 
 
 def _named(text: str) -> str:

@@ -27,12 +27,15 @@ MOST_NODES = 10_000
 MOST_VALUES = 100_000
 MOST_DIGITS = 400
 
+VALUES = frozenset({"lower", "upper", "length", "year", "month", "day", "hour", "minute", "weekday"})
+"""Operators that make a value of a column; all others are conditions."""
+
 OPERATORS: Mapping[str, tuple[int, int]] = {
     **{"and": (2, MOST_NODES), "or": (2, MOST_NODES), "not": (1, 1), "is_null": (1, 1)},
     **dict.fromkeys(("=", "!=", "<", "<=", ">", ">=", "same"), (2, 2)),
     **{"in": (2, 2), "like": (2, 3), "ilike": (2, 3)},
     **dict.fromkeys(("contains", "contains_any", "contains_all"), (2, 2)),
-    **dict.fromkeys(("lower", "upper", "length", "year", "month", "day", "hour", "minute", "weekday"), (1, 1)),
+    **dict.fromkeys(sorted(VALUES), (1, 1)),
     **{"within_km": (3, 5), "in_box": (4, 6)},
 }
 """Operators, with how many things at least and at most each is of."""
@@ -214,7 +217,7 @@ def checked(name: str, args: tuple[Node, ...], at: tuple[int, int] | None = None
 
 def _path(given: Any) -> tuple[str, ...]:
     names = [given] if isinstance(given, str) else given
-    if not isinstance(names, list | tuple) or not names or not all(isinstance(one, str) and one for one in names):
+    if not isinstance(names, list | tuple) or not names or not all(isinstance(one, str) for one in names):
         raise InvalidFilter(f"expected the name of a column, or those of a field in one, found {_brief(given)}")
     return tuple(names)
 
