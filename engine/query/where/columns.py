@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from engine.collection.lookup import Lookup
 from engine.collection.shards import META
-from engine.query.where.paths import Parts, parts_of
+from engine.query.where.paths import PARTS, part_of
 from engine.query.where.tree import Column
 from indexers.errors import InvalidFilter, did_you_mean
 
@@ -77,15 +77,12 @@ class Columns:
 
     def _part(self, name: str) -> list[pa.Array]:
         """Return the folder, the name or the suffix of paths: `2019/Italy`, `IMG_1.JPG`, `.jpg`."""
-        found = [parts_of(array) for array in self._lookup.arrays("path")]
-        for part in Parts._fields:
-            self._kept[(part,)] = [getattr(one, part) for one in found]
-        return self._kept[(name,)]
+        return [part_of(array, name) for array in self._lookup.arrays("path")]
 
 
 _READ: dict[str, Callable[[Columns, str], list[pa.Array]]] = {
     "mtime": Columns._mtime,
-    **dict.fromkeys(Parts._fields, Columns._part),
+    **dict.fromkeys(PARTS, Columns._part),
 }
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,19 +10,16 @@ from numpy.typing import NDArray
 Places = NDArray[np.int64]
 
 
-class Parts(NamedTuple):
-    """What paths are made of: `2019/Italy`, `IMG_1.JPG` and `.jpg` of `2019/Italy/IMG_1.JPG`."""
-
-    folder: pa.Array
-    name: pa.Array
-    suffix: pa.Array
+PARTS = ("folder", "name", "suffix")
+"""What paths are made of: `2019/Italy`, `IMG_1.JPG` and `.jpg` of `2019/Italy/IMG_1.JPG`."""
 
 
-def parts_of(paths: pa.Array) -> Parts:
-    """Take paths apart; a folder or a suffix that is not there is an empty text, and of a null all are null.
+def part_of(paths: pa.Array, wanted: str) -> pa.Array:
+    """Take one of the PARTS out of each path; one that is not there is an empty text, and of a null null.
 
     Args:
         paths: text, with slashes between folders.
+        wanted: which part.
     """
     paths = paths.cast(pa.large_string())
     _, places, texts = paths.buffers()
@@ -32,13 +27,14 @@ def parts_of(paths: pa.Array) -> Parts:
     data = np.frombuffer(texts or b"", np.uint8)
     start, end = ends[:-1], ends[1:]
     slash = _last(data, ord("/"), start, end)
-    name = np.where(slash < 0, start, slash + 1)
-    dot = _last(data, ord("."), name + 1, end)  # one at the beginning of a name begins no suffix
-    dot = np.where(dot < 0, end, dot)
     nulls = None if not paths.null_count else paths.is_null().to_numpy(zero_copy_only=False)
-    folder = _between(data, start, np.maximum(slash, start), nulls)
-    suffix = _between(data, dot, end, nulls)
-    return Parts(folder, _between(data, name, end, nulls), pc.utf8_lower(suffix))
+    if wanted == "folder":
+        return _between(data, start, np.maximum(slash, start), nulls)
+    name = np.where(slash < 0, start, slash + 1)
+    if wanted == "name":
+        return _between(data, name, end, nulls)
+    dot = _last(data, ord("."), name + 1, end)  # one at the beginning of a name begins no suffix
+    return pc.utf8_lower(_between(data, np.where(dot < 0, end, dot), end, nulls))
 
 
 def _last(data: NDArray[np.uint8], letter: int, start: Places, end: Places) -> Places:
