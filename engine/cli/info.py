@@ -29,13 +29,14 @@ def command(collection: Path, failures: bool, as_json: bool) -> None:
     from engine.collection.describe import describe, list_failures
 
     if failures:
+        # What lies in a file that is a source by itself is called by that file's name already.
+        containers = {one["name"] for one in describe(collection)["sources"] if one["kind"] == "container"}
         for failure in list_failures(collection):
             if as_json:
                 print_json({**failure, **named("path", failure["path"])})
             else:
-                # What lies in a file that is a source by itself is called by that file's name already.
-                said = failure["path"].partition("/")[0] == failure["source"]
-                line("" if said else f"{failure['source']}/", Name(failure["path"]), f": {failure['reason']}")
+                source = "" if failure["source"] in containers else f"{failure['source']}/"
+                line(source, Name(failure["path"]), f": {failure['reason']}")
         return
     found = describe(collection)
     if as_json:

@@ -220,14 +220,16 @@ def _structs(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
 def _inside(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     """Return the type that holds what two hold inside of something; None where it would be text, and neither is."""
     kind = common_type(one, other)
-    return kind if kind != pa.string() or all(map(_is_text, (one, other))) else None
+    return kind if kind != pa.string() or all(map(is_text, (one, other))) else None
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a type is text."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-def _is_number(kind: pa.DataType) -> bool:
+def is_number(kind: pa.DataType) -> bool:
+    """Whether a type is a number of some kind."""
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
@@ -235,15 +237,11 @@ def _is_binary(kind: pa.DataType) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))
 
 
-def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType:
-    return one if one.bit_width > other.bit_width else other
-
-
 _Joined = tuple[Callable[[pa.DataType], bool], Callable[[pa.DataType, pa.DataType], pa.DataType | None]]
 
 _JOINED: tuple[_Joined, ...] = (
-    (_is_number, _numbers),
-    (_is_text, lambda one, other: pa.large_string()),
+    (is_number, _numbers),
+    (is_text, lambda one, other: pa.large_string()),
     (_is_binary, _binaries),
     (pa.types.is_timestamp, _instants),
     (pa.types.is_duration, _durations),

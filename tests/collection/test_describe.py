@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.api import Collection
 from engine.collection.describe import describe, list_failures
-from tests.helpers import clustered, vectors_collection
+from tests.helpers import clustered, draw, index, needs_bundled, nestvec, vectors_collection
 
 
 def test_counts_bytes_and_plans(tmp_path: Path) -> None:
@@ -52,3 +52,12 @@ def test_an_empty_collection(tmp_path: Path) -> None:
     found = describe(tmp_path / "c.nest")
     assert (found["items"], found["version"], found["spaces"]["main"]["indexes"]) == (0, 1, [])
     assert list_failures(tmp_path / "c.nest") == []
+
+
+@needs_bundled
+def test_a_failure_in_a_folder_called_as_its_source_is_told_whole(tmp_path: Path) -> None:
+    (tmp_path / "p/p").mkdir(parents=True)
+    (tmp_path / "p/p/a.jpg").write_bytes(b"no picture")
+    draw(tmp_path / "p/b.png", 1)
+    index(tmp_path / "c.nest", tmp_path / "p")
+    assert nestvec("info", tmp_path / "c.nest", "--failures").stdout.startswith(b"p/p/a.jpg: ")

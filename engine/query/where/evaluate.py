@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.collection.cells import cast
-from engine.collection.columntypes import common_type
+from engine.collection.columntypes import common_type, is_text
+from engine.collection.columntypes import is_number as is_number_type
 from engine.query.where import geo
 from engine.query.where.columns import Columns
 from engine.query.where.lists import contains
@@ -100,7 +101,7 @@ class _Rows:
 
     def _function(self, node: Call) -> pa.Array:
         inner = self.values(node.args[0])
-        wanted = pa.types.is_temporal if node.name in _DATES else _is_text
+        wanted = pa.types.is_temporal if node.name in _DATES else is_text
         if not wanted(inner.type) or (node.name in _DATES and pa.types.is_duration(inner.type)):
             raise _wrong(node.args[0], f"is {shown_type(inner.type)}: it has no {node.name}")
         try:
@@ -207,7 +208,7 @@ class _Rows:
             return pa.nulls(self._rows, pa.bool_())
         if not isinstance(wanted, str):
             raise InvalidFilter("LIKE is followed by a pattern in single quotes: 'Pixel%'", node.at)
-        if not _is_text(array.type):
+        if not is_text(array.type):
             raise _wrong(one, f"is {shown_type(array.type)}, and LIKE is for text")
         mark = escape[0].value if escape and isinstance(escape[0], Value) else None
         if escape and not (isinstance(mark, str) and len(mark) == 1):
@@ -225,7 +226,7 @@ class _Rows:
             raise InvalidFilter(f"{node.name}: expected a list of values, such as ['a', 'b']", node.at)
         if pa.types.is_null(array.type):
             return pa.nulls(self._rows, pa.bool_())
-        if _is_text(array.type) and node.name == "contains" and isinstance(other.value, str):
+        if is_text(array.type) and node.name == "contains" and isinstance(other.value, str):
             return pc.match_substring(array, other.value)
         at = None if isinstance(one, Value) else one.at
         return contains(array, wanted, node.name == "contains_all", _called(one), at)
@@ -233,14 +234,6 @@ class _Rows:
     def near(self, node: Call) -> Any:
         """Look at places."""
         return geo.near(node, self.values)
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
 def against(name: str, array: Any, placed: Placed) -> Any:
@@ -293,8 +286,8 @@ def _compared_as(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
         # A date begins at midnight, and a point in time with a zone is none beside one without.
         return None if None in zones and len(zones) > 1 else pa.timestamp("us", "UTC" if zones - {None} else None)
     common = common_type(one, other)
-    if pa.types.is_nested(common) or (common == pa.string() and not (_is_text(one) and _is_text(other))):
-        return pa.float64() if _is_number(one) and _is_number(other) else None
+    if pa.types.is_nested(common) or (common == pa.string() and not (is_text(one) and is_text(other))):
+        return pa.float64() if is_number_type(one) and is_number_type(other) else None
     return common
 
 

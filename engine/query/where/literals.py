@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from engine.collection import columntypes
 from engine.query.where.tree import Scalar
 from indexers import checks
 from indexers.errors import InvalidFilter
@@ -81,22 +82,14 @@ def _example(kind: pa.DataType) -> str:
 
 _CALLED = (
     (pa.types.is_boolean, "true or false", "true, false, or the column alone"),
-    (lambda kind: _is_number(kind), "a number", "a number, without quotes"),
-    (lambda kind: _is_text(kind), "text", "a text in single quotes"),
+    (columntypes.is_number, "a number", "a number, without quotes"),
+    (columntypes.is_text, "text", "a text in single quotes"),
     (pa.types.is_timestamp, "a point in time", "'2019-01-31' or '2019-01-31 18:30:00'"),
     (pa.types.is_date, "a date", "'2019-01-31'"),
     (pa.types.is_time, "a time of day", "'18:30'"),
     (pa.types.is_duration, "a duration", "seconds, without quotes"),
     (pa.types.is_nested, "a list or a struct", "contains(column, value), or the name of a field"),
 )
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def is_number(value: Scalar) -> bool:
@@ -230,7 +223,7 @@ def _zone(text: str | None) -> int | None:
 
 _READ = (
     (pa.types.is_boolean, _boolean),
-    (_is_text, _text),
+    (columntypes.is_text, _text),
     (pa.types.is_integer, _integer),
     (pa.types.is_floating, _floating),
     (pa.types.is_decimal, _decimal),
