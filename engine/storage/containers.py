@@ -11,9 +11,10 @@ import errno
 import functools
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from engine.storage.kinds import MOST_FILE_BYTES
 from engine.storage.regular import check_regular, mtime_of, opened_regular, read_regular
@@ -127,11 +128,24 @@ def plain_name(raw: bytes) -> tuple[bytes, str | None]:
     return b"/".join(parts), None
 
 
-def check_same(path: bytes, handle: int, status: os.stat_result) -> None:
-    """Refuse a container that is not as it was when it was opened: what is where in it is not known any more."""
-    now = os.fstat(handle)
-    if (now.st_size, now.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
-        raise OSError(errno.ESTALE, "has changed since it was listed; run this again", os.fsdecode(path))
+def first_opened(path: bytes) -> os.stat_result:
+    """Return what a container is like that can be opened; see `opened_again`."""
+    with opened_regular(path) as file:
+        return os.fstat(file.fileno())
+
+
+@contextmanager
+def opened_again(path: bytes, status: os.stat_result) -> Iterator[BinaryIO]:
+    """Open a container that is as it was when it was first opened, for as long as a block takes.
+
+    Raises:
+        OSError: it cannot be read, or is not as it was: what is where in it is not known any more.
+    """
+    with opened_regular(path) as file:
+        now = os.fstat(file.fileno())
+        if (now.st_size, now.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
+            raise OSError(errno.ESTALE, "has changed since it was listed; run this again", os.fsdecode(path))
+        yield file
 
 
 def read_at(path: bytes, status: os.stat_result, at: int, size: int) -> bytes:
@@ -144,8 +158,7 @@ def read_at(path: bytes, status: os.stat_result, at: int, size: int) -> bytes:
     if size > MOST_FILE_BYTES:
         raise PictureError(f"it is of {size:,} bytes, and at most {MOST_FILE_BYTES:,} are read")
     pieces, left = [], size
-    with opened_regular(path) as file:
-        check_same(path, file.fileno(), status)
+    with opened_again(path, status) as file:
         while left and (piece := os.pread(file.fileno(), left, at)):
             pieces.append(piece)
             left -= len(piece)

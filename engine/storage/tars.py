@@ -11,9 +11,8 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from engine.storage.containers import Member, check_same, plain_name, read_at, unreadable
+from engine.storage.containers import Member, first_opened, opened_again, plain_name, read_at, unreadable
 from engine.storage.kinds import MOST_FILE_BYTES
-from engine.storage.regular import opened_regular
 
 BLOCK = tarfile.BLOCKSIZE
 MOST_EXTENDED = 1 << 20
@@ -50,13 +49,11 @@ class Tar:
 
     def __init__(self, path: bytes) -> None:
         self.path = path
-        with opened_regular(path) as file:
-            self.status = os.fstat(file.fileno())
+        self.status = first_opened(path)
 
     def members(self) -> Iterator[Member]:
         """Yield what is in it but folders, until the block of zeros that ends it."""
-        with opened_regular(self.path) as file:
-            check_same(self.path, file.fileno(), self.status)
+        with opened_again(self.path, self.status) as file:
             yield from self._walk(file.fileno())
 
     def read(self, member: Member, most: int = MOST_FILE_BYTES) -> bytes:

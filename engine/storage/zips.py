@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from engine.storage.containers import Member, check_same, plain_name, read_at, unreadable
+from engine.storage.containers import Member, first_opened, opened_again, plain_name, read_at, unreadable
 from engine.storage.kinds import MOST_FILE_BYTES
-from engine.storage.regular import opened_regular
 from indexers.errors import PictureError
 
 MOST_DIRECTORY = 256 << 20
@@ -45,13 +43,11 @@ class Zip:
 
     def __init__(self, path: bytes) -> None:
         self.path = path
-        with opened_regular(path) as file:
-            self.status = os.fstat(file.fileno())
+        self.status = first_opened(path)
 
     def members(self) -> Iterator[Member]:
         """Yield what is in it but folders, in the order of its list."""
-        with opened_regular(self.path) as file:
-            check_same(self.path, file.fileno(), self.status)
+        with opened_again(self.path, self.status) as file:
             try:
                 with zipfile.ZipFile(_Bounded(file)) as opened:
                     found = opened.infolist()

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from engine.collection.columntypes import is_list
 from engine.ingest.formats.rows import Rows, of_lists, of_matrix
 from engine.ingest.tables import NAME_COLUMNS, shown_names
 from indexers.errors import SourceError, did_you_mean
@@ -51,11 +52,6 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
     return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
 
 
-def _is_list(kind: pa.DataType) -> bool:
-    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
-    return any(check(kind) for check in lists)
-
-
 def _is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind))
 
@@ -63,7 +59,7 @@ def _is_number(kind: pa.DataType) -> bool:
 def holds_vectors(name: str, kind: pa.DataType, *, asked: bool = False) -> bool:
     """Whether a column is of vectors: lists of floating-point numbers, or of whole ones where its name says so."""
     kind = plain_type(kind)
-    if not _is_list(kind):
+    if not is_list(kind):
         return False
     whole = asked or name in VECTOR_COLUMNS
     return bool(pa.types.is_floating(kind.value_type) or (whole and pa.types.is_integer(kind.value_type)))
@@ -170,7 +166,7 @@ def rows_of(table: pa.Table, choice: Choice) -> Rows:
 def _of_column(column: pa.Array, columns: pa.Table) -> Rows:
     if isinstance(column.type, pa.BaseExtensionType):
         column = column.storage
-    if _is_list(column.type):
+    if is_list(column.type):
         return of_lists(column, columns)
     read = [written(text) for text in column.to_pylist()]
     wrong = {row: one for row, one in enumerate(read) if isinstance(one, str)}
@@ -210,8 +206,4 @@ def written(text: str | None) -> list[float] | str | None:
         return [float(part) for part in inside[1:-1].replace(",", " ").split()]
     except ValueError:
         shortened = "..." in inside or "…" in inside
-        return (
-            "the vector was shortened when it was written"
-            if shortened
-            else "the vector holds something else than numbers"
-        )
+        return "the vector was shortened when it was written" if shortened else NO_NUMBERS

@@ -20,7 +20,7 @@ from engine.collection.columntypes import is_number as is_number_type
 from engine.query.where import geo
 from engine.query.where.columns import Columns
 from engine.query.where.lists import contains
-from engine.query.where.literals import Placed, is_number, place, shown_type
+from engine.query.where.literals import Placed, is_number, place, shown_type, value_set
 from engine.query.where.tree import Call, Column, Filter, Node, Scalar, Value
 from indexers import checks
 from indexers.errors import InvalidFilter
@@ -37,6 +37,8 @@ _DATES: dict[str, Callable[[Any], Any]] = {
 }
 _TEXTS: dict[str, Callable[[Any], Any]] = {"lower": pc.utf8_lower, "upper": pc.utf8_upper, "length": pc.utf8_length}
 
+Sets = dict[tuple[int, pa.DataType], pa.Array]
+
 
 def mask_of(wanted: Filter, columns: Columns) -> Mask:
     """Return which rows a filter lets through.
@@ -45,7 +47,7 @@ def mask_of(wanted: Filter, columns: Columns) -> Mask:
         InvalidFilter: it asks for a column that is not there, or a column for what it cannot answer.
     """
     try:
-        sets: dict[int, pa.Array] = {}
+        sets: Sets = {}
         batches = enumerate(columns.batches)
         parts = [_Rows(columns, number, rows, sets).allowed(wanted.root) for number, rows in batches]
     except InvalidFilter as error:
@@ -60,10 +62,10 @@ class _Rows:
         columns: of all rows.
         number: of the batch.
         rows: how many it has.
-        sets: values that are looked for, in the type of their column, by the node they belong to: once for all batches.
+        sets: values that are looked for, in the type of their column, by the list and that type: once for all batches.
     """
 
-    def __init__(self, columns: Columns, number: int, rows: int, sets: dict[int, pa.Array]) -> None:
+    def __init__(self, columns: Columns, number: int, rows: int, sets: Sets) -> None:
         self._columns, self._number, self._rows, self._sets = columns, number, rows, sets
 
     def allowed(self, root: Node) -> np.ndarray:
@@ -189,14 +191,12 @@ class _Rows:
             return pa.nulls(self._rows, pa.bool_()) if there else _FALSE
         if not there:
             return _FALSE
-        if id(wanted) not in self._sets:
+        # By the type too: a tree that was put together may have one list beside two columns.
+        key = id(wanted), array.type
+        if key not in self._sets:
             placed = [self._placed(value, array.type, node) for value in wanted if value is not None]
-            exact = [one.floor for one in placed if one.exact and one.floor is not None]
-            if pa.types.is_floating(array.type):  # 0 and −0 are equal, and differ in a bit
-                exact += [pa.scalar(-0.0, array.type) for one in exact if one.as_py() == 0]
-                exact += [pa.scalar(0.0, array.type) for one in exact if one.as_py() == 0]
-            self._sets[id(wanted)] = pa.array(exact, array.type)
-        found = pc.is_in(array, value_set=self._sets[id(wanted)])
+            self._sets[key] = value_set(placed, array.type)
+        found = pc.is_in(array, value_set=self._sets[key])
         return pc.if_else(pc.is_valid(array), found, _NULL)
 
     def like(self, node: Call) -> Any:

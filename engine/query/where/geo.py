@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from engine.collection.columntypes import is_number
 from engine.query.where.tree import Call, Column, Node, Value
 from indexers.errors import InvalidFilter
 
@@ -32,7 +33,7 @@ def near(node: Call, values: Callable[[Node], Any]) -> Any:
     given: Sequence[Node] = node.args
     columns = USUAL if len(given) == len(wanted) else given[:2]
     numbers = given[-len(wanted) :]
-    if len(given) not in (len(wanted), len(wanted) + 2) or not all(_is_number(one) for one in numbers):
+    if len(given) not in (len(wanted), len(wanted) + 2) or not all(_is_written(one) for one in numbers):
         raise InvalidFilter(
             f"{node.name}: expected ({', '.join(wanted)}) as numbers, two columns before them if others are meant",
             node.at,
@@ -44,16 +45,14 @@ def near(node: Call, values: Callable[[Node], Any]) -> Any:
     return pc.if_else(pa.array(known), pa.array(inside), pa.scalar(None, pa.bool_()))
 
 
-def _is_number(node: Node) -> bool:
+def _is_written(node: Node) -> bool:
     return isinstance(node, Value) and node.value is not None and not isinstance(node.value, bool | str | tuple)
 
 
 def _degrees(array: Any, node: Node, call: Call) -> np.ndarray:
     """Return a column of coordinates as float64; NaN where there is none."""
     kind = array.type
-    if not (
-        pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind) or pa.types.is_null(kind)
-    ):
+    if not (is_number(kind) or pa.types.is_null(kind)):
         raise InvalidFilter(f"{call.name}: expected columns of numbers, found {kind}", call.at)
     degrees: np.ndarray = array.cast(pa.float64()).to_numpy(zero_copy_only=False)
     return degrees

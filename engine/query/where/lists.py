@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.collection.columntypes import is_list
-from engine.query.where.literals import place, shown_type
+from engine.query.where.literals import place, shown_type, value_set
 from engine.query.where.tree import Scalar
 from indexers.errors import InvalidFilter
 
@@ -34,9 +34,9 @@ def contains(array: Any, wanted: Sequence[Scalar], every: bool, named: str, at: 
 def _any(flat: Any, parents: Any, rows: int, wanted: Sequence[Scalar], kind: pa.DataType, named: str) -> Any:
     """Return whether each list has one of some values, bool [rows]; what is null is not looked for."""
     placed = [place(value, kind, f"a value of {named}") for value in wanted if value is not None]
-    exact = [one.floor for one in placed if one.exact and one.floor is not None]
+    found = value_set(placed, kind)
     hits = np.zeros(rows, bool)
-    if exact and len(flat):
-        there = pc.fill_null(pc.is_in(flat, value_set=pa.array(exact, kind)), False).to_numpy(zero_copy_only=False)
+    if len(found) and len(flat):
+        there = pc.fill_null(pc.is_in(flat, value_set=found), False).to_numpy(zero_copy_only=False)
         hits[parents[there]] = True
     return hits

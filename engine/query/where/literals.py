@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import re
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -66,6 +67,14 @@ def place(value: Scalar, kind: pa.DataType, named: str) -> Placed:
                 return found
             break
     raise InvalidFilter(f"{named} is {shown_type(kind)}, and {checks.brief(value)} is not: {_example(kind)}")
+
+
+def value_set(placed: Iterable[Placed], kind: pa.DataType) -> pa.Array:
+    """Return those of some values that a column of a type can have, in that type, to be looked for in it."""
+    exact = [one.floor for one in placed if one.exact and one.floor is not None]
+    if pa.types.is_floating(kind) and any(one.as_py() == 0 for one in exact):
+        exact += [pa.scalar(0.0, kind), pa.scalar(-0.0, kind)]  # they are equal, and differ in a bit
+    return pa.array(exact, kind)
 
 
 def shown_type(kind: pa.DataType) -> str:

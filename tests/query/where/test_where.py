@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from engine.collection.lookup import Lookup
 from engine.query.where.columns import Columns
 from engine.query.where.evaluate import mask_of
-from engine.query.where.tree import MOST_DEPTH, MOST_VALUES, OPERATORS, Filter
+from engine.query.where.tree import MOST_DEPTH, MOST_VALUES, OPERATORS, Call, Column, Filter, Value
 from indexers.errors import InvalidFilter, NestvecError
 from tests.query.where.expressions import Drawn, made
 
@@ -70,6 +70,7 @@ TABLE = pa.table(
         "name": ["x", "y", None, "z"],
         "nothing": pa.nulls(4),
         "zero": [0.0, -0.0, 1.0, None],
+        "zeros": [[0.0], [1.0, -0.0], [1.0], None],
         "Size": [1, 2, 3, 4],
         "meta": [1, 2, 3, 4],
         "berlin": pa.array([1546297200, 1577836800, None, 10**9], pa.timestamp("s", "Europe/Berlin")),
@@ -126,6 +127,8 @@ TABLE = pa.table(
         ("zero IN (0)", [0, 1]),
         ("zero IN (-0.0)", [0, 1]),
         ("zero NOT IN (0)", [2]),
+        ("contains(zeros, 0)", [0, 1]),
+        ("contains_all(zeros, [1, 0])", [1]),
         ("SIZE = 20", [1]),
         ("Size = 3", [2]),
         ("meta.name = 'z'", [3]),
@@ -284,6 +287,14 @@ def test_batches_of_several_types_and_without_a_column() -> None:
     columns = Columns(Lookup([part.to_batches()[0] for part in parts]))
     assert mask_of(Filter.parse("x = '7'"), columns).numbers.tolist() == [0, 2]
     assert mask_of(Filter.parse("x IS NULL"), columns).numbers.tolist() == [3, 4]
+
+
+def test_one_list_beside_columns_of_two_types() -> None:
+    some = Value((Decimal("0.1"), 1))
+    asked = [Call("in", (Column((name,)), some)) for name in ("half", "price")]
+    assert mask_of(Filter(Call("or", tuple(asked))), columns_of(TABLE)).numbers.tolist() == [0, 3]
+    with pytest.raises(InvalidFilter, match="Camera is text"):
+        mask_of(Filter(Call("or", (asked[0], Call("in", (Column(("Camera",)), some))))), columns_of(TABLE))
 
 
 def test_no_rows() -> None:
