@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from engine.collection import history
 from engine.collection.history import Version
 from engine.collection.plans import Tuning
 from engine.encoders.base import Encoder
-from engine.jobs import compact, index, remove, spaces
+from engine.jobs import compact, create, index, remove, spaces
 from engine.jobs.batch import Batch, gathered, vectors_listing
 from engine.jobs.index import RunOptions, Verb
 from engine.jobs.run_encoder import DEFAULT_ENCODER
@@ -50,6 +50,7 @@ class Collection(Reader):
         dim: int | None = None,
         dtype: str = "float16",
         device: str = "auto",
+        spaces: Mapping[str, int] | None = None,
     ) -> Collection:
         """Make an empty collection.
 
@@ -59,17 +60,19 @@ class Collection(Reader):
             dim: their dimension, for "precomputed" only.
             dtype: how vectors are stored, "float16" or "float32".
             device: where pictures and queries are encoded.
+            spaces: further spaces and their dimensions: vectors for them are handed in beside those of the main one.
 
         Raises:
             CollectionError: the directory is not empty.
             InvalidSpec: no such encoder.
+            InvalidInput: a space cannot be called so, or have such a dimension.
         """
         from engine.encoders.registry import load_encoder
 
         root, dim = checks.path("path", path), checks.optional("dim", dim, checks.whole)
         device = checks.one_of("device", device, checks.DEVICES)
         loaded = load_encoder(checks.text("encoder", encoder), device=device, dim=dim)
-        index.create(root, loaded, dtype=dtype)
+        create.create(root, loaded, dtype=dtype, spaces=spaces)
         return cls(root, device=device, encoder=loaded)
 
     # -- changing it ---------------------------------------------------------------------
@@ -90,6 +93,7 @@ class Collection(Reader):
         captions: Sequence[str | None] | None = None,
         meta: Sequence[dict[str, Any]] | None = None,
         source: str = "api",
+        spaces: Mapping[str, Any] | None = None,
     ) -> Summary:
         """Add vectors that this collection's encoder made: those of the main space, whichever is searched.
 
@@ -99,13 +103,14 @@ class Collection(Reader):
             captions: a text for each.
             meta: columns for each.
             source: what the names are unique in.
+            spaces: real [n, D'] for each further space that the collection was made with, by name.
 
         Raises:
             InvalidVectors: not a matrix of D columns. A row that is zero or not finite is only
                 counted as failed.
             InvalidInput: names, captions or columns that do not fit, or a `source` of pictures.
         """
-        rows = vectors_listing(self.snapshot, vectors, names, captions, meta, source)
+        rows = vectors_listing(self.snapshot, vectors, names, captions, meta, source, spaces)
         return self._changed(index.add_listings(self.root, [rows], self._main, self._options(None)))
 
     @contextmanager

@@ -140,21 +140,26 @@ class Taken:
         >>> options = engine.RunOptions(table=engine.TableOptions(vectors="text_embedding"))
         >>> with engine.Collection.create("two.nest", encoder="precomputed", dim=2) as two:
         ...     two.index("two.parquet", options).taken
-        [Taken(source='two.parquet', column='text_embedding', left=('image_embedding',))]
+        [Taken(source='two.parquet', column='text_embedding', left=('image_embedding',), spaces=())]
 
     Attributes:
         source: its name.
         column: what it is called; of numbered columns the first and the last.
         left: what else holds vectors: it is left out.
+        spaces: further spaces, and what is taken for each.
     """
 
     source: str
     column: str
     left: tuple[str, ...]
+    spaces: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
         """Say it in a line."""
-        said = f"{self.source}: vectors are taken from {self.column}"
+        taken = [self.column, *(f"{column} for space {space}" for space, column in self.spaces)]
+        said = f"{self.source}: vectors are taken from {', '.join(taken)}"
+        if twice := next((space for space, column in self.spaces if column == self.column), None):
+            said += f" (space {twice} holds the same as the main one: --space main={self.column} alone keeps them once)"
         if not self.left:
             return said
         others = ", ".join(self.left[:MOST_NAMED]) + (" …" if len(self.left) > MOST_NAMED else "")

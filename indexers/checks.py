@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from reprlib import Repr
 from typing import Any, TypeVar
@@ -194,6 +194,17 @@ def instance(name: str, value: Any, kind: type[T]) -> T:
     if isinstance(value, kind):
         return value
     raise InvalidInput(f"{name}: expected {kind.__name__}, found {brief(value)}")
+
+
+def mapping(name: str, value: Any) -> Mapping[Any, Any]:
+    """Return a mapping.
+
+    Raises:
+        InvalidInput: it is something else.
+    """
+    if isinstance(value, Mapping):
+        return value
+    raise InvalidInput(f"{name}: expected a mapping, such as a dict, found {brief(value)}")
 
 
 def paths(name: str, value: Any) -> list[Path]:

@@ -13,7 +13,7 @@ from blake3 import blake3
 import engine
 from engine.encoders.bundled import shipped
 from engine.encoders.precomputed import PrecomputedEncoder
-from engine.jobs.index import create
+from engine.jobs.create import create
 from tests.helpers import clustered
 
 SAMPLE = Path(__file__).parents[1] / "data" / "sample"

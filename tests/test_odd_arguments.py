@@ -56,24 +56,16 @@ def doors(root: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     v, head, few = (root.parent / name for name in ("v.npy", "h.safetensors", FEW))
     items = {"paths": ["v-1"], "ids": [], "below": [], "where": None}
     doing: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
-        "open": (
-            lambda **given: Collection.open(**given).close(),
-            {
-                **{"path": root, "device": "cpu", "space": None, "search_device": "cpu", "gpu_memory": None},
-                **{"encoder": None, "version": None},
-            },
-        ),
-        "create": (
-            lambda **given: Collection.create(**given).close(),
-            {"path": root.parent / "new", "encoder": "precomputed", "dim": 8, "dtype": "float16", "device": "cpu"},
-        ),
         "close": (here.close, {}),
         "refresh": (here.refresh, {}),
         "versions": (here.versions, {}),
         **{name: (getattr(here, name), {"sources": v, "options": None, "listener": None}) for name in ("index", "add")},
         "add_vectors": (
             here.add_vectors,
-            {"vectors": clustered(2, 8), "names": None, "captions": None, "meta": None, "source": "api"},
+            {
+                **{"vectors": clustered(2, 8), "names": None, "captions": None, "meta": None},
+                **{"source": "api", "spaces": None},
+            },
         ),
         "batch": (lambda **given: here.batch(**given).__enter__(), {}),
         "build": (here.build, {"specs": ["flat@4"], "listener": None, "space": "main"}),
@@ -102,7 +94,31 @@ def doors(root: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
             },
         ),
     }
-    return doing | asking_it(here) | options(root, here)
+    return doing | opening_it(root) | asking_it(here) | options(root, here)
+
+
+def opening_it(root: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
+    """Return the ways to a collection."""
+    return {
+        "open": (
+            lambda **given: Collection.open(**given).close(),
+            {
+                **{"path": root, "device": "cpu", "space": None, "search_device": "cpu", "gpu_memory": None},
+                **{"encoder": None, "version": None},
+            },
+        ),
+        "create": (
+            lambda **given: Collection.create(**given).close(),
+            {
+                "path": root.parent / "new",
+                "encoder": "precomputed",
+                "dim": 8,
+                "dtype": "float16",
+                "device": "cpu",
+                "spaces": None,
+            },
+        ),
+    }
 
 
 def asking_it(here: Collection) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:

@@ -48,6 +48,7 @@ def command(sources: tuple[Path, ...], collection: Path, dtype: str, accept_loss
         nestvec index train-00000.parquet photos.nest
         nestvec index vectors.npy vectors.nest
         nestvec index products.parquet shop.nest --vectors image_embedding --key sku
+        nestvec index products.parquet shop.nest --space main=image_embedding --space text=text_embedding
     """
     from engine.jobs.index import index
 

@@ -110,6 +110,7 @@ class Running:
     name_column: str | None
     caption_column: str | None
     vectors: str | None
+    spaces: tuple[str, ...]
     key: str | None
     batch_size: int
     workers: int | None
@@ -189,6 +190,14 @@ _RUNNING = (
         metavar="COLUMN",
         help="The column or array of vectors, where there are several; 'f*' for columns f0, f1, … of one number each. "
         "A source remembers it.",
+    ),
+    click.option(
+        "--space",
+        "spaces",
+        multiple=True,
+        metavar="NAME=COLUMN",
+        help="Take the vectors of a further column into a space of its own beside the main one; for a new collection, "
+        "repeatable, and remembered. main=COLUMN is as --vectors.",
     ),
     click.option(
         "--key", metavar="COLUMN", help="Of vectors: the column of keys that name the rows; it is kept as a column too."

@@ -77,6 +77,23 @@ def wanted_metadata(metadata: bool | None, location: bool | None) -> str | None:
     return ALL_METADATA if metadata or location else None
 
 
+def columns_of_spaces(given: tuple[str, ...]) -> dict[str, str]:
+    """Read `NAME=COLUMN` of each space.
+
+    Raises:
+        click.UsageError: it is not written so, or a space comes twice.
+    """
+    found: dict[str, str] = {}
+    for one in given:
+        name, equals, column = one.partition("=")
+        if not (name and equals and column):
+            raise click.UsageError(f"--space: expected NAME=COLUMN, found {one!r}")
+        if name in found:
+            raise click.UsageError(f"--space: {name} comes twice")
+        found[name] = column
+    return found
+
+
 def run_options(how: Running, dtype: str, accept_loss: float) -> RunOptions:
     """Return what the options mean."""
     workers = how.workers or available_cores()
@@ -97,7 +114,13 @@ def run_options(how: Running, dtype: str, accept_loss: float) -> RunOptions:
             wanted_metadata(how.metadata, how.location),
         ),
         table=TableOptions(
-            how.table, how.name_column, how.caption_column, how.no_table, vectors=how.vectors, key=how.key
+            how.table,
+            how.name_column,
+            how.caption_column,
+            how.no_table,
+            vectors=how.vectors,
+            key=how.key,
+            spaces=columns_of_spaces(how.spaces),
         ),
         wanted=WantedOptions(how.exclude, how.include, how.no_exclude, how.min_size, how.pairs),
     )

@@ -5,7 +5,7 @@ They are what `commit.commit` retries: each checks that what it was prepared on 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -83,25 +83,24 @@ def reserve(root: Path, sources: Iterable[Source], ids: int, prepared_on: Manife
 
 
 def append(
-    root: Path, space: str, items: FileRef, embeddings: FileRef, keys: set[int], prepared_on: Manifest
+    root: Path, items: FileRef, embeddings: Mapping[str, FileRef], keys: set[int], prepared_on: Manifest
 ) -> Change:
     """Add one finished shard.
 
     Args:
         root: the collection.
-        space: the space its vectors belong to.
         items: its item shard.
-        embeddings: its vectors.
+        embeddings: its vectors in each space that is derived from no other.
         keys: `key` of its items, to notice another writer indexing the same ones.
         prepared_on: the version whose items were compared with the source.
 
-    Spaces derived from `space` get their vectors too: the version it is applied to says which there are.
+    Derived spaces get their vectors too: the version it is applied to says which there are.
     """
     made: spaces.Made = {}
 
     def change(base: Manifest) -> Manifest:
         check_unknown(root, keys, prepared_on, base)
-        extended = spaces.extend(root, base, space, embeddings, made)
+        extended = spaces.extend(root, base, embeddings, made)
         return replace(base, items=(*base.items, items), spaces=extended)
 
     return change

@@ -188,6 +188,7 @@ class SourceTable:
         caption_column: the column of captions; likewise.
         vectors: the column of vectors, or a pattern for numbered ones; None for the first of the usual ones.
         keyed: whether the column of names holds keys, which are kept among the columns as they are.
+        spaces: names of further spaces, in order, and the column of vectors of each.
     """
 
     location: str
@@ -195,6 +196,7 @@ class SourceTable:
     caption_column: str | None = None
     vectors: str | None = field(default=None, metadata=UNSAID)
     keyed: bool = field(default=False, metadata=UNSAID)
+    spaces: tuple[tuple[str, str], ...] = field(default=(), metadata=UNSAID)
 
 
 @dataclass(frozen=True)
@@ -284,6 +286,22 @@ class Manifest:
         """Hash over the names of consecutive item shards, by their numbers."""
         names = "\n".join(ref.path for ref in self.items[shards.start : shards.stop])
         return blake3(names.encode()).hexdigest(length=16)
+
+    @property
+    def roots(self) -> list[str]:
+        """The spaces that are derived from no other, the main one first: an item has a vector of its own in each."""
+        others = (name for name, space in self.spaces.items() if space.base is None and name != layout.DEFAULT_SPACE)
+        return [layout.DEFAULT_SPACE, *sorted(others)]
+
+    def root_of(self, name: str) -> str:
+        """Return the space that one is derived from in the end; a root is its own."""
+        while (base := self.space(name).base) is not None:
+            name = base
+        return name
+
+    def is_encoded(self, name: str) -> bool:
+        """Whether a space is the main one, or derived from it in the end: then what the encoder makes leads there."""
+        return self.root_of(name) == layout.DEFAULT_SPACE
 
     def named_space(self, name: str, root: Path) -> Space:
         """Return a space that somebody named; `root` is the collection, for the error.

@@ -44,6 +44,14 @@ class Notes:
         self.now[key] = noted
         return noted[1]
 
+    def find_earlier(self, key: int, stamp: int) -> int | None:
+        """Do as `find`, with earlier runs alone: what this one has found is not in the collection yet."""
+        noted = self.before.get(key)
+        if noted is None or noted[0] != stamp:
+            return None
+        self.now.setdefault(key, noted)
+        return noted[1]
+
     def note(self, key: int, stamp: int, says: int) -> None:
         """Note what was found."""
         self.now[key] = stamp, says

@@ -151,7 +151,9 @@ def _source(data: Mapping[str, Any]) -> Source:
 def _source_table(data: Mapping[str, Any]) -> SourceTable:
     columns = {name: None if data[name] is None else str(data[name]) for name in TABLE_COLUMNS}
     vectors = None if data.get("vectors") is None else str(data["vectors"])
-    return SourceTable(str(data["location"]), **columns, vectors=vectors, keyed=bool(data.get("keyed", False)))
+    spaces = tuple((str(name), str(column)) for name, column in data.get("spaces", ()))
+    keyed = bool(data.get("keyed", False))
+    return SourceTable(str(data["location"]), **columns, vectors=vectors, keyed=keyed, spaces=spaces)
 
 
 def _file(data: Mapping[str, Any]) -> FileRef:

@@ -6,6 +6,7 @@ base need not know of it: `changes.append` has its vectors made here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -117,31 +118,30 @@ def derive_shard(root: Path, shard: FileRef, base: Space, head: Head, *, space: 
     return write_embeddings(root, space, ids, out, dtype)
 
 
-def extend(root: Path, manifest: Manifest, space: str, shard: FileRef, made: Made) -> dict[str, Space]:
-    """Add one shard of embeddings to a space, and what follows from it to those derived from it.
+def extend(root: Path, manifest: Manifest, shards: Mapping[str, FileRef], made: Made) -> dict[str, Space]:
+    """Add one shard of embeddings to each space that is derived from no other, and what follows to those that are.
 
     Args:
         root: the collection.
         manifest: the version.
-        space: the one that was added to.
-        shard: its new embeddings.
+        shards: the new embeddings by space.
         made: what was derived before; a change that is retried derives nothing twice.
 
     Returns:
         the version's spaces, all one shard longer.
 
     Raises:
-        CommitConflict: there is a space that does not follow from this one.
+        CommitConflict: these are not all the spaces that are derived from no other.
     """
-    names = with_derived(manifest, space)
-    if others := sorted(set(manifest.spaces) - set(names)):
+    if set(manifest.roots) != set(shards):
         raise CommitConflict(
-            f"{root} has spaces that do not follow from {space!r} ({', '.join(others)}), and items can be added only "
-            "with a vector in each; add to a collection without them"
+            f"items can be added to {root} only with a vector in each of its spaces ({', '.join(manifest.roots)}); "
+            f"found them for {', '.join(shards)}"
         )
-    new = {space: shard}
-    for name in names[1:]:
-        new[name] = derived_shard(root, manifest, name, new[str(manifest.space(name).base)], made)
+    new = dict(shards)
+    for space in shards:
+        for name in with_derived(manifest, space)[1:]:
+            new[name] = derived_shard(root, manifest, name, new[str(manifest.space(name).base)], made)
     return {name: replace(entry, embeddings=(*entry.embeddings, new[name])) for name, entry in manifest.spaces.items()}
 
 
@@ -172,7 +172,7 @@ def map_queries(root: Path, manifest: Manifest, space: str, xq: FloatArray) -> F
         root: the collection.
         manifest: the version.
         space: where they are to be asked.
-        xq: unit float32 [nq, D] of the encoder, as its text tower makes them.
+        xq: unit float32 [nq, D] of what makes the vectors that the space is derived from in the end.
 
     Returns:
         unit float32 [nq, D'] of the space; `xq` itself for a space that is not derived.

@@ -15,7 +15,6 @@ from engine.collection.snapshot import Snapshot
 from engine.evaluation.graded import Qrels
 from engine.evaluation.representations import Representation
 from engine.planning.queries import QuerySet
-from engine.storage.layout import DEFAULT_SPACE
 from indexers.errors import InvalidInput, did_you_mean
 from indexers.vectors import FloatArray, IdArray, normalize
 
@@ -143,15 +142,14 @@ def stored_space(
         InvalidInput: there is no such space, or texts are asked of one that follows from no encoder's.
     """
     base = live_vectors(snapshot, space, rows)
-    entry = snapshot.manifest.space(space)
     sets = []
     for one in queries:
         if one.own is not None:
             sets.append(replace(one, xq=np.ascontiguousarray(base[one.own])))
-        elif entry.base is not None or space == DEFAULT_SPACE:
+        elif snapshot.manifest.is_encoded(space):
             sets.append(replace(one, xq=spaces.map_queries(snapshot.root, snapshot.manifest, space, one.xq)))
         else:
             raise InvalidInput(
-                f"space {space!r} of {snapshot.root} has no head that texts go through; leave it out, or the texts"
+                f"space {space!r} of {snapshot.root} has nothing that texts go through; leave it out, or the texts"
             )
     return Representation(name, base, tuple(sets))

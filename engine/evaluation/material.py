@@ -61,7 +61,8 @@ def spaces_of(snapshot: Snapshot, options: EvaluateOptions) -> list[str]:
     """Return the spaces that are measured beside the main one."""
     if options.spaces is not None:
         return list(dict.fromkeys(options.spaces))
-    return [name for name, space in snapshot.manifest.spaces.items() if space.base is not None]
+    manifest = snapshot.manifest
+    return [name for name in manifest.spaces if name != DEFAULT_SPACE and manifest.is_encoded(name)]
 
 
 def gather(collection: Evaluable, options: EvaluateOptions, heads: Mapping[str, Head], heard: Listener) -> Material:

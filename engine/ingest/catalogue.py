@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -64,6 +65,15 @@ class Stamp(NamedTuple):
     read: bool
 
 
+class Below(NamedTuple):
+    """A live item that lies below a path; see `Known`."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    meta_key: int
+
+
 def is_looked_into(known: Known | Stamp, wants: str) -> bool:
     """Whether the file of an item was looked into as is wanted, one of `kinds.METADATA`."""
     return known.read if isinstance(known, Stamp) else is_read(known.found, wants)
@@ -86,6 +96,7 @@ class Catalogue:
         self._lookup = _lookup_of(snapshot)
         self._asked = 0
         self._columns: dict[str, np.ndarray] = {}
+        self._paths: dict[str, tuple[pa.Array, IdArray]] = {}
 
     @cached_property
     def _by_key(self) -> _Sorted:
@@ -204,6 +215,32 @@ class Catalogue:
             if known.content == content:
                 yield known
 
+    def of_source(self, source: str) -> IdArray:
+        """Return the row numbers of the live items of a source, ascending."""
+        own = pc.equal(self._texts("source"), source).to_numpy()
+        live = self._snapshot.live.numbers
+        found: IdArray = live[own[live]]
+        return found
+
+    def below(self, source: str, path: str) -> list[Below]:
+        """Return the live items of a source whose paths lie below one, in the order of their paths."""
+        if source not in self._paths:
+            positions = self.of_source(source)
+            paths = self._texts("path").take(pa.array(positions)).combine_chunks()
+            order = pc.sort_indices(paths).to_numpy()
+            self._paths[source] = paths.take(pa.array(order)), positions[order]
+        paths, positions = self._paths[source]
+        first, last = (
+            bisect_left(range(len(paths)), text, key=lambda at: str(paths[at])) for text in (f"{path}/", f"{path}0")
+        )
+        own = positions[first:last]
+        sizes, times, keys = (self._lookup.column(name)[own].tolist() for name in ("size", "mtime_ns", "meta_key"))
+        return list(map(Below._make, zip(paths[first:last].to_pylist(), sizes, times, keys, strict=True)))
+
+    def _texts(self, name: str) -> pa.ChunkedArray:
+        tables = self._snapshot.item_tables([name])
+        return pa.chunked_array([chunk for table in tables for chunk in table.column(name).chunks], pa.string())
+
     def missing(self, source: str, seen: Keys) -> tuple[IdArray, int]:
         """Return the row numbers of live items of a source whose keys were not seen, and how many it has in all.
 
@@ -212,8 +249,7 @@ class Catalogue:
         candidates = np.sort(self._by_key.values[~np.isin(self._by_key.keys, seen)])
         if not len(candidates):
             return candidates, 0
-        names = pa.concat_tables(self._snapshot.item_tables(["source"])).column("source")
-        own = pc.equal(names, source).to_numpy()
+        own = pc.equal(self._texts("source"), source).to_numpy()
         return candidates[own[candidates]], int(own[self._by_key.values].sum())
 
 
@@ -253,7 +289,18 @@ class _Sorted:
 
 
 class StoredVectors:
-    """Single vectors for items that only moved: from the matrix for reranking, or the last shards that were read."""
+    """Single vectors for items that only moved, those of several spaces beside each other."""
+
+    def __init__(self, snapshot: Snapshot, spaces: Iterable[str]) -> None:
+        self._spaces = [_OfSpace(snapshot, space) for space in spaces]
+
+    def __call__(self, position: int) -> FloatArray:
+        """Return the vectors at a row number, float32 [D]."""
+        return np.concatenate([of_space(position) for of_space in self._spaces])
+
+
+class _OfSpace:
+    """Single vectors of a space: from the matrix for reranking, or the last shards that were read."""
 
     def __init__(self, snapshot: Snapshot, space: str) -> None:
         self._snapshot = snapshot

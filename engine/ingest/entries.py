@@ -19,7 +19,8 @@ from engine.collection.manifest import Source
 from engine.ingest.beside import Aside
 from engine.ingest.metadata.columns import laid_over, layered
 from engine.ingest.metadata.found import columns_in
-from engine.storage.containers import Inside
+from engine.storage import layout
+from engine.storage.containers import Inside, Named
 from engine.storage.kinds import MOST_FILE_BYTES
 from engine.storage.names import path_key
 from engine.storage.regular import read_regular
@@ -76,7 +77,7 @@ class Entry:
     caption: str | None = None
     meta: dict[str, Any] = field(default_factory=dict)
     location: bytes = b""
-    inside: Inside | None = None
+    inside: Inside | Named | None = None
     problem: str | None = None
     unread: bool = False
     doubtful: bool = False
@@ -125,14 +126,15 @@ class Block:
     Attributes:
         source: name of their source.
         paths: their names in it.
-        vectors: float32 [n, D] as they were read: not yet checked or normalised.
+        vectors: float32 [n, D] as they were read: not yet checked or normalised; where they are for several spaces, one
+            beside the other in the order of `VectorListing.dims`.
         captions: a text for each, or None for no captions at all.
         meta: the user's columns of each, or None for no columns at all.
         size: bytes of the file; 0 where there is none, and content alone tells what has changed.
         mtime_ns: when the file was last changed; likewise.
         wrong: why a row has no vector, by its number, where that is known.
         numbered: whether rows are called by their number alone, so that one that has moved is known by its vector.
-        salt: what was asked for as the column of vectors: where it was another, no row is as it was.
+        salt: what was asked for as the columns of vectors: where it was another, no row is as it was.
     """
 
     source: str
@@ -227,16 +229,28 @@ class VectorListing(ABC):
 
     @property
     @abstractmethod
-    def dim(self) -> int:
-        """Dimension D of its vectors."""
+    def dims(self) -> dict[str, int]:
+        """Dimension of its vectors by the space they are for: the main one first, the others in order."""
 
-    def fits(self, dim: int) -> bool:
-        """Whether its vectors can be taken into a collection of a dimension."""
-        return self.dim == dim
+    @property
+    def dim(self) -> int:
+        """Dimension of its vectors for the main space."""
+        return self.dims[layout.DEFAULT_SPACE]
+
+    def fits(self, space: str, dim: int) -> bool:
+        """Whether its vectors for a space can be of a dimension; a listing that has a choice takes it."""
+        return self.dims[space] == dim
 
     @abstractmethod
     def blocks(self) -> Iterator[Block]:
         """Yield its rows in order."""
+
+    def rows_before(self) -> int | None:
+        """Return how many rows it had in an earlier run, where nothing has changed since; None where nobody knows."""
+        return None
+
+    def note_rows(self, rows: int) -> None:  # noqa: B027 (there is nothing to note of rows in memory)
+        """Note how many rows it has, for the next run."""
 
 
 Listing = PictureListing | VectorListing

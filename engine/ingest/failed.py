@@ -45,6 +45,14 @@ class KnownFailures:
         known = [] if self.again else self.failures.get((entry.source, entry.path), [])
         return next((one for one in known if (one.size, one.mtime_ns, one.readers) == stamp), None)
 
+    def of_source(self, source: str) -> list[Failure]:
+        """Return those of a source."""
+        return [one for (name, _), known in self.failures.items() if name == source for one in known]
+
+    def below(self, source: str, path: str) -> list[Failure]:
+        """Return those below a path of a source."""
+        return [one for one in self.of_source(source) if one.path.startswith(f"{path}/")]
+
     def failed(self, entry: Entry, reason: str, *, passing: bool) -> Failure:
         """Return a failure of a picture that was tried.
 

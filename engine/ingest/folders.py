@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.collection.manifest import Source
 from engine.collection.notes import Notes
+from engine.ingest.as_before import AsBefore
 from engine.ingest.beside import Beside, said_beside
 from engine.ingest.entries import Entry
 from engine.ingest.labelled import labelled, labelled_in
@@ -67,6 +68,7 @@ class Folder:
         left: what was left out in the last complete listing, as paths in the source: what other sources have, and
             what is not wanted.
         notes: what was found in files when they were opened: while they are as they were, they are not.
+        known: what earlier runs know of the containers in it, where there are any.
 
     Raises:
         SourceError: it is no folder, or the patterns that it remembers are none.
@@ -93,6 +95,7 @@ class Folder:
         self.left: list[str] = []
         self.passed: Counter[str] = Counter()
         self.notes = Notes()
+        self.known: AsBefore | None = None
         self._start = self.root if part is None else os.fsencode(os.path.abspath(part))
         self._folder = "" if part is None else decoded(os.path.relpath(self._start, self.root)) + "/"
         self.below = text_of(self._folder[:-1])
@@ -247,7 +250,7 @@ class Folder:
         path = text_of(level.below(one.name))
         if self.containers is None or not self.containers.takes(one, path, self.notes):
             return None
-        return self.containers.entries(one.path, path)
+        return self.containers.entries(one.path, path, self.known)
 
     def _problem(self, location: bytes, path: str, error: OSError, *, doubtful: bool) -> Entry:
         """Return the entry of what cannot be looked into; it is doubtful where nothing says that it is a picture."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from engine.collection.manifest import Source, SourceTable
 from engine.collection.named import JOINED, Named
@@ -19,6 +20,7 @@ from engine.ingest.tables import (
     read_table,
 )
 from engine.progress import Taken
+from engine.storage import layout
 from engine.storage.names import file_text, path_bytes, text_path
 from engine.storage.regular import check_regular
 from indexers import checks
@@ -41,6 +43,7 @@ class TableOptions:
         caption_column: the column of captions.
         forget: whether the tables of the runs before are dropped.
         vectors: the column, array or folder of vectors; or a pattern, `f*`, for columns that are one number each.
+        spaces: the same for further spaces, by their names; what is said of `main` is said of `vectors`.
         key: of vectors, the column of names where it holds keys that are kept as a column too, as they are.
     """
 
@@ -50,6 +53,7 @@ class TableOptions:
     forget: bool = False
     vectors: str | None = None
     key: str | None = None
+    spaces: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         checks.settle(
@@ -60,7 +64,15 @@ class TableOptions:
             forget=checks.truth("forget", self.forget),
             vectors=checks.optional("vectors", self.vectors, checks.text),
             key=checks.optional("key", self.key, checks.text),
+            spaces=_spaces(self.spaces),
         )
+        if (main := self.spaces.get(layout.DEFAULT_SPACE)) is not None:
+            if self.vectors not in (None, main):
+                raise InvalidInput(
+                    f"vectors of the main space are to come from {self.vectors!r} and from {main!r}: name one"
+                )
+            others = {name: column for name, column in self.spaces.items() if name != layout.DEFAULT_SPACE}
+            checks.settle(self, vectors=main, spaces=others)
         if self.key is not None and self.name_column is not None:
             raise InvalidInput("give a key or a name_column, not both: each says what rows are called")
 
@@ -73,6 +85,19 @@ class TableOptions:
     def names_columns(self) -> bool:
         """Whether columns of a table are named."""
         return self.called is not None or self.caption_column is not None
+
+
+def _spaces(given: Any) -> dict[str, str]:
+    """Return the columns of spaces, in the order of their names.
+
+    Raises:
+        InvalidInput: a space cannot be called so, or what it is to be made of is no text.
+    """
+    columns = checks.mapping("spaces", given)
+    for name in columns:
+        if not isinstance(name, str) or not layout.is_space_name(name):
+            raise InvalidInput(f"a space is called by 1 to 64 of a–z, 0–9, _ and -; found {name!r}")
+    return {name: checks.text(f"spaces[{name!r}]", columns[name]) for name in sorted(columns)}
 
 
 def joined_to(source: Source) -> list[SourceTable]:
@@ -121,8 +146,10 @@ def with_tables(source: Source, options: TableOptions, *, joins: bool) -> Source
             joined = _updated(joined, joined[0].location, options)
         elif source.kind != "folder":
             own = _updated(own, source.location, options)
-    if options.vectors is not None and source.kind == "vectors":
-        own = [replace(next(iter(own), SourceTable(source.location)), vectors=options.vectors)]
+    if source.kind == "vectors" and (options.vectors is not None or options.spaces):
+        before = next(iter(own), SourceTable(source.location))
+        spaces = tuple(options.spaces.items()) or before.spaces
+        own = [replace(before, vectors=options.vectors or before.vectors, spaces=spaces)]
     return replace(source, tables=(*own, *joined))
 
 

@@ -17,7 +17,7 @@ from engine.ingest.entries import Listing, VectorListing
 from engine.ingest.folders import Folder, PictureTable, SingleFiles, Vanished, innermost
 from engine.ingest.joined import TableOptions, Tables, own_columns, table_path, with_tables
 from engine.ingest.tables import SUFFIXES, JoinedTables, LabelTable
-from engine.ingest.vector_files import vector_files
+from engine.ingest.vector_files import VectorFile, vector_files
 from engine.ingest.vectors import VectorFiles
 from engine.ingest.wanted import WantedOptions, with_wanted
 from engine.storage.names import file_text, path_bytes, path_text, text_path
@@ -135,7 +135,7 @@ def open_sources(
             listings += _vectors(path, source, tables)
         elif path.is_dir():
             folders.append(path)
-        elif is_container(path):
+        elif _is_one_of_pictures(path, known, tables):
             containers.append(path)
         elif path.suffix.lower() in SUFFIXES:
             source = _known_with_tables(_named(path, "table", known, moved), known, options, joins=False)
@@ -152,7 +152,6 @@ def open_sources(
         labels = tables.by_name(joined, whole=part is None)
         whole += labels.tables if labels and part is None else []
         listings.append(_pictures(joined, path, part, labels, known))
-    tables.notes += [note for note in map(other_columns, containers) if note is not None]
     listings += _single_files(singles, known, tables)
     found = Sources(listings, tables, whole)
     takes_table |= bool(folders or containers)
@@ -166,8 +165,9 @@ def _check_used(sources: Sources, options: TableOptions, *, takes_table: bool, w
     Raises:
         SourceError: there is such.
     """
-    if options.vectors is not None and not sources.vectors:
-        raise SourceError(f"{options.vectors!r} names a column of vectors, and no source with such was named")
+    for column in (options.vectors, *options.spaces.values()):
+        if column is not None and not sources.vectors:
+            raise SourceError(f"{column!r} names a column of vectors, and no source with such was named")
     if options.table is not None and not takes_table:
         raise SourceError(f"{options.table} describes a folder of pictures or a file of vectors, and none was named")
     if wants:
@@ -217,10 +217,26 @@ def _pictures(
 def _is_vectors(path: Path, known: list[Source], options: TableOptions) -> bool:
     """Whether a path is a source of vectors; a folder of pictures stays one, whatever is left in it."""
     here = [one for one in known if one.location == file_text(path)]
+    if _is_known_container(path, here):
+        return False
     if path.is_dir() and any(one.kind == "folder" for one in here):
         return False
     wanted = options.vectors or next((own_columns(one).vectors for one in here if one.kind == "vectors"), None)
     return vector_files(path, (), wanted) is not None
+
+
+def _is_one_of_pictures(path: Path, known: list[Source], tables: Tables) -> bool:
+    """Whether a file holds pictures; of a new one it is noted what of it is not read."""
+    if _is_known_container(path, known):
+        return True
+    found = is_container(path)
+    tables.notes += [note for note in (other_columns(path),) if note is not None] if found else []
+    return found
+
+
+def _is_known_container(path: Path, known: list[Source]) -> bool:
+    """Whether a file is a source of pictures already; then it stays one, whatever is in it now."""
+    return any(one.kind == "container" and one.location == file_text(path) for one in known) and path.is_file()
 
 
 def _vectors(path: Path, source: Source, tables: Tables) -> Iterator[Listing]:
@@ -232,9 +248,24 @@ def _vectors(path: Path, source: Source, tables: Tables) -> Iterator[Listing]:
         first = beside[0] if beside else own
         names, captions = first.name_column or own.name_column, first.caption_column or own.caption_column
         keyed = first.keyed if first.name_column is not None else own.keyed
-        listing = VectorFiles(source, files, name_column=names, caption=captions, keyed=keyed)
+        others = {space: _files_of(path, space, column) for space, column in own.spaces}
+        listing = VectorFiles(source, files, others=others, name_column=names, caption=captions, keyed=keyed)
         tables.took(listing.taken)
+        if unread := listing.unread:
+            tables.notes.append(f"{source.name}: left out, as no column can hold it: {', '.join(unread)}")
         yield listing
+
+
+def _files_of(path: Path, space: str, column: str) -> list[VectorFile]:
+    """Return the files that hold the vectors of a further space.
+
+    Raises:
+        SourceError: there are none.
+    """
+    found = vector_files(path, (), column)
+    if found is None:
+        raise SourceError(f"{path} has no vectors {column!r} for space {space}")
+    return found
 
 
 def _distinct(paths: Sequence[Path]) -> list[Path]:

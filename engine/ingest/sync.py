@@ -15,8 +15,10 @@ from engine.collection.shards import SHARD_ROWS, vector_shard_rows
 from engine.collection.snapshot import Snapshot
 from engine.encoders.base import Encoder
 from engine.encoders.formats import readers
+from engine.ingest.as_before import AsBefore
 from engine.ingest.catalogue import Catalogue, Known, StoredVectors, rows_of
 from engine.ingest.compare import Comparison, compare, has_stamp_of, is_unchanged
+from engine.ingest.containers import ContainerListing
 from engine.ingest.entries import Block, Entry, Listing, PictureListing, VectorListing, read_file
 from engine.ingest.failed import KnownFailures
 from engine.ingest.folders import Folder
@@ -43,14 +45,12 @@ class Sync:
     def __init__(
         self,
         root: Path,
-        space: str,
         load: Callable[[], Encoder],
         options: EncodeOptions,
         listener: Listener,
         summary: Summary,
     ) -> None:
         self.root = root
-        self.space = space
         self.load = load
         self.options = options
         self.listener = listener
@@ -78,11 +78,14 @@ class Sync:
         with Snapshot.open(self.root) as snapshot:
             self.snapshot = snapshot
             self.catalogue = Catalogue(snapshot)
-            self.vectors = StoredVectors(snapshot, self.space)
+            self.vectors = StoredVectors(snapshot, snapshot.manifest.roots)
             self.wants = self.options.metadata or snapshot.manifest.metadata
             again, how = self.options.again, readers(self.options.max_pixels)
             self.failures = KnownFailures.of(snapshot, how, again=again)
             self.notes = give_notes(listings, snapshot, self.wants)
+            for listing in listings:
+                if isinstance(listing, Folder | ContainerListing):
+                    listing.known = AsBefore(listing.source.name, listing.notes, self.catalogue, self.failures)
             found = compare(
                 listings,
                 self.catalogue,
@@ -113,7 +116,6 @@ class Sync:
         base = self.snapshot.manifest
         writer = ShardWriter(
             self.root,
-            self.space,
             base,
             sources=sources,
             committed=self._committed,
@@ -172,9 +174,11 @@ class Sync:
         self.summary.version = manifest.version
 
     def _take_in(self, listing: Listing, writer: ShardWriter, advance: Advance) -> None:
-        if isinstance(listing, VectorListing):
-            entry = self.snapshot.manifest.space(self.space)
-            writer.shard_rows = vector_shard_rows(entry.dim, entry.dtype)
+        if (settled := self.found.settled.get(listing)) is not None:
+            self.summary.unchanged += settled.unchanged
+            writer.failures += settled.failing
+        elif isinstance(listing, VectorListing):
+            writer.shard_rows = vector_shard_rows(sum(writer.dims.values()), writer.dtype.name)
             row = 0
             for block in listing.blocks():
                 writer.look_at(listing, block.paths)
@@ -184,11 +188,8 @@ class Sync:
                     return
         else:
             writer.shard_rows = SHARD_ROWS
-            if (settled := self.found.settled.get(listing)) is not None:
-                self.summary.unchanged += settled.unchanged
-                writer.failures += settled.failing
-            else:
-                self._encode(listing, writer, advance)
+            self._encode(listing, writer, advance)
+        if not isinstance(listing, VectorListing):
             self.summary.pass_over(ignored=listing.ignored, **listing.passed)
 
     # -- pictures ------------------------------------------------------------------------
@@ -358,7 +359,7 @@ class Sync:
         if unchanged.all() and not self.repeated:
             self.summary.unchanged += len(block)
             return
-        unit, wrong = unit_rows(block.vectors, self.snapshot.manifest.space(self.space).dim)
+        unit, wrong = unit_rows(block.vectors, writer.dims)
         wrong |= block.wrong
         contents = contents_of(block.vectors)
         new: list[int] = []

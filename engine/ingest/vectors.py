@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import cached_property, reduce
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from engine.collection.cells import as_text, cells
 from engine.collection.manifest import Source, SourceTable
+from engine.collection.notes import Notes, stamp_of
 from engine.ingest.entries import Block, VectorListing
-from engine.ingest.formats.columns import Choice
 from engine.ingest.formats.rows import Rows
 from engine.ingest.tables import CAPTION_COLUMNS, NAME_COLUMNS, overlaid, pick_column, read_table
+from engine.ingest.unit import beside
 from engine.ingest.vector_files import VectorFile, left_folders, status_of
+from engine.ingest.vector_rows import SpaceVectors, laid_out, lengths_in, rows_of_file
 from engine.progress import Taken
+from engine.storage import layout
+from engine.storage.names import path_key
 from engine.storage.regular import mtime_of
 from indexers.errors import SourceError
 
@@ -34,8 +39,13 @@ class VectorFiles(VectorListing):
     have, and of as many the one that comes first. A row of another costs a failure; a file whose rows cannot but have
     another is refused.
 
-    Attributes:
-        choice: where the first file has its vectors.
+    Args:
+        source: where they come from.
+        files: those that hold the vectors of the main space.
+        others: by further spaces, in order, as many files that hold the vectors of each; perhaps the same ones.
+        name_column: the column that rows are called by.
+        caption: the column of captions.
+        keyed: whether names are keys.
     """
 
     whole = True
@@ -45,56 +55,81 @@ class VectorFiles(VectorListing):
         source: Source,
         files: list[VectorFile],
         *,
+        others: Mapping[str, list[VectorFile]] | None = None,
         name_column: str | None,
         caption: str | None,
         keyed: bool = False,
     ):
         self.source = source
         self.files = files
+        self._of = {layout.DEFAULT_SPACE: files, **(others or {})}
+        for space, own in self._of.items():
+            if len(own) != len(files):
+                found = f"{len(own)} files of vectors for space {space}, and {len(files)} for the main one"
+                raise SourceError(f"{source.location} has {found}")
+        self._dims: dict[str, int] = {}
+        self.notes = Notes()
         joined = [one for one in source.tables if one.location != source.location]
         self._how = [SourceTable(source.location, name_column, caption, keyed=keyed), *joined[1:]]
-
-    @cached_property
-    def choice(self) -> Choice:
-        """See above."""
-        return self.files[0].choice()
 
     @property
     def taken(self) -> Taken | None:
         """What was taken for the vectors, where there was something to choose."""
-        first = self.files[0]
-        others = (*self.choice.others, *left_folders(first))
-        if not others and not self.choice.wide:
+        first, choice = self.files[0], self.files[0].choice()
+        spaces = {space: self._shown_choice(own[0]) for space, own in self._of.items()}
+        left = [name for name in (*choice.others, *left_folders(first)) if name not in spaces.values()]
+        if not left and not choice.wide and len(spaces) == 1:
             return None
-        return Taken(self.source.name, self.choice.shown or first.vectors.parent.name, others)
+        column = spaces.pop(layout.DEFAULT_SPACE)
+        return Taken(self.source.name, column, tuple(left), tuple(spaces.items()))
 
     @property
-    def dim(self) -> int:
-        """Dimension D of its vectors.
+    def unread(self) -> tuple[str, ...]:
+        """What lies beside the vectors and is left out, as no column can hold it."""
+        return self.files[0].choice().unread
+
+    def _shown_choice(self, file: VectorFile) -> str:
+        return file.choice().shown or file.vectors.parent.name
+
+    @property
+    def dims(self) -> dict[str, int]:
+        """Dimension of its vectors by space.
 
         Raises:
             SourceError: there are none.
         """
-        return self._dim
+        return {space: self._dims.get(space) or self._lengths[space].most_common(1)[0][0] for space in self._of}
 
     @cached_property
-    def _dim(self) -> int:
-        return self._lengths.most_common(1)[0][0]
+    def _lengths(self) -> dict[str, Counter[int]]:
+        """How many of the first rows that have any vectors have each dimension, by space."""
+        return {space: lengths_in(files) for space, files in self._of.items()}
 
-    @cached_property
-    def _lengths(self) -> Counter[int]:
-        """How many of the first rows that have any vectors have each dimension."""
-        for file in self.files:
-            for rows in _rows_of(file, ()):
-                if rows.lengths:
-                    return rows.lengths
-        raise SourceError(f"{self.files[0].vectors} holds no vectors")
-
-    def fits(self, dim: int) -> bool:
+    def fits(self, space: str, dim: int) -> bool:
         """Whether some of the first rows have a dimension; then it is that of all."""
-        if dim in self._lengths:
-            self._dim = dim
-        return dim == self.dim
+        if dim in self._lengths[space]:
+            self._dims[space] = dim
+        return dim == self.dims[space]
+
+    def rows_before(self) -> int | None:
+        """Return how many rows there were when its files, and what was asked of them, were as they are now."""
+        return self.notes.find_earlier(self._key, self._stamp)
+
+    def note_rows(self, rows: int) -> None:
+        """Note how many rows there are."""
+        self.notes.note(self._key, self._stamp, rows)
+
+    @property
+    def _key(self) -> int:
+        return path_key(self.source.name, "\0rows")
+
+    @cached_property
+    def _stamp(self) -> int:
+        """What stands for its files and tables, and for what was asked of them."""
+        files = [one for own in self._of.values() for one in own]
+        tables = [path for file in self.files for path in (file.columns, *file.more) if path is not None]
+        stated = [(file.called, file.wanted, file.partition, _stated(file.vectors)) for file in files]
+        return stamp_of(stated, [(str(path), _stated(path)) for path in tables], self._how, self.dims)
 
     def blocks(self) -> Iterator[Block]:
         """Yield the rows in order, some thousand at a time.
@@ -102,19 +137,34 @@ class VectorFiles(VectorListing):
         Raises:
             SourceError: a file that cannot be read, or is of another dimension.
         """
-        for file in self.files:
+        dims = self.dims
+        _, *others = dims
+        for at, file in enumerate(self.files):
             status = status_of(file.vectors)
             number = 0
-            for rows, tables in self._joined(file):
-                yield self._block(file, number, rows, tables, status)
-                number += rows.count
+            with ExitStack() as stack:
+                own = [SpaceVectors(self._of[space][at], space, dims[space]) for space in others]
+                further = [stack.enter_context(one) for one in own]
+                for rows, tables in self._joined(file, [name for one in further for name in one.columns]):
+                    yield self._block(file, number, rows, further, tables, status)
+                    number += rows.count
+                for one in further:
+                    one.check_end()
 
     def _block(
-        self, file: VectorFile, number: int, rows: Rows, tables: list[pa.Table], status: os.stat_result
+        self,
+        file: VectorFile,
+        number: int,
+        rows: Rows,
+        others: Sequence[SpaceVectors],
+        tables: list[pa.Table],
+        status: os.stat_result,
     ) -> Block:
-        if rows.fixed and (other := [length for length in rows.lengths if length != self.dim]):
-            raise SourceError(f"{file.vectors} holds vectors of {other[0]} dimensions beside others of {self.dim}")
-        vectors, wrong = rows.laid_out(self.dim)
+        vectors, wrong = laid_out(rows, self.dim, file)
+        for one in others:
+            more, of_space = one.take(rows.count)
+            vectors = beside([vectors, more])
+            wrong = of_space | wrong
         numbered = [f"{file.called}#{row}" for row in range(number, number + rows.count)]
         names: list[Any] = []
         said: list[Columns] = []
@@ -133,15 +183,15 @@ class VectorFiles(VectorListing):
             *(self.source.name, paths, vectors, captions, meta, status.st_size, mtime_of(status)),
             wrong=wrong,
             numbered=not names,
-            salt=file.wanted or "",
+            salt=_salt(file, others),
         )
 
     def _shown(self, file: VectorFile) -> list[str]:
         """Return how the tables are called in messages."""
         return [str(file.columns or file.vectors), *(str(path) for path in file.more)]
 
-    def _joined(self, file: VectorFile) -> Iterator[tuple[Rows, list[pa.Table]]]:
-        """Yield rows with the tables beside them, the first with the file's own columns in it."""
+    def _joined(self, file: VectorFile, others: Sequence[str]) -> Iterator[tuple[Rows, list[pa.Table]]]:
+        """Yield rows with the tables beside them, the first with the file's own columns in it, but for `others`."""
         paths = [*([] if file.columns is None else [file.columns]), *file.more]
         hows = self._how if file.columns is not None else self._how[1:]
         texts = [(how.name_column, how.caption_column) for how in hows]
@@ -149,7 +199,7 @@ class VectorFiles(VectorListing):
             status_of(path)
         tables = [read_table(path, texts=names) for path, names in zip(paths, texts, strict=True)]
         at = 0
-        for rows in _rows_of(file, (self._how[0].name_column, self._how[0].caption_column)):
+        for rows in rows_of_file(file, (self._how[0].name_column, self._how[0].caption_column), without=others):
             parts = [table.slice(at, rows.count) for table in tables]
             if all(len(part) == rows.count for part in parts):
                 own = rows.columns
@@ -163,15 +213,14 @@ class VectorFiles(VectorListing):
                 )
 
 
-def _rows_of(file: VectorFile, texts: tuple[str | None, ...]) -> Iterator[Rows]:
-    """Read a file's rows, with what the folders it lies in say of them as columns."""
-    for rows in file.format.read(file.vectors, file.choice(), texts):
-        columns = rows.columns
-        for name, value in file.partition:
-            if name not in columns.column_names:
-                kind = pa.string() if isinstance(value, str) else pa.int64()
-                columns = columns.append_column(name, pa.array([value] * rows.count, kind))
-        yield replace(rows, columns=columns)
+def _stated(path: Path) -> tuple[int, int]:
+    status = status_of(path)
+    return status.st_size, mtime_of(status)
+
+
+def _salt(file: VectorFile, others: Sequence[SpaceVectors]) -> str:
+    """Return what stands for the columns that were asked for."""
+    return "\0".join([file.wanted or "", *(f"{one.space}={one.file.wanted}" for one in others)])
 
 
 def _typed_key(table: pa.Table, key: str) -> pa.Table:

@@ -21,6 +21,7 @@ from engine.collection.shards import SHARD_ROWS, as_new_shard, write_embeddings,
 from engine.ingest.catalogue import Known
 from engine.ingest.entries import Block, Entry, Listing
 from engine.ingest.rows import ItemRows, Relabelled
+from engine.ingest.unit import split
 from engine.storage import layout
 from engine.storage.disk import writing
 from engine.storage.layout import FileRef
@@ -44,7 +45,7 @@ class Row:
         content: hash of its content.
         width: of the upright picture; 0 for a vector.
         height: likewise.
-        vector: unit float32 [D].
+        vector: unit float32 [D], of several spaces one beside the other.
         replaces: row number of the row it takes the place of, if any.
     """
 
@@ -84,7 +85,7 @@ class Pending:
             rows: which of its rows.
             first_id: id of the first of them; the others follow.
             contents: hash of the content of each of them.
-            unit: unit float32 [len(rows), D].
+            unit: unit float32 [len(rows), D], of several spaces one beside the other.
         """
         self.items.extend(block, rows, first_id, contents)
         self.vectors.append(unit.astype(self.dtype))
@@ -94,7 +95,8 @@ class ShardWriter:
     """Collects rows and failures of one run and commits them shard by shard.
 
     Attributes:
-        dtype: of the vectors as they are stored.
+        dims: dimension of the vectors of each space that is derived from no other.
+        dtype: that holds what is stored of each.
         shard_rows: rows at which a shard is full.
         failures: what could not be indexed so far.
         ids: of the rows that wait, where they get theirs with the commit: those the newest version would give, from
@@ -105,7 +107,6 @@ class ShardWriter:
     def __init__(
         self,
         root: Path,
-        space: str,
         base: Manifest,
         *,
         sources: Sequence[Source],
@@ -114,10 +115,10 @@ class ShardWriter:
         wants: str,
     ) -> None:
         self.root = root
-        self.space = space
         self.base = base
         self.failures: list[Failure] = []
-        self.dtype = check_dtype(base.space(space).dtype)
+        self.dims = {name: base.space(name).dim for name in base.roots}
+        self.dtype = np.result_type(*(check_dtype(base.space(name).dtype) for name in base.roots))
         self._starts = base.shard_starts
         self._pending = Pending(self.dtype)
         self._relabelled = Relabelled()
@@ -296,10 +297,12 @@ class _Shard:
             ids[ids >= self._new.start] += shift
             columns["id"], self._new = ids.tolist(), range(self._new.start + shift, self._new.stop + shift)
         self.items = write_table(writer.root, layout.ITEMS, as_new_shard(self._rows.items.table()))
-        vectors, dtype = np.concatenate(self._rows.vectors), writer.dtype.name
-        embeddings = write_embeddings(writer.root, writer.space, ids, vectors, dtype)
-        keys = set(columns["key"])
-        return changes.append(writer.root, writer.space, self.items, embeddings, keys, self._prepared_on)
+        parts = split(np.concatenate(self._rows.vectors), writer.dims)
+        embeddings = {
+            space: write_embeddings(writer.root, space, ids, part, self._prepared_on.space(space).dtype)
+            for space, part in zip(writer.dims, parts, strict=True)
+        }
+        return changes.append(writer.root, self.items, embeddings, set(columns["key"]), self._prepared_on)
 
     def append(self, base: Manifest) -> Manifest:
         """Do as `changes.append`, and hand out the ids that were not set aside."""

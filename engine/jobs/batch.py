@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,22 +32,22 @@ class Gathered(VectorListing):
 
     whole = False
 
-    def __init__(self, source: Source, dim: int) -> None:
+    def __init__(self, source: Source, dims: dict[str, int]) -> None:
         self.source = source
-        self._dim = dim
+        self._dims = dims
         self._rows: dict[str, list[Added]] = {}
 
     @property
-    def dim(self) -> int:
-        """Dimension D of its vectors."""
-        return self._dim
+    def dims(self) -> dict[str, int]:
+        """Dimension of its vectors by space."""
+        return self._dims
 
     def __contains__(self, name: str) -> bool:
         return name in self._rows
 
     def add(self, block: Block) -> None:
         """Take the rows of one call. A name that comes twice in it fails once, and a row that is no vector fails."""
-        _, wrong = unit_rows(block.vectors, self._dim)
+        _, wrong = unit_rows(block.vectors, self._dims)
         new: dict[str, list[Added]] = {}
         for row, name in enumerate(block.paths):
             one = Added(name, block.vectors[row], block.caption(row), block.meta_of(row))
@@ -101,10 +101,11 @@ class Batch:
         captions: Sequence[str | None] | None = None,
         meta: Sequence[dict[str, Any]] | None = None,
         source: str = "api",
+        spaces: Mapping[str, Any] | None = None,
     ) -> None:
         """Add vectors; the arguments, and what is refused, are those of `Collection.add_vectors`."""
-        rows = vectors_listing(self._snapshot, vectors, names, captions, meta, source)
-        gathered = self._added.setdefault(source, Gathered(rows.source, rows.dim))
+        rows = vectors_listing(self._snapshot, vectors, names, captions, meta, source, spaces)
+        gathered = self._added.setdefault(source, Gathered(rows.source, rows.dims))
         for block in rows.blocks():
             gathered.add(block)
             for name in block.paths:
@@ -149,9 +150,12 @@ def vectors_listing(
     captions: Sequence[str | None] | None,
     meta: Sequence[dict[str, Any]] | None,
     source: str,
+    spaces: Mapping[str, Any] | None,
 ) -> ArrayListing:
     """Check vectors that are to be added to a collection; see `Collection.add_vectors`."""
-    rows = ArrayListing(source, vectors, names, captions, meta, dim=snapshot.manifest.space().dim)
-    if any(one.name == source and one.kind != "vectors" for one in snapshot.manifest.sources):
+    manifest = snapshot.manifest
+    dims = {name: manifest.space(name).dim for name in manifest.roots}
+    rows = ArrayListing(source, vectors, names, captions, meta, dims=dims, spaces=spaces)
+    if any(one.name == source and one.kind != "vectors" for one in manifest.sources):
         raise InvalidInput(f"source {source!r} is a source of pictures; choose another name")
     return rows

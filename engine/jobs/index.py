@@ -1,16 +1,16 @@
-"""The runs that change a collection: create, index, add."""
+"""The runs that bring a collection in line with its sources: index, add."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from engine.collection import commit, reading
 from engine.collection.absent import is_away
 from engine.collection.encoder import is_precomputed
-from engine.collection.manifest import Manifest, Source, Space
+from engine.collection.manifest import Manifest, Source
 from engine.collection.named import named, remember_named
 from engine.collection.snapshot import Snapshot
 from engine.collection.spaces import map_queries
@@ -26,7 +26,7 @@ from engine.ingest.sources import Moved, Sources, open_sources
 from engine.ingest.sync import Sync
 from engine.ingest.wanted import WantedOptions
 from engine.jobs.build import BuildOptions, build_indexes
-from engine.jobs.canaries import write_canaries
+from engine.jobs.create import create_first
 from engine.jobs.due import is_due, tail_rows
 from engine.jobs.run_encoder import RunEncoder, check_dimensions, first_encoder, say_encoder
 from engine.planning.prompts import text_sample
@@ -36,9 +36,9 @@ from engine.storage.names import command
 from indexers import checks
 from indexers.base import IndexSpec, read_specs
 from indexers.build import BuildDevice
-from indexers.errors import CollectionError, CommitConflict, DiskFull, NestvecError
+from indexers.errors import CollectionError, NestvecError, SourceError
 from indexers.families.registry import resolve_all
-from indexers.store import DTYPES, check_dtype
+from indexers.store import DTYPES
 
 NAMED_ROWS = 5
 
@@ -102,41 +102,6 @@ Verb = Callable[[Path, Sequence[Path], RunOptions, Listener], Summary]
 """`index` or `add`."""
 
 
-def create(root: Path, encoder: Encoder, *, dtype: str = "float16") -> Manifest:
-    """Make an empty collection for one encoder.
-
-    Raises:
-        CollectionError: the directory already holds something.
-        CommitConflict: another process made it in the meantime.
-        InvalidSpec: a dtype that is not a storage type.
-        EncoderMismatch: the encoder has a head of another.
-    """
-    check_dtype(dtype)
-    fingerprint = encoder.fingerprint  # first: a head of another encoder must leave no directory behind
-
-    def first() -> Manifest:
-        space = Space(
-            encoder=encoder.name,
-            fingerprint=fingerprint,
-            canaries=write_canaries(root, layout.DEFAULT_SPACE, encoder),
-            dim=encoder.dim,
-            dtype=dtype,
-        )
-        return Manifest(spaces={layout.DEFAULT_SPACE: space})
-
-    return commit.create(root, first)
-
-
-def _create_first(root: Path, encoder: Encoder, dtype: str) -> None:
-    """`create`, where nothing was a moment ago: what is there now was made by another process."""
-    try:
-        create(root, encoder, dtype=dtype)
-    except CollectionError as error:
-        if isinstance(error, CommitConflict | DiskFull) or not reading.exists(root):
-            raise
-        raise CommitConflict(f"another process made {root} in the meantime; run this again") from error
-
-
 def index(root: Path, paths: Sequence[Path], options: RunOptions, listener: Listener | None = None) -> Summary:
     """Make a collection from sources, or bring it in line with them.
 
@@ -186,7 +151,7 @@ def _run(root: Path, paths: Sequence[Path], options: RunOptions, listener: Liste
             f"its new place: {command('index', 'NEW_PLACE', root)}; if they are to go: "
             f"{command('remove', root, '--below', source.location)}"
         )
-    sync = Sync(root, layout.DEFAULT_SPACE, checked, options.encode, listener, summary)
+    sync = Sync(root, checked, options.encode, listener, summary)
     sync.run(sources.listings, notice_gone=notice_gone, accept_loss=options.accept_loss, compared=compared)
     for note in sources.passed_over:
         listener.say(note)
@@ -215,20 +180,38 @@ def _prepared(
         if not sources.only_vectors:
             require_modality(new, "image")
             say_encoder(new, listener)
-        check_dimensions(new.name, new.dim, sources.vectors)
+        dims = {**next((one.dims for one in sources.vectors), {}), layout.DEFAULT_SPACE: new.dim}
+        _check_spaces(sources, dims)
+        check_dimensions(new.name, dims, sources.vectors)
         resolve_all(options.specs or (), MANY_ROWS, new.dim)
         _check_joined(sources)
-        _create_first(root, new, options.dtype)
+        create_first(root, new, options.dtype, {name: dims[name] for name in dims if name != layout.DEFAULT_SPACE})
         return (lambda: new), (lambda: new)
     space = manifest.space()
+    dims = {name: manifest.space(name).dim for name in manifest.roots}
+    _check_spaces(sources, dims)
     encoder = RunEncoder(root, manifest, wanted=options.encoder, pool=pool, device=device, listener=listener)
     if encoder.is_in_doubt:
         _learn_spec(root, manifest, encoder.loaded)
     if is_precomputed(space.encoder) and not sources.only_vectors:
         require_modality(encoder.loaded, "image")
-    check_dimensions(space.encoder, space.dim, sources.vectors)
+    check_dimensions(space.encoder, dims, sources.vectors)
     resolve_all(options.specs or (), MANY_ROWS, space.dim)
     return (lambda: encoder.loaded), (lambda: encoder.checked)
+
+
+def _check_spaces(sources: Sources, dims: Mapping[str, int]) -> None:
+    """Refuse pictures where items have vectors that no encoder makes.
+
+    Raises:
+        SourceError: there are such.
+    """
+    if len(dims) > 1 and not sources.only_vectors:
+        others = ", ".join(name for name in dims if name != layout.DEFAULT_SPACE)
+        raise SourceError(
+            f"items of this collection have vectors of their own in the spaces {others}, which no encoder makes: "
+            "pictures cannot be added to it"
+        )
 
 
 def _away(manifest: Manifest | None, sources: Sources) -> Iterator[Source]:
@@ -320,7 +303,7 @@ def add_listings(
     started = time.perf_counter()
     summary = Summary()
     heard = as_listener(listener)
-    sync = Sync(root, layout.DEFAULT_SPACE, load, options.encode, heard, summary)
+    sync = Sync(root, load, options.encode, heard, summary)
     sync.run(listings, notice_gone=False, removed=removed)
     result = finish(root, load, options, heard)
     summary.version = result.version
@@ -372,7 +355,9 @@ def build_device(device: str) -> BuildDevice:
 def for_space(options: BuildOptions, snapshot: Snapshot, space: str, specs: Sequence[IndexSpec] | None) -> BuildOptions:
     """Return how to build a space, given how to build the main one: its own specs, and texts sent through its heads."""
     texts = options.texts
-    if texts is not None:
+    if not snapshot.manifest.is_encoded(space):
+        texts = None  # the encoder's texts lead nowhere there
+    elif texts is not None:
         texts = map_queries(snapshot.root, snapshot.manifest, space, texts)
     return replace(options, specs=specs, texts=texts)
 

@@ -313,7 +313,7 @@ def _heads(job: _Repair) -> None:
 
 def _embeddings(job: _Repair) -> None:
     """Put damaged shards of vectors together again, those of a base before those that follow from it."""
-    for name in with_derived(job.draft, layout.DEFAULT_SPACE):
+    for name in (name for root in job.draft.roots for name in with_derived(job.draft, root)):
         for shard, ref in enumerate(job.draft.space(name).embeddings):
             if job.is_damaged(ref) and shard not in job.lost_shards:
                 new = _vectors(job, name, shard, ref)
@@ -337,7 +337,7 @@ def _vectors(job: _Repair, space: str, shard: int, ref: FileRef) -> FileRef:
     else:
         path = draft.items[shard].path
         dead = {row for other, row in job.bury if other == path}
-        new, lost = vectors_from_sources(root, draft, shard, dead, job.encoder)
+        new, lost = vectors_from_sources(root, draft, space, shard, dead, job.encoder)
         job.bury |= {(path, one.row) for one in lost}
         job.done.lost += [f"{one.path}: its vector; the source is gone, or has changed since" for one in lost]
         if len(lost) < ref.rows - len(dead):

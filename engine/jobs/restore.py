@@ -21,7 +21,7 @@ from engine.collection.shards import as_new_shard, hash_of, read_table, tombston
 from engine.encoders.base import Encoder
 from engine.ingest.joined import own_columns
 from engine.ingest.pipeline import Skipped, encode_pictures
-from engine.ingest.unit import contents_of, unit_rows
+from engine.ingest.unit import contents_of, split, unit_rows
 from engine.ingest.vector_files import vector_files
 from engine.ingest.vectors import VectorFiles
 from engine.storage import layout, verified
@@ -170,13 +170,14 @@ def vectors_from_matrix(
 
 
 def vectors_from_sources(
-    root: Path, manifest: Manifest, shard: int, dead: set[int], load: Callable[[], Encoder | None]
+    root: Path, manifest: Manifest, space: str, shard: int, dead: set[int], load: Callable[[], Encoder | None]
 ) -> tuple[FileRef, list[Wanted]]:
-    """Make the vectors of a shard of the main space again from what was indexed, where that has not changed since.
+    """Make the vectors of a shard again from what was indexed, where that has not changed since.
 
     Args:
         root: the collection.
         manifest: the version; its items can be read.
+        space: whose; it is derived from no other.
         shard: number of the shard.
         dead: rows of it that are deleted: nobody needs their vectors.
         load: loads the encoder; None where it cannot be.
@@ -185,7 +186,7 @@ def vectors_from_sources(
         the shard, and the rows whose source is gone or has changed: they hold a vector that is none of theirs.
     """
     table = read_table(root, manifest.items[shard])
-    entry = manifest.space()
+    entry = manifest.space(space)
     _require_room(len(table), entry)
     names = zip(*(table.column(name).to_pylist() for name in ("source", "path", "content")), strict=True)
     wanted = [Wanted(row, *own) for row, own in enumerate(names) if row not in dead]
@@ -193,7 +194,7 @@ def vectors_from_sources(
     for source in manifest.sources:
         own = [one for one in wanted if one.source == source.name]
         if own and source.kind == "vectors":
-            found |= dict(_vectors_again(source, own, entry))
+            found |= dict(_vectors_again(source, own, manifest, space))
         elif own and source.folder is not None and (encoder := load()) is not None:
             found |= dict(_pictures_again(source.folder, own, encoder))
     matrix = np.zeros((len(table), entry.dim), dtype=np.float32)
@@ -201,7 +202,7 @@ def vectors_from_sources(
     for row, vector in found.items():
         matrix[row] = vector
     ids = table.column("id").to_numpy()
-    written = write_embeddings(root, layout.DEFAULT_SPACE, ids, matrix, entry.dtype)
+    written = write_embeddings(root, space, ids, matrix, entry.dtype)
     return written, [one for one in wanted if one.row not in found]
 
 
@@ -239,21 +240,26 @@ def _pictures_again(folder: str, wanted: list[Wanted], encoder: Encoder) -> Iter
                     yield outcome.item.row, outcome.vector
 
 
-def _vectors_again(source: Source, wanted: list[Wanted], entry: Space) -> Iterator[tuple[int, FloatArray]]:
+def _vectors_again(
+    source: Source, wanted: list[Wanted], manifest: Manifest, space: str
+) -> Iterator[tuple[int, FloatArray]]:
     """Yield the vectors of rows that a source of vectors still holds, known by their content."""
+    dims = {name: manifest.space(name).dim for name in manifest.roots}
     rows: dict[str, list[int]] = {}
     for one in wanted:
         rows.setdefault(one.content, []).append(one.row)
     try:
-        path = text_path(source.location)
-        files = vector_files(path, (), own_columns(source).vectors) or []
-        listing = VectorFiles(replace(source, tables=()), files, name_column=None, caption=None)
-        if not files or not listing.fits(entry.dim):
+        path, own = text_path(source.location), own_columns(source)
+        files = vector_files(path, (), own.vectors) or []
+        others = {name: vector_files(path, (), column) or [] for name, column in own.spaces}
+        listing = VectorFiles(replace(source, tables=()), files, others=others, name_column=None, caption=None)
+        if not files or list(listing.dims) != list(dims) or not all(listing.fits(*one) for one in dims.items()):
             return
         for block in listing.blocks():
-            unit, wrong = unit_rows(block.vectors, entry.dim)
+            unit, wrong = unit_rows(block.vectors, dims)
+            of_space = split(unit, dims)[list(dims).index(space)]
             for at, content in enumerate(contents_of(block.vectors)):
                 if at not in wrong:
-                    yield from ((row, unit[at]) for row in rows.pop(content, ()))
+                    yield from ((row, of_space[at]) for row in rows.pop(content, ()))
     except (NestvecError, OSError, ValueError):  # the last for what is no name, with a null in it
         return  # it is gone, or is something else now: what was not found is lost

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from engine.encoders.registry import load_encoder
 from engine.ingest.entries import VectorListing
 from engine.jobs.canaries import check_canaries
 from engine.progress import Listener
+from engine.storage import layout
 from indexers.errors import InvalidSpec, SourceError
 
 DEFAULT_ENCODER = "bundled"
@@ -40,17 +41,33 @@ def first_encoder(
     return load_encoder(spec, device=device, pool=pool, dim=dim)
 
 
-def check_dimensions(name: str, dim: int, vectors: Sequence[VectorListing]) -> None:
-    """Refuse vectors of another dimension than the collection's encoder makes.
+def check_dimensions(name: str, dims: Mapping[str, int], vectors: Sequence[VectorListing]) -> None:
+    """Refuse vectors of other dimensions than the collection's, or for other spaces.
+
+    Args:
+        name: of the collection's encoder, which makes those of the main space.
+        dims: of each space that items have a vector of their own in, the main one first.
+        vectors: the sources.
 
     Raises:
         SourceError: they differ.
     """
     for listing in vectors:
-        if not listing.fits(dim):
+        place = listing.source.location
+        if list(listing.dims) != list(dims):
             raise SourceError(
-                f"{listing.source.location} holds vectors of {listing.dim} dimensions, and {name} makes {dim}"
+                f"{place} has vectors for {_named(listing.dims)}, and items of this collection have one each for "
+                f"{_named(dims)}: say with --space NAME=COLUMN where they are. A collection gets such spaces when it "
+                "is made"
             )
+        for space, dim in dims.items():
+            if not listing.fits(space, dim):
+                made = f"{name} makes" if space == layout.DEFAULT_SPACE else f"space {space} has"
+                raise SourceError(f"{place} holds vectors of {listing.dims[space]} dimensions, and {made} {dim}")
+
+
+def _named(spaces: Iterable[str]) -> str:
+    return "the main space" + "".join(f" and {name}" for name in spaces if name != layout.DEFAULT_SPACE)
 
 
 class RunEncoder:

@@ -143,7 +143,9 @@ def _index_everything(root: Path, space: str, load: Callable[[], Encoder], liste
 
 
 def _texts(snapshot: Snapshot, space: str, load: Callable[[], Encoder]) -> FloatArray | None:
-    """Encode captions and plain prompts into a space; None where there is no text tower."""
+    """Encode captions and plain prompts into a space; None where no text tower leads there."""
+    if not snapshot.manifest.is_encoded(space):
+        return None
     made = text_sample(load(), snapshot, TEXTS)
     return None if made is None else map_queries(snapshot.root, snapshot.manifest, space, made)
 
@@ -165,6 +167,10 @@ def _own_queries(
         raise InvalidInput(f"{OWN}: expected at least {FEWEST_QUERIES} queries to tune with, found {len(given)}")
     dim = snapshot.manifest.space(space).dim
     if isinstance(given, list | tuple) and given and all(isinstance(one, str) for one in given):
+        if not snapshot.manifest.is_encoded(space):
+            raise InvalidInput(
+                f"the queries are texts, and no encoder makes the vectors of space {space!r}: give vectors"
+            )
         encoder = load()
         if "text" not in encoder.modalities:
             raise InvalidInput(f"the queries are texts, and {encoder.fingerprint.model} takes no texts: give vectors")

@@ -42,6 +42,8 @@ class Encoders:
 
     def of(self, snapshot: Snapshot, space: str) -> Encoder:
         """Return the collection's encoder, behind it the heads that lead to a space of a version."""
+        if not snapshot.manifest.is_encoded(space):
+            return self._of_others(snapshot, space)
         head = snapshot.manifest.space(space).head
         if head is None:
             return self.main(snapshot)
@@ -51,6 +53,14 @@ class Encoders:
 
             kept = self._headed = head, encoder_for(self._root, snapshot.manifest, space, self.main(snapshot))
         return kept[1]
+
+    def _of_others(self, snapshot: Snapshot, space: str) -> Encoder:
+        """Return what stands for the encoder of vectors that were handed in, with the heads that lead from there."""
+        from engine.collection.encoder import encoder_for, encoder_of
+
+        manifest = snapshot.manifest
+        encoder = encoder_of(manifest.space(manifest.root_of(space)), wanted=None, pool=None, device="cpu")
+        return encoder_for(self._root, manifest, space, encoder)
 
     def main(self, snapshot: Snapshot) -> Encoder:
         """Return what encodes pictures that are added."""

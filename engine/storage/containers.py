@@ -109,6 +109,18 @@ def open_container(path: bytes, looks: Looks) -> Container:
     return Zip(path) if lower.endswith(ZIP) else PictureRows(path, looks)
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A picture in a container that was not opened: it is found by its name there if it has to be read after all."""
+
+    path: bytes
+    looks: Looks
+
+    def read(self) -> bytes:
+        """Return its bytes; see `read_original`."""
+        return read_original(self.path, self.looks)
+
+
 class NoPictures(OSError):
     """A file that can be read, and has no pictures in it."""
 

@@ -27,6 +27,7 @@ from engine.storage.parquet import most_expanded, parquet_batches
 from engine.storage.regular import check_regular, opened_regular, read_regular
 from indexers.errors import PictureError, SourceError
 
+LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
 USUAL = ("image", "img", "picture", "photo", "jpg", "jpeg", "png", "webp", "image_bytes", "bytes")
 BYTES, PATH = "bytes", "path"
 LOOKED_AT = 16
@@ -64,7 +65,7 @@ class PictureRows:
     Attributes:
         column: the one whose pictures are read.
         passed_over: other columns of pictures.
-        flat: columns that hold numbers, truths, times and texts.
+        said: columns that hold numbers, truths, times and texts, or lists and structs of such; no vectors.
 
     Raises:
         SourceError: each row has a list of pictures.
@@ -87,7 +88,7 @@ class PictureRows:
                 raise NoPictures(errno.EINVAL, "it has no column of pictures", os.fsdecode(path))
             self.column, self.passed_over = found[0], [one.name for one in found[1:]]
             self._values = _Values(path, self.status, self.column.leaf, raw, footer)
-            self.flat = [field.name for field in schema if _is_flat(field.type)]
+            self.said = [field.name for field in schema if _says_something(field.type)]
             self._schema = schema
 
     def _is_picture(
@@ -188,15 +189,22 @@ def _is_struct(kind: pa.DataType) -> bool:
     return names.count(BYTES) == 1 and names.count(PATH) <= 1 and _is_bytes(kind.field(BYTES).type)
 
 
-def _is_flat(kind: pa.DataType) -> bool:
+def _says_something(kind: pa.DataType) -> bool:
+    """Whether a column says something of its pictures: vectors do not, nor do bytes."""
+    is_vector = any(check(kind) for check in LISTS) and pa.types.is_floating(kind.value_type)
+    return not is_vector and _is_plain(kind)
+
+
+def _is_plain(kind: pa.DataType) -> bool:
     large = _is_bytes(kind) or pa.types.is_fixed_size_binary(kind) or pa.types.is_binary_view(kind)
-    return not (large or pa.types.is_nested(kind) or isinstance(kind, pa.BaseExtensionType))
+    if large or isinstance(kind, pa.BaseExtensionType):
+        return False
+    return all(_is_plain(kind.field(number).type) for number in range(kind.num_fields))
 
 
 def _refuse_lists(schema: pa.Schema, path: bytes) -> None:
-    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
     for field in schema:
-        if any(check(field.type) for check in lists) and _is_struct(field.type.value_type):
+        if any(check(field.type) for check in LISTS) and _is_struct(field.type.value_type):
             raise SourceError(
                 f"{os.fsdecode(path)} has lists of pictures in its column {field.name}: one picture a row is read; "
                 "write each of them into a row of its own"

@@ -43,7 +43,7 @@ def appending(root: Path, path: str, on: Manifest) -> changes.Change:
     pending.add(Row(entry, 10_000, "b3:" + "0" * 32, 0, 0, clustered(1, 8, 3)[0]))
     items = write_table(root, "items", pending.items.table())
     embeddings = write_embeddings(root, "main", np.array([10_000]), clustered(1, 8, 3), "float16")
-    return changes.append(root, "main", items, embeddings, {entry.key}, on)
+    return changes.append(root, items, {"main": embeddings}, {entry.key}, on)
 
 
 # -- appends -------------------------------------------------------------------------------

@@ -104,7 +104,7 @@ def test_items_need_a_vector_in_every_space(root: Path) -> None:
         return replace(base, spaces={**base.spaces, "alone": alone})
 
     commit(root, beside, operation="x")
-    with pytest.raises(CommitConflict, match=r"do not follow from 'main' \(alone\)"):
+    with pytest.raises(CommitConflict, match="only with a vector in each of its spaces"):
         commit(root, appending(root, "new", newest(root)), operation="add")
 
 

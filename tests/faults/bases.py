@@ -24,8 +24,8 @@ from engine.collection.commit import current_version, read_version
 from engine.collection.manifest import Manifest
 from engine.encoders.base import Fingerprint
 from engine.heads.model import Head, Tower
-from engine.jobs import index as run
 from engine.jobs.build import BuildOptions, build_indexes
+from engine.jobs.create import create
 from engine.progress import Silent
 from engine.storage import layout
 from engine.storage.layout import FileRef
@@ -108,7 +108,7 @@ def build(folder: Path) -> None:
         with pytest.MonkeyPatch.context() as patch:  # in a file, and not in the version
             patch.setattr("engine.collection.tombstones.MOST_DEAD", 0)
             made.remove(["row-3.jpg", "row-149.jpg", names[N]])
-    run.create(folder / CANARY, Letters())
+    create(folder / CANARY, Letters())
 
 
 def slots(manifest: Manifest) -> dict[str, FileRef]:

@@ -260,7 +260,7 @@ def test_vectors_too_long_for_the_memory_are_not_made_again(root: Path, monkeypa
     manifest = newest(root)
     long = replace(manifest, spaces={"main": replace(manifest.space(), dim=1 << 28)})
     with pytest.raises(NotEnoughMemory, match="20 vectors of 268,435,456 dimensions take 30"):
-        vectors_from_sources(root, long, 0, set(), lambda: None)
+        vectors_from_sources(root, long, "main", 0, set(), lambda: None)
 
 
 @pytest.mark.parametrize("place", ["pipe.npy", "zero.npy", "nothing\0.npy", "other.npy", ""])
@@ -316,5 +316,5 @@ def test_pictures_are_encoded_again_only_from_below_their_source(tmp_path: Path)
 
     changed_table(tmp_path / "c.nest", newest(tmp_path / "c.nest").items[0], change)
     manifest = replace(newest(tmp_path / "c.nest"), sources=(Source("api", "folder", str(photos)),))
-    _, lost = vectors_from_sources(tmp_path / "c.nest", manifest, 0, set(), Colours)
+    _, lost = vectors_from_sources(tmp_path / "c.nest", manifest, "main", 0, set(), Colours)
     assert [one.path for one in lost] == names[2:]  # of the last one the content has changed

@@ -153,7 +153,7 @@ def test_items_that_a_rollback_brings_back_are_not_added_again(tmp_path: Path, r
     table = read_table(root, ref).slice(1, 1)
     items = write_table(root, "items", as_new_shard(table))
     embeddings = write_embeddings(root, "main", np.array([99]), clustered(1, DIM), "float16")
-    change = changes.append(root, "main", items, embeddings, set(table.column("key").to_pylist()), prepared_on)
+    change = changes.append(root, items, {"main": embeddings}, set(table.column("key").to_pylist()), prepared_on)
     with pytest.raises(CommitConflict, match="rolled back"):
         commit.commit(root, change, operation="add")
 

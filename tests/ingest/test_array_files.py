@@ -20,8 +20,10 @@ from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_torch
 
 from engine.api import Collection
+from engine.jobs.index import RunOptions
+from engine.jobs.index import index as run_index
 from indexers.errors import NestvecError, SourceError
-from tests.helpers import clustered, save
+from tests.helpers import Hears, clustered, save
 from tests.ingest.made import Found, listing, read
 
 X = clustered(5000, 6)
@@ -49,6 +51,26 @@ def test_npz_with_names_captions_and_columns(tmp_path: Path) -> None:
     assert found.meta[4999] == {"id": 4999 + 2**60, "stars": 4999}
     np.savez(tmp_path / "y.npz", emb=X, ids=ids)
     assert read(tmp_path / "y.npz").names[1] == str(2**60 + 1)
+
+
+def test_what_lies_beside_the_vectors_and_cannot_be_a_column_is_told(tmp_path: Path) -> None:
+    structured = np.zeros(3, dtype=[("a", "<i4")])
+    beside = {
+        "phase": np.ones(3, complex),
+        "parts": structured,
+        "boxes": np.zeros((3, 2, 2)),
+        "once": np.ones(4, complex),
+    }
+    np.savez(tmp_path / "x.npz", vectors=X[:3], n=np.arange(3), **beside)
+    assert listing(tmp_path / "x.npz").unread == (
+        "phase (complex128 [3])",
+        "parts ([('a', '<i4')] [3])",
+        "boxes (float64 [3, 2, 2])",
+    )
+    assert read(tmp_path / "x.npz").meta == [{"n": 0}, {"n": 1}, {"n": 2}]
+    said: list[str] = []
+    run_index(tmp_path / "c.nest", [tmp_path / "x.npz"], RunOptions(device="cpu"), Hears(said.append))
+    assert [one for one in said if "no column can hold it: phase (complex128 [3]), parts" in one]
 
 
 def test_npz_of_several_arrays_asks_which(tmp_path: Path) -> None:

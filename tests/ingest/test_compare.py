@@ -87,7 +87,7 @@ def test_what_there_is_to_do(snapshot: Snapshot) -> None:
 
 
 def test_vectors_of_an_array_have_no_time_and_are_always_looked_at(snapshot: Snapshot) -> None:
-    rows = ArrayListing("photos", clustered(5, 4), [*PATHS, "new"], None, None, dim=4)
+    rows = ArrayListing("photos", clustered(5, 4), [*PATHS, "new"], None, None, dims={"main": 4})
     found = compare([rows], Catalogue(snapshot), snapshot, notice_gone=True)
     assert (found.total, found.todo, found.new, found.gone) == (5, 5, 1, {})
 

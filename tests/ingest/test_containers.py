@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from engine.collection.cells import is_nothing
+from engine.collection.cells import is_nothing, value_of
 from engine.collection.manifest import Source, SourceTable
 from engine.ingest.containers import ContainerListing, Containers, is_container, is_of_containers
 from engine.ingest.entries import Entry, read_file
@@ -58,7 +58,7 @@ def listed(path: Path, **how: Any) -> list[Entry]:
 
 
 def said(entries: Iterable[Entry]) -> dict[str, tuple[str | None, dict[str, Any]]]:
-    said = [(one, {name: cell for name, cell in one.meta.items() if not is_nothing(cell)}) for one in entries]
+    said = [(one, {name: value_of(cell) for name, cell in one.meta.items() if not is_nothing(cell)}) for one in entries]
     return {one.path: (one.caption, meta) for one, meta in said if one.problem is None}
 
 
@@ -299,14 +299,17 @@ def test_rows_have_names_captions_and_columns(tmp_path: Path) -> None:
         rows,
         label=pa.array([5, 4, 3, 2, 1, None], pa.int64()),
         text=["zero", "one", "two", "three", "four", None],
-        boxes=[[1, 2]] * 6,
+        boxes=[[1, 2], None, [], None, None, None],
+        shapes=[{"corners": [[0.5, 1.5]]}, *[None] * 5],
+        emb=[[0.5, 1.5]] * 6,
+        sound=[{"bytes": b"\0", "path": "a.wav"}] * 6,
         raw=[b"\0"] * 6,
     )
     found = listed(path)
     assert said(found) == {
-        "t.parquet/a.png": ("zero", {"label": 5}),
+        "t.parquet/a.png": ("zero", {"label": 5, "boxes": [1, 2], "shapes": {"corners": [[0.5, 1.5]]}}),
         "t.parquet/1": ("one", {"label": 4}),
-        "t.parquet/a.png#2": ("two", {"label": 3}),
+        "t.parquet/a.png#2": ("two", {"label": 3, "boxes": []}),
         "t.parquet/3": ("three", {"label": 2}),
         "t.parquet/2": ("four", {"label": 1}),
         "t.parquet/3#5": (None, {}),

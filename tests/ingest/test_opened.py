@@ -18,7 +18,7 @@ from engine.collection.describe import list_failures
 from engine.ingest.options import EncodeOptions
 from engine.ingest.wanted import WantedOptions
 from engine.storage.kinds import ALL_METADATA, NO_LOCATION, NO_METADATA
-from tests.helpers import COMMAND, draw, index, needs_bundled, python
+from tests.helpers import COMMAND, clustered, draw, index, needs_bundled, python, save
 from tests.ingest.made_metadata import xmp
 from tests.ingest.test_beside import TAKEN
 from tests.ingest.test_containers import parquet, tar
@@ -192,3 +192,108 @@ def test_a_known_file_costs_one_call_of_the_system(photos: Path, tmp_path: Path)
     calls = (tmp_path / "calls").read_text(errors="replace").splitlines()
     for file in photos.rglob("*.*"):
         assert sum(f'"{file}"' in call for call in calls) <= 2, file
+
+
+# -- containers and vectors -----------------------------------------------------------------
+
+
+@pytest.fixture
+def boxes(tmp_path: Path) -> Path:
+    """A folder of containers: two members with labels, a row, and a member that is broken."""
+    boxes = tmp_path / "p"
+    boxes.mkdir()
+    drawn = [draw(tmp_path / f"{number}.png", number).read_bytes() for number in range(3)]
+    tar(boxes / "a.tar", [("0.png", drawn[0]), ("0.txt", b"nought"), ("1.png", drawn[1]), ("notes.md", b"none")])
+    parquet(boxes / "b.parquet", [{"bytes": drawn[2], "path": "in.png"}])
+    tar(boxes / "c.tar", [("0.png", drawn[0][:60]), ("1.png", drawn[1])])
+    first = index(tmp_path / "c.nest", boxes)
+    assert (first.added, first.failed, first.ignored) == (4, 1, 1)
+    return boxes
+
+
+def test_a_container_that_is_as_it_was_is_not_opened(boxes: Path) -> None:
+    before = metas(boxes.parent / "c.nest")
+    for _ in range(2):
+        assert run(boxes) == ([4, 0, 0, 1], [])
+        assert index(boxes.parent / "c.nest", boxes).ignored == 1
+    assert metas(boxes.parent / "c.nest") == before
+
+
+def test_only_the_container_that_has_changed_is_opened(boxes: Path) -> None:
+    data = draw(boxes.parent / "7.png", 7).read_bytes()
+    tar(boxes / "c.tar", [("1.png", data), ("2.png", data)])
+    counts, opened = run(boxes)
+    assert (counts, set(opened)) == ([3, 1, 0, 0], {"c.tar"})
+    assert run(boxes) == ([5, 0, 0, 0], [])
+    os.utime(boxes / "a.tar", ns=(0, 5))
+    counts, opened = run(boxes)
+    assert (counts, set(opened)) == ([5, 0, 0, 0], {"a.tar"})
+    assert run(boxes) == ([5, 0, 0, 0], [])
+    (boxes / "a.tar").unlink()
+    assert run(boxes) == ([3, 0, 0, 0], [])
+
+
+def test_what_was_removed_from_the_collection_is_looked_for_again(boxes: Path) -> None:
+    with Collection.open(boxes.parent / "c.nest") as opened:
+        opened.remove("a.tar/0.png")
+    counts, read = run(boxes)
+    assert (counts, set(read)) == ([3, 1, 0, 1], {"a.tar"})
+    assert run(boxes) == ([4, 0, 0, 1], [])
+
+
+def test_what_is_said_of_pictures_in_containers_otherwise_is_read(boxes: Path) -> None:
+    root = boxes.parent / "c.nest"
+    (boxes.parent / "t.csv").write_text("file,caption\na.tar/0.png,by the table\n")
+    assert index(root, boxes, table=boxes.parent / "t.csv").relabelled == 1
+    assert captions(boxes) == ["by the table"]
+    assert index(root, boxes, no_table=True).relabelled == 1
+    assert captions(boxes) == ["nought"]
+    assert index(root, boxes, encode=EncodeOptions(metadata=NO_METADATA)).encoded == 0
+    assert run(boxes) == ([4, 0, 0, 1], [])
+
+
+def test_a_container_of_its_own_is_not_opened(tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    picture = draw(tmp_path / "0.png", 0).read_bytes()
+    boxes = [
+        tar(tmp_path / "p" / "a.tar", [("0.png", picture)]),
+        parquet(tmp_path / "p" / "b.parquet", [{"bytes": picture, "path": "in.png"}]),
+    ]
+    for box in boxes:
+        assert index(tmp_path / "c.nest", box).added == 1
+        told = python(WATCHED.replace('f"{photos}/"', "str(photos)"), tmp_path / "c.nest", box)
+        assert list(told) == ["1", "0", "0", "0", "opened"]
+
+
+def test_vectors_that_are_as_they_were_are_not_read(tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    path, root = tmp_path / "p" / "v.npy", tmp_path / "c.nest"
+    vectors = clustered(50, 8)
+    vectors[3] = 0
+    save(path, vectors)
+    save_table(tmp_path / "p.csv", 50)
+    first = index(root, path, table=tmp_path / "p.csv")
+    assert (first.added, first.failed) == (49, 1)
+
+    def read(labels: int = 0) -> int:
+        code = "from engine.ingest.vectors import VectorFiles as V\nread = []\nkept = V._joined\n"
+        code += "V._joined = lambda *given: (read.append(1), kept(*given))[1]\n"
+        code += WATCHED.replace("[photos]", "[photos / 'v.npy']").replace('"opened", *opened', "len(read)")
+        told = python(code, root, tmp_path / "p")
+        assert list(told[:-1]) == [str(49 - labels), "0", str(labels), "1"]
+        return int(told[-1])
+
+    assert [read(), read()] == [0, 0]
+    os.utime(path)
+    assert [read() > 0, read()] == [True, 0]
+    save_table(tmp_path / "p.csv", 50, "other ")
+    assert read(49) > 0
+    assert read() == 0
+    with Collection.open(root) as opened:
+        opened.remove("n7")
+    assert index(root, path).added == 1
+    assert read() == 0
+
+
+def save_table(path: Path, rows: int, said: str = "") -> None:
+    path.write_text("name,caption\n" + "".join(f"n{row},{said}{row}\n" for row in range(rows)))

@@ -19,7 +19,7 @@ from engine.collection.verify import verify
 from engine.progress import Summary
 from indexers.errors import CommitConflict, EncoderMismatch, InvalidSpec, ModalityError, SourceError
 from indexers.vectors import FloatArray
-from tests.helpers import clustered, draw, index, save
+from tests.helpers import clustered, draw, index, newest, save
 
 
 def counts(summary: Summary) -> dict[str, int]:
@@ -70,8 +70,11 @@ def test_the_second_time_nothing_is_done(root: Path, source: Path) -> None:
 
 
 def test_a_touched_file_is_compared_by_content(root: Path, source: Path) -> None:
-    version = current_version(root)
+    parts = newest(root).items
     os.utime(source)
+    assert counts(index(root, source)) == {"unchanged": 40}
+    assert newest(root).items == parts
+    version = current_version(root)
     assert counts(index(root, source)) == {"unchanged": 40}
     assert current_version(root) == version
 

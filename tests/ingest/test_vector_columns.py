@@ -82,7 +82,9 @@ def test_the_command_says_in_a_line_what_was_taken(tmp_path: Path) -> None:
     done = nestvec("index", path, tmp_path / "c.nest")
     assert done.stderr.decode().count("a.parquet: vectors are taken from image; left out") == 1
     done = nestvec("add", tmp_path / "c.nest", path, "--vectors", "text", "--json")
-    assert json.loads(done.stdout)["taken"] == [{"source": "a.parquet", "column": "text", "left": ["image"]}]
+    assert json.loads(done.stdout)["taken"] == [
+        {"source": "a.parquet", "column": "text", "left": ["image"], "spaces": []}
+    ]
     assert json.loads(done.stdout)["changed"] == 12
 
 

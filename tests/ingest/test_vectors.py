@@ -149,8 +149,8 @@ def test_the_dimension_is_the_collections_or_that_of_most_of_the_first_rows(tmp_
     rows = [[1.0], [1.0, 2.0], [3.0, 4.0], [5.0, 6.0, 7.0]]
     found = listing(parquet(tmp_path / "x.parquet", rows, pa.list_(pa.float32())))
     assert found.dim == 2
-    assert not found.fits(4)
-    assert found.fits(3)
+    assert not found.fits("main", 4)
+    assert found.fits("main", 3)
     assert sorted(one(found).wrong) == [0, 1, 2]
     tied = listing(parquet(tmp_path / "y.parquet", [None, [1.0], [1.0, 2.0]], pa.list_(pa.float32())))
     assert tied.dim == 1
@@ -278,13 +278,13 @@ def test_files_of_several_dimensions_are_refused(tmp_path: Path) -> None:
 def test_rows_are_normalised_and_wrong_ones_told_apart() -> None:
     x = clustered(6, 4) * np.array([[1], [1e-30], [1e20], [3], [1], [1]], np.float32)
     x[3, 1], x[4], x[5, 0] = np.nan, 0, np.inf
-    unit, wrong = unit_rows(x, 4)
+    unit, wrong = unit_rows(x, {"main": 4})
     np.testing.assert_allclose(unit[[0, 1, 2]], clustered(6, 4)[[0, 1, 2]], atol=1e-6)
     assert (unit[[3, 4, 5]] == 0).all()
     assert {row: reason.split("has ")[1][:6] for row, reason in wrong.items()} == {
         **{3: "NaN or", 4: "length", 5: "NaN or"},
     }
-    good, none = unit_rows(clustered(50, 4) * 7, 4)
+    good, none = unit_rows(clustered(50, 4) * 7, {"main": 4})
     assert none == {}
     np.testing.assert_allclose(good, clustered(50, 4), atol=1e-6)
 

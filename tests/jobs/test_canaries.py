@@ -15,8 +15,8 @@ from engine.api import Collection
 from engine.collection.verify import verify
 from engine.encoders.base import Fingerprint
 from engine.encoders.precomputed import PrecomputedEncoder
-from engine.jobs import index as run
 from engine.jobs.canaries import check_canaries, gradient, write_canaries
+from engine.jobs.create import create
 from engine.planning.prompts import SAMPLE, text_sample
 from indexers.errors import CorruptCollection, EncoderMismatch
 from indexers.vectors import FloatArray
@@ -56,7 +56,7 @@ class Bytes:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    run.create(tmp_path / "c.nest", Bytes())
+    create(tmp_path / "c.nest", Bytes())
     return tmp_path / "c.nest"
 
 

@@ -14,8 +14,8 @@ from engine.collection.encoder import encoder_of
 from engine.collection.verify import verify
 from engine.encoders.base import Fingerprint
 from engine.heads.model import Head
-from engine.jobs import index as run
 from engine.jobs import spaces as heads
+from engine.jobs.create import create
 from engine.jobs.due import tail_rows
 from engine.jobs.spaces import HeadOptions, apply_head
 from indexers.base import IndexSpec
@@ -119,7 +119,7 @@ def test_indexes_are_at_the_trained_dimensions_and_the_plan_is_measured(root: Pa
 
 def test_texts_go_through_the_tower_for_queries(tmp_path: Path) -> None:
     root, encoder = tmp_path / "c.nest", Bytes()
-    run.create(root, encoder, dtype="float32")
+    create(root, encoder, dtype="float32")
     head = two_towers(encoder.fingerprint, 8)
     with Collection(root, encoder=encoder) as opened:
         opened.add_vectors(clustered(80, 32), captions=[f"caption {row}" for row in range(80)])

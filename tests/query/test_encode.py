@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from engine import Collection
-from engine.jobs import index as run
+from engine.jobs.create import create
 from indexers.errors import InvalidInput, NestvecError, PictureError
 from tests.faults.bases import Letters
 from tests.helpers import clustered, draw
@@ -38,7 +38,7 @@ class Seeing(Letters):
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collection]:
     root = tmp_path_factory.mktemp("queries") / "c.nest"
-    run.create(root, Seeing())
+    create(root, Seeing())
     with Collection(root, encoder=Seeing()) as made:
         made.add_vectors(clustered(20, D), names=[f"row-{row}" for row in range(20)], source="rows")
         yield made

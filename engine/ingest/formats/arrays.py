@@ -136,7 +136,12 @@ def _pick(path: Path, heads: Mapping[str, tuple[np.dtype[Any], Shape]], wanted: 
     taken = wanted or (found[0] if len(found) == 1 else usual[0] if len(usual) == 1 else None)
     if taken is None:
         raise SourceError(f"{path} has several arrays of vectors: {shown_names(found)}; name one with --vectors")
-    return Choice((taken,), tuple(name for name in found if name != taken))
+    count = heads[taken][1][0]
+    beside = {name: head for name, head in heads.items() if name not in found and head[1][:1] == (count,)}
+    unread = tuple(
+        f"{name} ({dtype} {list(shape)})" for name, (dtype, shape) in beside.items() if not _is_column(dtype, shape)
+    )
+    return Choice((taken,), tuple(name for name in found if name != taken), unread=unread)
 
 
 def read_npz_rows(path: Path, choice: Choice) -> Iterator[Rows]:
@@ -156,8 +161,12 @@ def read_npz_rows(path: Path, choice: Choice) -> Iterator[Rows]:
 _TIMES = tuple((unit, 1) for unit in ("D", "s", "ms", "us", "ns"))
 
 
+def _is_column(dtype: np.dtype[Any], shape: Shape) -> bool:
+    return len(shape) == 1 and dtype.kind in "USfiubMm"
+
+
 def _lies_beside(name: str, dtype: np.dtype[Any], shape: Shape, count: int, path: Path) -> bool:
-    if len(shape) != 1 or dtype.kind not in "USfiubMm":
+    if not _is_column(dtype, shape):
         return False
     if shape[0] != count and name in (*SINGULAR, *SINGULAR.values()):
         raise SourceError(f"{path}: {name!r} has {shape[0]} rows beside {count} vectors")

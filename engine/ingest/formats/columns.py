@@ -35,11 +35,13 @@ class Choice:
         columns: the column, or array, of vectors; or those that are one number of each vector, in order.
         others: further ones that hold vectors: they are left out.
         wide: whether each column is one number.
+        unread: what lies row for row beside the vectors, and is of a type that no column has.
     """
 
     columns: tuple[str, ...]
     others: tuple[str, ...] = ()
     wide: bool = False
+    unread: tuple[str, ...] = ()
 
     @property
     def shown(self) -> str:

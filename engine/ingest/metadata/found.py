@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from engine.ingest.metadata.columns import COLUMNS, PLACE, metadata_of
 from engine.ingest.metadata.values import Columns
 from engine.ingest.metadata.window import Window, opened_window
-from engine.storage.containers import Inside
+from engine.storage.containers import Inside, Named
 from engine.storage.kinds import ALL_METADATA, NO_LOCATION, NO_METADATA
 
 READ_BY = 1
@@ -81,7 +81,7 @@ def found_in(data: bytes, wants: str) -> str | None:
     return None if wants == NO_METADATA else written(metadata_of(Window.of(data)), wants)
 
 
-def found_again(location: bytes, inside: Inside | None, before: str | None, wants: str) -> str | None:
+def found_again(location: bytes, inside: Inside | Named | None, before: str | None, wants: str) -> str | None:
     """Return what a file says that has not changed since; it is opened where that was not read, or not all of it.
 
     Args:
