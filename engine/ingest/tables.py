@@ -25,6 +25,8 @@ CAPTION_COLUMNS = ("caption", "text", "title", "description")
 MOST_SHOWN = 20
 NAMED_FILES = 5
 MOST_COLUMNS = 32_768
+TAIL = 4096
+"""Bytes at the end of a file that are looked at, to see whether it ends with a quote."""
 SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
 
 Labels = tuple[str | None, dict[str, Cell]]
@@ -74,12 +76,30 @@ def _read_table(path: Path, texts: Iterable[str | None]) -> pa.Table:
     if suffix in {".csv", ".tsv"}:
         parse = pacsv.ParseOptions(delimiter="\t" if suffix == ".tsv" else ",", newlines_in_values=True)
         convert = pacsv.ConvertOptions(column_types=dict.fromkeys(named, pa.string()))
-        return pacsv.read_csv(path, parse_options=parse, convert_options=convert)
+        table = pacsv.read_csv(path, parse_options=parse, convert_options=convert)
+        _check_closed(path, table)
+        return table
     if suffix in {".jsonl", ".ndjson"}:
         return _read_json(path, named)
     if suffix == ".parquet":
         return read_parquet(path, check=lambda file: check_names(file.schema_arrow.names, path))
     raise SourceError(f"{path}: expected a table ending in {', '.join(sorted(SUFFIXES))}")
+
+
+def _check_closed(path: Path, table: pa.Table) -> None:
+    """Refuse a table whose last value is all that follows a quote which nobody has closed.
+
+    Raises:
+        ValueError: it is such.
+    """
+    last = table.column(-1)[-1].as_py() if table.num_columns and table.num_rows else None
+    if not isinstance(last, str) or "\n" not in last:
+        return
+    with opened_regular(path) as file:
+        file.seek(-min(TAIL, os.fstat(file.fileno()).st_size), os.SEEK_END)
+        end = file.read(TAIL).rstrip()
+    if not end.endswith(b'"'):
+        raise ValueError(f"the quote that opens a value of row {table.num_rows} is closed nowhere")
 
 
 def _read_json(path: Path, texts: Iterable[str]) -> pa.Table:

@@ -156,3 +156,19 @@ def test_messages_name_some_of_many_columns(tmp_path: Path) -> None:
 def test_more_columns_than_anybody_can_use_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"t\.csv has 40,000 columns, and at most 32,768 are stored"):
         check_names([f"c{number}" for number in range(40_000)], tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", '\n"d.jpg",x\n'])
+def test_a_quote_that_is_closed_nowhere_is_told(tmp_path: Path, end: str) -> None:
+    (tmp_path / "t.csv").write_text('file,caption\na.jpg,one\nb.jpg,"two\nc.jpg,three' + end)
+    with pytest.raises(SourceError, match=r"closed nowhere|Expected 2 columns"):
+        read_table(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [('"two\nlines"', "two\nlines"), ('"two\nlines"\n\n', "two\nlines"), ('"the ""\nlast"""\n', 'the "\nlast"')],
+)
+def test_values_of_several_lines_are_read(tmp_path: Path, text: str, value: str) -> None:
+    (tmp_path / "t.csv").write_text(f"file,caption\na.jpg,one\nb.jpg,{text}")
+    assert read_table(tmp_path / "t.csv").column("caption").to_pylist() == ["one", value]
