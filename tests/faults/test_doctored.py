@@ -241,7 +241,7 @@ def test_what_another_writer_left_is_hashed_before_it_is_believed(root: Path) ->
         opened.add_vectors(clustered(2, DIM, 2), names=["x", "y"], source="more")
     now = newest(root)
     flip_bit(root / now.items[-1].path, 100)
-    change = append(root, "main", now.items[-1], now.space().embeddings[-1], {1}, before)
+    change = append(root, now.items[-1], {"main": now.space().embeddings[-1]}, {1}, before)
     with pytest.raises(CorruptCollection, match="hash does not match"):
         change(now)
     assert now.deletes is not None
