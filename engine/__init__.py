@@ -38,10 +38,12 @@ if TYPE_CHECKING:
     from engine.jobs.train import train_head
     from engine.jobs.tune import TuneOptions
     from engine.progress import Listener, Loss, Noted, Summary, Taken, Unjoined, Unnamed
-    from engine.query.answers import AnswerList, Answers
-    from engine.query.ask import Query, Term
+    from engine.query.answers import Answer, AnswerList, Answers
+    from engine.query.ask import Query
     from engine.query.explain import Explanation, Step
     from engine.query.reader import Reader
+    from engine.query.shape import Shape
+    from engine.query.terms import Term, Terms
     from engine.query.where.tree import Filter
     from engine.retrieval.accelerator import Accelerator
     from engine.retrieval.coarse import Coarse
@@ -83,6 +85,7 @@ if TYPE_CHECKING:
 # Where each public name lies: it is imported when it is first used, and `nestvec --help` needs none of them.
 _HOME = {
     "Accelerator": "engine.retrieval.accelerator",
+    "Answer": "engine.query.answers",
     "AnswerList": "engine.query.answers",
     "Answers": "engine.query.answers",
     "Batch": "engine.jobs.batch",
@@ -144,6 +147,7 @@ _HOME = {
     "SearchPlan": "indexers.plan",
     "Searcher": "engine.retrieval.searcher",
     "Segment": "engine.retrieval.segment",
+    "Shape": "engine.query.shape",
     "Snapshot": "engine.collection.snapshot",
     "Source": "engine.collection.manifest",
     "SourceError": "indexers.errors",
@@ -154,7 +158,8 @@ _HOME = {
     "Summary": "engine.progress",
     "TableOptions": "engine.ingest.joined",
     "Taken": "engine.progress",
-    "Term": "engine.query.ask",
+    "Term": "engine.query.terms",
+    "Terms": "engine.query.terms",
     "Tower": "engine.heads.model",
     "TrainOptions": "engine.heads.training.options",
     "TuneOptions": "engine.jobs.tune",
@@ -173,6 +178,7 @@ _HOME = {
 
 __all__ = [
     "Accelerator",
+    "Answer",
     "AnswerList",
     "Answers",
     "Batch",
@@ -234,6 +240,7 @@ __all__ = [
     "SearchPlan",
     "Searcher",
     "Segment",
+    "Shape",
     "Snapshot",
     "Source",
     "SourceError",
@@ -245,6 +252,7 @@ __all__ = [
     "TableOptions",
     "Taken",
     "Term",
+    "Terms",
     "Tower",
     "TrainOptions",
     "TuneOptions",

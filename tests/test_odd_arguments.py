@@ -6,6 +6,7 @@ is a valid value for it.
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import math
 import shutil
@@ -39,10 +40,10 @@ ODD: list[Any] = [
 # What comes back and is read: nobody makes one, and what they offer is asked through the collection.
 ANSWERS = set(
     """
-    Accelerator AnswerList Answers Batch Coarse Covering CurvePoint Evaluation Explanation FileRef Fingerprint Found
-    Head IndexEntry Item LabelTable Loss Manifest Mask Neighbors Noted Part PlanEntry Probed ProbedIndex Reader
-    PrunedIndex Routes Row Searcher Segment Snapshot Source SourceTable Space Step Summary Taken Tower Tuning Unjoined
-    Unnamed VectorStore Version
+    Accelerator Answer AnswerList Answers Batch Coarse Covering CurvePoint Evaluation Explanation FileRef Fingerprint
+    Found Head IndexEntry Item LabelTable Loss Manifest Mask Neighbors Noted Part PlanEntry Probed ProbedIndex Reader
+    PrunedIndex Routes Row Searcher Segment Snapshot Source SourceTable Space Step Summary Taken Terms Tower Tuning
+    Unjoined Unnamed VectorStore Version
     """.split()
 )
 # Rows that are read, and then refused as too few: nothing is trained here.
@@ -124,25 +125,36 @@ def opening_it(root: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]
 def asking_it(here: Collection) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     """Return the ways to ask."""
     search = {"k": 3, "plan": None, "dim": None, "exact": False, "recall": None, "where": None}
+    shape = {"offset": 0, "min_score": None, "distinct": None, "group_by": None, "group_size": 1, "sort": None}
+    more = {**shape, "pages": False, "after": None, "diverse": None}
     return {
         "ask": (here.ask, {"query": asking()}),
         "ask_all": (here.ask_all, {"queries": [asking()]}),
         "Query": (
             lambda **given: here.ask(engine.Query(**given)),
-            {**search, "terms": asking().terms, "include_self": False, "max_pixels": 100},
+            {**search, "terms": asking().terms, "include_self": False, "max_pixels": 100, "shape": engine.Shape()},
         ),
         "Term": (
             lambda **given: here.ask(engine.Query((engine.Term(**given),), k=3)),
             {"kind": "item", "value": 0, "weight": 1.0},
         ),
-        "search": (here.search, {"query": clustered(1, 8)[0], **search}),
+        "search": (here.search, {"query": clustered(1, 8)[0], **search, **more, "like": (), "unlike": ()}),
+        "Shape": (lambda **given: here.ask(dataclasses.replace(asking(), shape=engine.Shape(**given))), more),
+        "facets": (here.facets, {"column": "path", "where": None, "most": 3}),
+        "iterate": (
+            lambda **given: list(here.iterate(**given)),
+            {
+                **{"query": clustered(1, 8)[0], "plan": None, "where": None, "like": (), "unlike": ()},
+                **{"min_score": None, "distinct": None},
+            },
+        ),
         "Filter": (
             lambda **given: here.matching(engine.Filter(**given)),
             {"root": engine.Filter.parse("id >= 0").root, "text": None},
         ),
         "matching": (here.matching, {"where": "id >= 0"}),
         "ids_of": (here.ids_of, {"keys": ["v-1"]}),
-        "similar": (here.similar, {"item": 0, **search, "include_self": False, "max_pixels": 100}),
+        "similar": (here.similar, {"item": 0, **search, **more, "include_self": False, "max_pixels": 100}),
     }
 
 
@@ -232,7 +244,12 @@ WAYS |= {
 def test_odd_values_are_refused_or_right(root: Path, name: str) -> None:
     call, fine = doors(root)[name]
     public = getattr(Collection, name, None) or getattr(engine, name)
-    assert set(inspect.signature(public).parameters) - {"self"} == set(fine)
+    taken = set(inspect.signature(public).parameters) - {"self"}
+    # What becomes of what is found is taken by name: the fields of a shape.
+    taken = (taken - {"then"}) | (
+        {field.name for field in dataclasses.fields(engine.Shape)} if "then" in taken else set()
+    )
+    assert taken == set(fine)
     wrong = []
     for parameter in fine:
         for odd in ODD:

@@ -39,6 +39,8 @@ def present(answers: Sequence[Answers], how: Answering, opened: Reader) -> bool:
     say_notes(answers)
     if how.where is not None and answers and not any(map(len, answers)):
         say("no item matches --where")
+    if how.facet is not None:
+        print_facets(how.facet, opened.facets(how.facet, how.where), as_json=how.as_json)
     if how.html is not None:
         from engine.cli.sheet import write_sheet
         from engine.collection.originals import Originals
@@ -106,11 +108,27 @@ def answers_json(answers: Answers) -> dict[str, Any]:
             "score": round(float(score), 6),
             "caption": item.caption,
             "meta": {name: as_json(value) for name, value in item.meta.items()},
+            **({} if copies is None else {"copies": copies}),
+            **({} if answers.groups is None else {"group": as_json(group)}),
         }
-        for rank, (item, score) in enumerate(zip(answers.items, answers.scores, strict=True), start=1)
+        for rank, (item, score, copies, group) in enumerate(answers, start=1)
     ]
     notes = {"notes": list(answers.notes)} if answers.notes else {}
-    return {"query": answers.query, **notes, "results": results}
+    cursor = {} if answers.cursor is None else {"cursor": answers.cursor}
+    return {"query": answers.query, **notes, "results": results, **cursor}
+
+
+def print_facets(column: str, counts: dict[Any, int], *, as_json: bool) -> None:
+    """Print how often each value of a column comes."""
+    from engine.collection.cells import as_json as written
+
+    if as_json:
+        print_json({"facet": column, "counts": [{"value": written(one), "count": n} for one, n in counts.items()]})
+        return
+    line()
+    line(Styled(column, bold=True))
+    for value, count in counts.items():
+        line(f"{count:8d}  ", "" if value is None else str(value))
 
 
 def print_answers(found: Sequence[Answers], *, as_json: bool) -> None:
@@ -123,9 +141,21 @@ def print_answers(found: Sequence[Answers], *, as_json: bool) -> None:
             if number:
                 line()
             line(Styled(f"query {number}" if answers.query is None else str(answers.query), bold=True))
-        for rank, (item, score) in enumerate(zip(answers.items, answers.scores, strict=True), start=1):
-            caption = f"  {item.caption}" if item.caption else ""
-            line(f"{rank:3d}  {score:6.3f}  ", Name(item.uri), Styled(caption, dim=True))
+        _print_one(answers)
+
+
+def _print_one(answers: Answers) -> None:
+    """Print the answers to one query."""
+    before: list[Any] = []
+    for rank, (item, score, copies, group) in enumerate(answers, start=1):
+        if answers.groups is not None and before != [group]:
+            line(Styled("(no value)" if group is None else str(group), bold=True))
+            before = [group]
+        caption = f"  {item.caption}" if item.caption else ""
+        more = f"  and {copies:,} {'copy' if copies == 1 else 'copies'}" if copies else ""
+        line(f"{rank:3d}  {score:6.3f}  ", Name(item.uri), Styled(caption + more, dim=True))
+    if answers.cursor is not None:
+        line(Styled(f"the next page: --after {answers.cursor}", dim=True))
 
 
 def print_paths(found: Sequence[Answers], *, null: bool) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from engine.query.shape import SAME
 from engine.storage.kinds import DEFAULT_MAX_PIXELS, MOST_SIDE, PAIRS
 from indexers import checks
 
@@ -83,6 +84,18 @@ class Answering:
     exact: bool
     recall: float | None
     where: str | None
+    like: tuple[str, ...]
+    unlike: tuple[str, ...]
+    offset: int
+    pages: bool
+    after: str | None
+    min_score: float | None
+    distinct: bool
+    distinct_from: float | None
+    group_by: str | None
+    diverse: float | None
+    sort: str | None
+    facet: str | None
     html: Path | None
     pictures_from: tuple[Path, ...]
     max_pixels: int
@@ -131,6 +144,38 @@ _ANSWERING = (
     click.option("--exact", is_flag=True, help="Find precisely the best, whatever it takes."),
     click.option("--recall", type=SHARE, help="Search by the fastest plan that keeps this recall; see tune."),
     where,
+    click.option(
+        "--like",
+        multiple=True,
+        metavar="ITEM",
+        help="Answers are to be like this as well: a picture file, the path or id of an item, or words; 0.5:ITEM for a "
+        "weight other than 1; repeatable.",
+    ),
+    click.option("--unlike", multiple=True, metavar="ITEM", help="Likewise, what they are to be unlike; repeatable."),
+    click.option("--min-score", type=click.FloatRange(-1, 1), help="Only answers that score at least this."),
+    click.option("--distinct", is_flag=True, help="No copies: of answers that are the same the best stands for all."),
+    click.option(
+        "--distinct-from",
+        type=SHARE,
+        metavar="COSINE",
+        help=f"Likewise, of answers whose cosine is at least this; {SAME} is what --distinct means.",
+    ),
+    click.option(
+        "--group-by",
+        metavar="COLUMN[:N]",
+        help="The best of each value of a column, or the N best: -k counts groups then.",
+    ),
+    click.option(
+        "--diverse",
+        type=SHARE,
+        metavar="WEIGHT",
+        help="Answers that are unlike each other: what the score counts against that, such as 0.7.",
+    ),
+    click.option("--sort", metavar="[-]COLUMN", help="Order the answers by a column; with a - the largest first."),
+    click.option("--facet", metavar="COLUMN", help="Count the values of a column among all that --where lets by."),
+    click.option("--offset", type=click.IntRange(0, checks.MOST), default=0, help="Pass over so many answers."),
+    click.option("--pages", is_flag=True, help="Print a cursor behind the answers, for the next page."),
+    click.option("--after", metavar="CURSOR", help="The next page, in the version of the one before."),
     click.option("--html", type=FILE, help="Write a contact sheet of the answers to this file."),
     click.option(
         "--pictures-from",

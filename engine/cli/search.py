@@ -9,6 +9,7 @@ import click
 
 from engine.cli import SKIPPED, options
 from engine.cli.answer import check_printing, present, present_like
+from engine.cli.asked import hint_at_negation, is_sum, liking, question, terms_beside, terms_of_sum
 from engine.cli.meant import check_order, understood
 
 if TYPE_CHECKING:
@@ -35,34 +36,40 @@ def command(
     """Find the pictures that match a text.
 
     What stands behind COLLECTION is one query, quoted or not; several are given by -q or --queries. A picture file in
-    its place is asked with as by `nestvec similar`. With --json it prints one object a query, in query order.
+    its place is asked with as by `nestvec similar`. Words, picture files and id:NUMBER with + or - between them are
+    added and subtracted, each with a weight before it or without. With --json it prints one object a query, in query
+    order.
 
     \b
     Example:
         nestvec search photos.nest "a red bicycle" -k 10
         nestvec search photos.nest -q "a red bicycle" -q "the sea"
         nestvec search photos.nest --queries captions.txt --json
-        nestvec search photos.nest "sunset" --html answers.html
+        nestvec search photos.nest "red bicycle" + 0.5:./wheel.jpg - "child" + id:4711
+        nestvec search photos.nest "sunset" --group-by folder --distinct --html answers.html
         nestvec search photos.nest "sunset" --paths0 | xargs -0 cp -t CHOSEN
     """
     from engine.query.reader import Reader
+    from engine.query.terms import Term
 
     check_order(collection, texts)
     check_printing(how)
-    query = understood(texts)
-    wanted = [*([query.sentence] if texts and not query.pictures else []), *named]
-    wanted += read_queries(queries) if queries else []
-    if bool(wanted) + bool(query.pictures) + bool(vectors) != 1:
+    terms = terms_of_sum(texts) if is_sum(texts) else []
+    query = understood(() if terms else texts)
+    sentences = [*([query.sentence] if query.sentence else []), *named]
+    likes = terms_beside(how)
+    ways = bool(sentences or queries) + bool(query.pictures) + bool(vectors) + bool(terms)
+    if ways > 1 or not (ways or likes):
         raise click.UsageError("give texts (words, -q or --queries), pictures, or --vectors: one of them")
+    wanted = question(how)
+    hint_at_negation([*sentences, *(str(term.value) for term in terms if term.kind == "text")])
     with Reader.open(collection, device=how.device, space=how.space, encoder=how.encoder) as opened:
-        ways: Any = {"plan": how.plan, "dim": how.dim, "exact": how.exact, "recall": how.recall, "where": how.where}
         if query.pictures:
-            present_like(
-                query.pictures, lambda item: opened.similar(item, how.k, max_pixels=how.max_pixels, **ways), how, opened
-            )
+            present_like(query.pictures, liking(opened, wanted, likes), how, opened)
             return
-        asked: Any = load_vectors(vectors) if vectors else wanted
-        if not present(opened.search(asked, how.k, **ways), how, opened):
+        several = [[Term.of_text(text)] for text in [*sentences, *(read_queries(queries) if queries else [])]]
+        several = [[Term.of_vector(row)] for row in load_vectors(vectors)] if vectors else several or [terms]
+        if not present(opened.ask_all([wanted.with_terms(*one, *likes) for one in several]), how, opened):
             raise click.exceptions.Exit(SKIPPED)
 
 

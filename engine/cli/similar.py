@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from engine.cli import options
 from engine.cli.answer import check_printing, present_like
+from engine.cli.asked import liking, question, terms_beside
 from engine.cli.meant import check_order
+
+if TYPE_CHECKING:
+    from engine.query.reader import Reader
 
 
 @click.command()
@@ -38,19 +42,11 @@ def command(
     check_order(collection, items)
     check_printing(how)
     with Reader.open(collection, device=how.device, space=how.space, encoder=how.encoder) as opened:
+        found = liking(opened, question(how, include_self=include_self), terms_beside(how))
+        present_like(items, (lambda item: found(_ids(opened, item))) if are_keys else found, how, opened)
 
-        def ask(item: str | list[str]) -> Any:
-            ids = opened.ids_of(item).tolist() if are_keys else []
-            return opened.similar(
-                (ids if isinstance(item, list) else ids[0]) if are_keys else item,
-                how.k,
-                plan=how.plan,
-                dim=how.dim,
-                exact=how.exact,
-                recall=how.recall,
-                where=how.where,
-                include_self=include_self,
-                max_pixels=how.max_pixels,
-            )
 
-        present_like(items, ask, how, opened)
+def _ids(opened: Reader, keys: str | list[str]) -> int | list[int]:
+    """Return the ids of items by their keys, or of one."""
+    found: list[int] = opened.ids_of(keys).tolist()
+    return found if isinstance(keys, list) else found[0]

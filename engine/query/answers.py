@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import overload
+from pathlib import Path
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 
@@ -25,6 +26,28 @@ SHOWN, WIDEST = 10, 60
 """Lines and letters of a line that are written of answers by `repr`."""
 
 
+class Answer(NamedTuple):
+    """One answer.
+
+    Example:
+        >>> for item, score, *_ in engine.Collection.open("photos.nest").search("a red bicycle", k=2):
+        ...     print(item.caption, round(score, 1))
+        bicycle 0.4
+        ...
+
+    Attributes:
+        item: what is known of it.
+        score: cosine similarity.
+        copies: how many others are copies of it; None where copies answer themselves.
+        group: the value of its group; None where there are no groups.
+    """
+
+    item: Item
+    score: float
+    copies: int | None = None
+    group: Any = None
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Answers:
     """The answers to one query, best first.
@@ -39,6 +62,9 @@ class Answers:
         scores: float32 [k], cosine similarities.
         ids: int64 [k].
         notes: what whoever asked should know, a sentence each: that a text is not in a language the encoder knows.
+        copies: of each answer, how many others that may answer are copies of it; None where copies answer themselves.
+        groups: of each answer, the value of its group; None where there are no groups.
+        cursor: what the next page is asked with, as `after`; None where there is none.
     """
 
     query: str | int | None
@@ -47,9 +73,22 @@ class Answers:
     _snapshot: Snapshot
     _positions: IdArray
     notes: tuple[str, ...] = ()
+    copies: list[int] | None = None
+    groups: list[Any] | None = None
+    cursor: str | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def __iter__(self) -> Iterator[Answer]:
+        for row in range(len(self)):
+            yield self[row]
+
+    def __getitem__(self, at: int) -> Answer:
+        """Return one answer, the best by 0."""
+        at = range(len(self))[at]
+        copies = None if self.copies is None else self.copies[at]
+        return Answer(self.items[at], float(self.scores[at]), copies, None if self.groups is None else self.groups[at])
 
     def __repr__(self) -> str:
         asked = "a vector" if self.query is None else printable(repr(self.query))
@@ -111,6 +150,7 @@ class AnswerList(Sequence[Answers]):
     _snapshot: Snapshot
     _positions: IdArray
     _notes: Sequence[tuple[str, ...]] = ()
+    _shaped: Sequence[Shaped] = ()
 
     def __len__(self) -> int:
         return len(self._names)
@@ -135,7 +175,19 @@ class AnswerList(Sequence[Answers]):
             there = ids != MISSING
             scores, ids, positions = scores[there], ids[there], positions[there]
         notes = self._notes[at] if self._notes else ()
-        return Answers(self._names[at], scores, ids, self._snapshot, positions, notes)
+        shaped = self._shaped[at] if self._shaped else NOT_SHAPED
+        return Answers(self._names[at], scores, ids, self._snapshot, positions, notes, *shaped)
+
+
+class Shaped(NamedTuple):
+    """What answers have where they were shaped; see `Answers`."""
+
+    copies: list[int] | None
+    groups: list[Any] | None
+    cursor: str | None
+
+
+NOT_SHAPED = Shaped(None, None, None)
 
 
 def answer_all(
@@ -152,13 +204,21 @@ def answer_all(
     """
     xq = searcher.check_queries(asked.xq)
     found = _found(searcher, asked, xq, how, mask)
-    # Stored values that are infinite come first, and unit vectors have no such cosines.
-    if found.scores.size and _is_infinite(found):
-        raise CorruptCollection(f"{snapshot.root} holds vectors that are not finite; see `nestvec verify`")
+    check_finite(found, snapshot.root)
     ids = snapshot.ids[found.ids]
     if asked.own:
         ids = np.where(found.ids == MISSING, MISSING, ids)
     return AnswerList(found.scores, ids, asked.names, snapshot, found.ids, asked.notes)
+
+
+def check_finite(found: Neighbors, root: Path) -> None:
+    """Refuse answers with a score that no unit vectors have: stored values that are infinite come first.
+
+    Raises:
+        CorruptCollection: there are such.
+    """
+    if found.scores.size and _is_infinite(found):
+        raise CorruptCollection(f"{root} holds vectors that are not finite; see `nestvec verify`")
 
 
 def _is_infinite(found: Neighbors) -> bool:

@@ -12,7 +12,8 @@ import numpy as np
 
 from engine.collection.snapshot import Snapshot
 from engine.encoders.base import Encoder, require_modality
-from engine.query.ask import Query, Term
+from engine.query.ask import Query
+from engine.query.terms import Term
 from engine.retrieval.searcher import Searcher
 from engine.storage.layout import FileRef
 from indexers import checks

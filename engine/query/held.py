@@ -53,6 +53,7 @@ class Held:
         self._encoders = Encoders(self.root, spec=spec, device=self._device, loaded=loaded)
         self._lock = new_lock()
         self._filters: Filters | None = None
+        self._older: Any = None
         self._state: tuple[Snapshot, Searcher | None] = (self._opened(version), None)
 
     @classmethod
@@ -98,8 +99,23 @@ class Held:
         return printable(f"<{type(self).__name__} {str(self.root)!r}: {told} by {by}{plan}>")
 
     def close(self) -> None:
-        """Let the version go."""
+        """Let the version go, and that of pages it has opened beside."""
         self._state[0].close()
+        if self._older is not None:
+            self._older.close()
+
+    def _opened_beside(self, version: int) -> Self:
+        """Open another version, with the encoder of this one."""
+        other = type(self)(
+            self.root,
+            device=self._device,
+            space=self._wanted or self.space_name,
+            search_device=self._search_device,
+            gpu_memory=self._gpu_memory,
+            version=version,
+        )
+        other._encoders = self._encoders
+        return other
 
     def __enter__(self) -> Self:
         return self
@@ -177,14 +193,16 @@ class Held:
 
     def _mask(self, snapshot: Snapshot, where: Filter | None) -> Mask | None:
         """Return which rows a filter lets through; None where there is none."""
-        if where is None:
-            return None
+        return None if where is None else self._filters_of(snapshot).mask(where)
+
+    def _filters_of(self, snapshot: Snapshot) -> Filters:
+        """Return what is known of filters and columns of a version."""
         from engine.query.where.kept import Filters
 
         filters = self._filters
         if filters is None or filters.version != snapshot.manifest.version:
             filters = self._filters = Filters(snapshot)
-        return filters.mask(where)
+        return filters
 
     def refresh(self) -> bool:
         """Move to the newest version; answers already given keep theirs.

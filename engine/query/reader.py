@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from engine.collection.snapshot import Snapshot
-from engine.query import ask
-from engine.query.answers import AnswerList, Answers, answer_all
-from engine.query.ask import How, Like, Plan, Query, Term
+from engine.query import ask, terms
+from engine.query.answers import Answer, AnswerList, Answers, answer_all
+from engine.query.ask import How, Like, Plan, Query
 from engine.query.encode import Asked, encoded
 from engine.query.held import Held
+from engine.query.shape import Shape, shape_of
+from engine.query.terms import Term, Terms
 from engine.retrieval.searcher import Searcher
 from engine.storage.kinds import DEFAULT_MAX_PIXELS
 from indexers import checks
 from indexers.errors import InvalidInput
+from indexers.mask import Mask
 from indexers.plan import SearchPlan
-from indexers.vectors import IdArray
+from indexers.vectors import IdArray, as_matrix
 
 if TYPE_CHECKING:
     from engine.query.explain import Explanation
@@ -78,9 +81,49 @@ class Reader(Held):
         return self._asked(wanted, how.pop())
 
     def _asked(self, queries: Sequence[Query], how: Query) -> AnswerList:
+        if how.shape.after is not None and (older := self._of_cursor(how.shape.after)) is not None:
+            return older._asked(queries, how)
         snapshot, searcher = self._pair()
         mask = self._mask(snapshot, how.filter)
-        return answer_all(snapshot, searcher, self._encoded(queries, snapshot, searcher), how, mask)
+        asked = self._encoded(queries, snapshot, searcher)
+        return self._answered(snapshot, searcher, asked, queries, how, mask)
+
+    def _answered(
+        self,
+        snapshot: Snapshot,
+        searcher: Searcher,
+        asked: Asked,
+        queries: Sequence[Query],
+        how: Query,
+        mask: Mask | None,
+    ) -> AnswerList:
+        if how.shape.is_plain:
+            return answer_all(snapshot, searcher, asked, how, mask)
+        from engine.query.paged import answer_shaped
+
+        asks_columns = how.shape.group_by is not None or how.shape.sort is not None
+        columns = self._filters_of(snapshot).columns if asks_columns else None
+        return answer_shaped(snapshot, searcher, asked, queries, mask, columns)
+
+    def _of_cursor(self, after: str) -> Reader | None:
+        """Return a reader of the version that a page is of, kept for the next; None where that is the one held open.
+
+        Raises:
+            InvalidInput: it is no cursor, or its version is gone.
+        """
+        from engine.collection.history import numbers
+        from engine.query.cursor import Cursor
+
+        version = Cursor.parse(after).version
+        if version == self.version:
+            return None
+        with self._lock:
+            if self._older is None or self._older.version != version:
+                if version not in numbers(self.root):
+                    raise InvalidInput(f"the pages are of version {version} of {self.root}, which is gone: begin again")
+                self._older = self._opened_beside(version)
+            older: Reader = self._older
+            return older
 
     def matching(self, where: Filter | str | dict[str, Any]) -> IdArray:
         """Return the ids of the items that a filter lets through, int64, in the order of their rows.
@@ -118,18 +161,24 @@ class Reader(Held):
         exact: bool = False,
         recall: float | None = None,
         where: Where = None,
+        like: Any = (),
+        unlike: Any = (),
+        **then: Any,
     ) -> Answers | AnswerList:
         """Find the items that match texts or vectors best.
 
         Args:
-            query: a text, a sequence of texts, or vectors [nq, D] (or one, [D]) of the space that is searched:
-                a head is not applied to them.
+            query: a text, a sequence of texts, vectors [nq, D] (or one, [D]) of the space that is searched (a head is
+                not applied to them), or terms as adding and subtracting makes them (`Term`).
             k: answers a query.
             plan: how; the collection's default if None.
             dim: stop at this prefix.
             exact: find precisely the best, whatever it takes.
             recall: search by the fastest plan of the tuned curve that keeps this recall.
             where: a filter over columns, such as "taken >= '2019-01-01' AND camera LIKE 'Pixel%'"; see `Filter`.
+            like: items and pictures, as `similar` takes them, or terms, that answers are to be like as well.
+            unlike: likewise, that they are to be unlike.
+            then: what becomes of what is found, such as `group_by="folder"`; see `Shape`.
 
         Returns:
             Answers for one text or a 1-D vector; for several an AnswerList, whose `ids` and `scores` are [nq, k].
@@ -139,12 +188,17 @@ class Reader(Held):
             InvalidVectors: vectors of another dimension, or with NaN.
             InvalidInput, InvalidSpec: as for `ask`.
         """
-        how = ask.query_without_terms(k, plan, exact, recall, dim, where)
-        if isinstance(query, str):
-            return self._asked([how.with_terms(Term.of_text(query))], how)[0]
+        how = ask.query_without_terms(k, plan, exact, recall, dim, where, shape=shape_of(then))
+        beside = terms.terms_beside(like, unlike)
+        if isinstance(query, str | Term | Terms):
+            return self._asked([how.with_terms(*terms.terms_of(query), *beside)], how)[0]
         if ask.is_texts(query):
-            return self._asked([how.with_terms(Term.of_text(text)) for text in query], how)
+            return self._asked([how.with_terms(Term.of_text(text), *beside) for text in query], how)
         xq = ask.as_asked(query)
+        if beside or not how.shape.is_plain:
+            rows = as_matrix(xq, name="queries")
+            found = self._asked([how.with_terms(Term.of_vector(row), *beside) for row in rows], how)
+            return found[0] if xq.ndim == 1 else found
         asked = Asked(xq, [None] * (1 if xq.ndim == 1 else len(xq)), ())
         snapshot, searcher = self._pair()
         answers = answer_all(snapshot, searcher, asked, how, self._mask(snapshot, how.filter))
@@ -171,6 +225,7 @@ class Reader(Held):
         where: Where = None,
         include_self: bool = False,
         max_pixels: int = DEFAULT_MAX_PIXELS,
+        **then: Any,
     ) -> Answers | AnswerList:
         """Find the items most like a picture.
 
@@ -181,6 +236,7 @@ class Reader(Held):
             plan, dim, exact, recall, where: as for `search`.
             include_self: whether an indexed item is among its own answers.
             max_pixels: a larger picture file is refused.
+            then: what becomes of what is found, such as `distinct=0.999`; see `Shape`.
 
         Returns:
             Answers for one item, an AnswerList for several.
@@ -188,10 +244,69 @@ class Reader(Held):
         Raises:
             ItemNotFound, PictureError, InvalidInput, InvalidSpec: as for `ask`; of several inputs it is said which.
         """
-        how = ask.query_without_terms(k, plan, exact, recall, dim, where, include_self, max_pixels)
-        terms, alone = ask.as_likenesses(item)
-        answers = self._asked([how.with_terms(term) for term in terms], how)
+        how = ask.query_without_terms(k, plan, exact, recall, dim, where, include_self, max_pixels, shape_of(then))
+        wanted, alone = terms.as_likenesses(item)
+        answers = self._asked([how.with_terms(term) for term in wanted], how)
         return answers[0] if alone else answers
+
+    def iterate(
+        self,
+        query: Any,
+        *,
+        plan: Plan = None,
+        where: Where = None,
+        like: Any = (),
+        unlike: Any = (),
+        min_score: float | None = None,
+        distinct: float | None = None,
+    ) -> Iterator[Answer]:
+        """Yield all items in the order of their scores, for as long as somebody takes them; of one version to the end.
+
+        Example:
+            >>> photos = engine.Collection.open("photos.nest")
+            >>> sum(1 for answer in photos.iterate("a red bicycle", where="folder = 'drawings'"))
+            15
+
+        Args:
+            query: a text, a vector [D], or terms, as `search` takes them.
+            plan, where, like, unlike: as for `search`.
+            min_score, distinct: see `Shape`.
+
+        Raises:
+            InvalidInput: several queries; and as for `search`.
+        """
+        from engine.query.paged import ordered_rows
+
+        shape = Shape(min_score=min_score, distinct=distinct)
+        wanted = Query((*terms.terms_of(query), *terms.terms_beside(like, unlike)), 1, plan, where=where, shape=shape)
+        snapshot, searcher = self._pair()
+        xq = searcher.check_queries(self._encoded([wanted], snapshot, searcher).xq)
+        for row, score in ordered_rows(snapshot, searcher, xq, wanted, self._mask(snapshot, wanted.filter)):
+            yield Answer(snapshot.item(row), score)
+
+    def facets(self, column: str, where: Where = None, *, most: int = 20) -> dict[Any, int]:
+        """Count the values of a column among the items that a filter lets through, the most frequent first.
+
+        Example:
+            >>> engine.Collection.open("photos.nest").facets("folder")
+            {'photos': 18, 'drawings': 15}
+
+        Args:
+            column: as in a filter; None among its values counts items without one.
+            where: a filter; None for all items.
+            most: values.
+
+        Raises:
+            InvalidFilter: there is no such column, or the filter is none.
+        """
+        from engine.query.values import counts_of
+
+        snapshot = self.snapshot
+        mask = self._mask(snapshot, Query(where=where).filter)
+        live = snapshot.live if mask is None else snapshot.live & mask
+        return counts_of(
+            self._filters_of(snapshot).columns, checks.text("column", column), live, checks.whole("most", most)
+        )
 
     def ids_of(self, keys: Any) -> IdArray:
         """Return the ids of items by their keys, int64 [n]; see `query.keys.ids_of_keys`."""
@@ -217,7 +332,7 @@ class Reader(Held):
         self, item: Any, k: int = 10, *, plan: Plan = None, where: Where = None, max_pixels: int = DEFAULT_MAX_PIXELS
     ) -> Explanation:
         """Do as `explain` for the likeness of an item or picture, given as to `similar`."""
-        return self._explained(Query((ask.as_likeness(item),), k, plan, where=where, max_pixels=max_pixels))
+        return self._explained(Query((terms.as_likeness(item),), k, plan, where=where, max_pixels=max_pixels))
 
     def _explained(self, query: Query) -> Explanation:
         from engine.query.explain import explain

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from engine.api import Collection
-from engine.query.ask import Query, Term
+from engine.query.ask import Query
+from engine.query.terms import Term
 from indexers.errors import PictureError
 from tests.helpers import draw, nestvec
 

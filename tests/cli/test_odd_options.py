@@ -68,7 +68,8 @@ def test_a_number_no_collection_has(
     verb: str, one: click.Parameter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for value in (HUGE, "-1", "nonsense", "") if one.name != "rate" else ("-1", "nonsense", ""):
+    low = "-1.5" if one.name == "min_score" else "-1"  # a cosine
+    for value in (HUGE, low, "nonsense", "") if one.name != "rate" else ("-1", "nonsense", ""):
         done = CliRunner().invoke(cli, arguments(verb, one, value))
         assert done.exit_code == USAGE or isinstance(done.exception, InvalidInput), (value, done.output, done.exception)
     assert not list(tmp_path.iterdir())

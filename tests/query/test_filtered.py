@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import engine
-from engine.query.ask import Query, Term
+from engine.query.ask import Query
+from engine.query.terms import Term
 from indexers.errors import InvalidFilter, InvalidInput
 from tests.conftest import Carried
 from tests.helpers import clustered

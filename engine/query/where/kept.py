@@ -20,11 +20,15 @@ class Filters:
 
     Args:
         snapshot: the version. Another has other rows, and masks of its own.
+
+    Attributes:
+        version: its number.
+        columns: what can be asked of its items.
     """
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.version = snapshot.manifest.version
-        self._columns = Columns(snapshot.lookup)
+        self.columns = Columns(snapshot.lookup)
         self._masks: OrderedDict[str, Mask] = OrderedDict()
         self._most = max(1, min(MOST_KEPT, MOST_BYTES // max(1, len(snapshot.lookup) // 8)))
         self._lock = new_lock()
@@ -38,7 +42,7 @@ class Filters:
         with self._lock:
             found = self._masks.get(wanted.digest)
             if found is None:
-                found = mask_of(wanted, self._columns)
+                found = mask_of(wanted, self.columns)
                 while len(self._masks) >= self._most:
                     self._masks.popitem(last=False)
             self._masks[wanted.digest] = found

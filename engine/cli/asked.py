@@ -1,0 +1,152 @@
+"""What is asked for on the command line, as terms and as a shape of the answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from engine.cli.meant import is_picture
+from engine.cli.options import Answering
+from engine.cli.output import say
+from engine.storage.kinds import PICTURE_SUFFIXES
+
+if TYPE_CHECKING:
+    from engine.query.ask import Query
+    from engine.query.reader import Reader
+    from engine.query.terms import Term
+
+SIGNS = ("+", "-")
+NEGATION = re.compile(r"\b(not|no|without|except|never)\b", re.IGNORECASE)
+ID, WEIGHT = re.compile(r"id:([0-9]+)"), re.compile(r"([0-9]+(?:[.][0-9]*)?|[.][0-9]+):(?=.)")
+
+
+def question(how: Answering, *, include_self: bool = False) -> Query:
+    """Return the question that options ask, without its terms."""
+    from engine.query.ask import Query
+    from engine.query.shape import SAME, Shape
+
+    column, size = _group(how.group_by)
+    shape = Shape(
+        offset=how.offset,
+        pages=how.pages,
+        after=how.after,
+        min_score=how.min_score,
+        distinct=how.distinct_from or (SAME if how.distinct else None),
+        group_by=column,
+        group_size=size,
+        diverse=how.diverse,
+        sort=how.sort,
+    )
+    how_found: Any = {"plan": how.plan, "exact": how.exact, "recall": how.recall, "dim": how.dim, "where": how.where}
+    more: Any = {"include_self": include_self, "max_pixels": how.max_pixels, "shape": shape}
+    return Query((), how.k, **how_found, **more)
+
+
+def liking(opened: Reader, wanted: Query, likes: Sequence[Term]) -> Callable[[str | int | list[Any]], Any]:
+    """Return what answers with what is like an item or picture, or like each of several."""
+    from engine.query.terms import as_likeness
+
+    def ask(items: str | int | list[Any]) -> Any:
+        several = items if isinstance(items, list) else [items]
+        found = opened.ask_all([wanted.with_terms(as_likeness(item), *likes) for item in several])
+        return found if isinstance(items, list) else found[0]
+
+    return ask
+
+
+def _group(given: str | None) -> tuple[str | None, int]:
+    """Read `COLUMN[:N]`."""
+    if given is None:
+        return None, 1
+    column, colon, size = given.rpartition(":")
+    return (column, int(size)) if colon and column and size.isascii() and size.isdecimal() else (given, 1)
+
+
+def is_sum(words: Sequence[str]) -> bool:
+    """Whether words are written as a sum: with a sign that stands alone, or with a weight or an id."""
+    return any(word in SIGNS or ID.fullmatch(word) or _weighted(word) for word in words)
+
+
+def _weighted(word: str) -> bool:
+    found = WEIGHT.match(word)
+    # 12:30 is a time of day, and what follows a weight is no number.
+    return found is not None and not word[found.end() :].replace(":", "").isdecimal()
+
+
+def terms_of_sum(words: Sequence[str]) -> list[Term]:
+    """Read words, pictures and ids with signs between them: `red bicycle + 0.5:./wheel.jpg - id:4711`.
+
+    Raises:
+        click.UsageError: there is nothing between two signs, or behind the last.
+    """
+    terms: list[Term] = []
+    part: list[str] = []
+    sign, begun = 1.0, False
+    for word in (*words, "+"):
+        if word not in SIGNS:
+            part.append(word)
+            continue
+        if part:
+            terms += _terms_of_part(part, sign)
+        elif begun:
+            raise click.UsageError("a + or - stands between things that are asked for, and before each of them")
+        part, sign, begun = [], (1.0 if word == "+" else -1.0), True
+    return terms
+
+
+def _terms_of_part(part: Sequence[str], sign: float) -> list[Term]:
+    """Return the terms between two signs: pictures and ids each by itself, words as one sentence."""
+    if len(part) > 1 and not any(ID.fullmatch(word) or is_picture(_plain(word)) for word in part):
+        first, weight = _split(part[0])
+        return [_text(" ".join([first, *part[1:]]), sign * weight)]
+    return [term_of(word, sign) for word in part]
+
+
+def term_of(word: str, sign: float = 1.0, *, is_item: bool = False) -> Term:
+    """Read one thing that is asked for: a picture file, `id:4711`, or words, with a weight before it or without.
+
+    Where it is more likely an item, a number is an id and what is called like a picture is one, though it is no file.
+    """
+    from engine.query.terms import Term
+
+    plain, weight = _split(word)
+    if (found := ID.fullmatch(plain)) is not None or (is_item and plain.isascii() and plain.isdecimal()):
+        return Term.of_item(int(plain if found is None else found[1]), weight=sign * weight)
+    called_so = is_item and Path(plain).suffix.lower() in PICTURE_SUFFIXES
+    return Term.of_item(plain, weight=sign * weight) if called_so or is_picture(plain) else _text(plain, sign * weight)
+
+
+def terms_beside(how: Answering) -> list[Term]:
+    """Return what `--like` and `--unlike` say."""
+    like = [term_of(word, is_item=True) for word in how.like]
+    return like + [term_of(word, -1.0, is_item=True) for word in how.unlike]
+
+
+def hint_at_negation(texts: Sequence[str]) -> None:
+    """Say once that encoders do not understand a no."""
+    if (text := next((text for text in texts if NEGATION.search(text)), None)) is not None:
+        no = NEGATION.search(text)
+        say(
+            f'"{text}": encoders hardly understand {"" if no is None else no[0]!r}; say what answers are to be unlike '
+            'with - "…" or --unlike'
+        )
+
+
+def _text(text: str, weight: float) -> Term:
+    from engine.query.terms import Term
+
+    return Term.of_text(text, weight=weight)
+
+
+def _plain(word: str) -> str:
+    return _split(word)[0]
+
+
+def _split(word: str) -> tuple[str, float]:
+    """Return a word without the weight before it, and that weight."""
+    found = WEIGHT.match(word) if _weighted(word) else None
+    return (word, 1.0) if found is None else (word[found.end() :], float(found[1]))

@@ -1,0 +1,119 @@
+"""Answers that are shaped: each query by itself, over all rows in the order of their scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from engine.collection.snapshot import Snapshot
+from engine.query.answers import AnswerList, Shaped, check_finite
+from engine.query.ask import Query
+from engine.query.cursor import Cursor
+from engine.query.encode import Asked
+from engine.query.ordered import in_order
+from engine.query.shape import Shape
+from engine.query.shaped import Chosen, as_arrays, choose, filtered, sorted_by
+from engine.query.values import Values
+from engine.retrieval.searcher import Searcher
+from indexers.base import MISSING, Neighbors
+from indexers.errors import InvalidInput
+from indexers.mask import Mask
+from indexers.vectors import FloatArray, normalize
+
+if TYPE_CHECKING:
+    from engine.query.where.columns import Columns
+
+
+def answer_shaped(
+    snapshot: Snapshot,
+    searcher: Searcher,
+    asked: Asked,
+    queries: Sequence[Query],
+    mask: Mask | None,
+    columns: Columns | None,
+) -> AnswerList:
+    """Search a version, and shape what was found.
+
+    Args:
+        snapshot: the version.
+        searcher: over a space of it.
+        asked: what is searched with.
+        queries: the questions, which differ in their terms alone.
+        mask: which rows their filter lets through; None where they have none.
+        columns: of the version; None where no column is asked for.
+    """
+    xq = searcher.check_queries(asked.xq)
+    found = [
+        _shaped(snapshot, searcher, xq[number : number + 1], query, _without(mask, own, searcher.rows), columns)
+        for number, (query, own) in enumerate(zip(queries, _own(asked, queries), strict=True))
+    ]
+    most = max((len(one.rows) for one, _ in found), default=0)
+    scores = np.full((len(found), most), -np.inf, dtype=np.float32)
+    positions = np.full((len(found), most), MISSING, dtype=np.int64)
+    for number, (one, _) in enumerate(found):
+        scores[number, : len(one.rows)], positions[number, : len(one.rows)] = as_arrays(one)
+    ids = np.where(positions == MISSING, MISSING, snapshot.ids[positions] if positions.size else positions)
+    return AnswerList(scores, ids, asked.names, snapshot, positions, asked.notes, [shaped for _, shaped in found])
+
+
+def _own(asked: Asked, queries: Sequence[Query]) -> Sequence[Sequence[int]]:
+    """Return the rows that each query is of, and that must not answer it."""
+    return asked.own if asked.own and not queries[0].include_self else [()] * len(queries)
+
+
+def _without(mask: Mask | None, rows: Sequence[int], count: int) -> Mask | None:
+    """Return a mask without the rows that are asked with."""
+    if not rows:
+        return mask
+    others = Mask.without(count, np.array(rows, dtype=np.int64))
+    return others if mask is None else others & mask
+
+
+def _shaped(
+    snapshot: Snapshot, searcher: Searcher, xq: FloatArray, query: Query, mask: Mask | None, columns: Columns | None
+) -> tuple[Chosen, Shaped]:
+    """Answer one query, unit float32 [1, D]."""
+    shape, digest = query.shape, f"{query.digest}/{searcher.space}"
+    if shape.after is not None:
+        begun = Cursor.parse(shape.after)
+        if begun.digest != digest:
+            raise InvalidInput("the cursor is of another question: what differs between its pages is k alone")
+        shape = replace(shape, after=None, offset=begun.offset)
+    grouped = Values(columns, shape.group_by) if columns is not None and shape.group_by is not None else None
+    ranked = ordered_rows(snapshot, searcher, xq, query, mask)
+    found = choose(ranked, query.k, shape, searcher.vectors, grouped)
+    more = shape.offset + (len(dict.fromkeys(found.groups)) if grouped is not None else len(found.rows))
+    goes_on = found.more and (shape.pages or query.shape.after is not None)
+    cursor = str(Cursor(snapshot.manifest.version, more, digest)) if goes_on else None
+    if columns is not None and shape.sort is not None:
+        values = Values(columns, shape.sort.removeprefix("-"))
+        found = sorted_by(found, [values(row) for row in found.rows], largest=shape.sort.startswith("-"))
+    copies = None
+    if shape.distinct is not None:
+        copies = [_copies(snapshot, searcher, row, shape.distinct, mask) for row in found.rows]
+    return found, Shaped(copies, None if grouped is None else found.groups, cursor)
+
+
+def ordered_rows(
+    snapshot: Snapshot, searcher: Searcher, xq: FloatArray, query: Query, mask: Mask | None
+) -> Iterator[tuple[int, float]]:
+    """Yield the rows that may answer one query, unit float32 [1, D], best first, as far as its shape lets them."""
+    plan = query.plan_on(searcher.routes)
+
+    def search(k: int) -> Neighbors:
+        found = searcher.search(xq, k, plan, dim=query.dim, mask=mask)
+        check_finite(found, snapshot.root)
+        return found
+
+    ranked = in_order(search, (searcher.live if mask is None else searcher.live & mask).count)
+    return filtered(ranked, query.shape, searcher.vectors)
+
+
+def _copies(snapshot: Snapshot, searcher: Searcher, row: int, least: float, mask: Mask | None) -> int:
+    """Return how many other rows that may answer are copies of a row."""
+    near = Query(exact=True, shape=Shape(min_score=least))
+    others = ordered_rows(snapshot, searcher, normalize(searcher.vectors([row])), near, mask)
+    return sum(1 for other, _ in others if other != row)
