@@ -12,7 +12,7 @@ from engine.collection import history
 from engine.collection.history import Version
 from engine.collection.plans import Tuning
 from engine.encoders.base import Encoder
-from engine.jobs import compact, create, index, remove, spaces
+from engine.jobs import compact, create, index, remove, spaces, update
 from engine.jobs.batch import Batch, gathered, vectors_listing
 from engine.jobs.index import RunOptions, Verb
 from engine.jobs.run_encoder import DEFAULT_ENCODER
@@ -176,6 +176,45 @@ class Collection(Reader):
         _, numbers = remove.checked_names(paths, ids, or_else=True)
         checks.texts("below", below)
         return [*numbers, *self.matching(where).tolist()]
+
+    def update(self, where: Filter | str | dict[str, Any], columns: Mapping[str, Any]) -> Summary:
+        """Set columns of the items that a filter lets through; nothing is encoded.
+
+        A source that says something else of an item than before is believed again; until then what is set here stays.
+
+        Example:
+            >>> photos = engine.Collection.open("photos.nest")
+            >>> photos.update("folder = 'photos'", {"kind": "photo", "stars": 3}).relabelled
+            18
+            >>> photos.facets("kind", "stars > 2")
+            {'photo': 18}
+
+        Args:
+            where: a filter.
+            columns: values by column; None takes one away. `caption` may be among them.
+
+        Raises:
+            InvalidFilter: the filter is none.
+            InvalidInput: a column that is not yours to set, or a value that no column can hold.
+            CommitConflict: another process has changed the items meanwhile.
+        """
+        snapshot, allowed = self._allowed(where)
+        made = update.update(snapshot, allowed.numbers, columns)
+        if made is None:
+            return Summary(version=self.version)
+        return self._changed(Summary(version=made.version, relabelled=allowed.count))
+
+    def delete(self, where: Filter | str | dict[str, Any]) -> Summary:
+        """Take out the items that a filter lets through; `remove` takes out what is named.
+
+        Example:
+            >>> engine.Collection.open("photos.nest").delete("caption = 'bus'").removed
+            1
+
+        Raises:
+            InvalidFilter: the filter is none.
+        """
+        return self.remove(where=where)
 
     def purge(
         self,

@@ -60,7 +60,7 @@ def test_a_collection_offers_these_methods() -> None:
             "ask_all",
             "search",
             "similar",
-            "iterate",
+            *("iterate", "get", "scan", "vectors", "update", "delete"),
             "ids_of",
             "matching",
             "facets",

@@ -71,6 +71,8 @@ def doors(root: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         "batch": (lambda **given: here.batch(**given).__enter__(), {}),
         "build": (here.build, {"specs": ["flat@4"], "listener": None, "space": "main"}),
         "remove": (here.remove, items),
+        "update": (here.update, {"where": "id < 0", "columns": {"n": 3}}),
+        "delete": (here.delete, {"where": "id < 0"}),
         "purge": (here.purge, {**items, "listener": None}),
         "compact": (here.compact, {"listener": None}),
         "apply_head": (
@@ -140,6 +142,9 @@ def asking_it(here: Collection) -> dict[str, tuple[Callable[..., Any], dict[str,
         ),
         "search": (here.search, {"query": clustered(1, 8)[0], **search, **more, "like": (), "unlike": ()}),
         "Shape": (lambda **given: here.ask(dataclasses.replace(asking(), shape=engine.Shape(**given))), more),
+        "get": (here.get, {"items": [0], "keys": (), "columns": ["id"], "vectors": True}),
+        "scan": (lambda **given: list(here.scan(**given)), {"where": None, "columns": ["id"], "batch_rows": 9}),
+        "vectors": (lambda **given: list(here.vectors(**given)), {"where": None}),
         "facets": (here.facets, {"column": "path", "where": None, "most": 3}),
         "iterate": (
             lambda **given: list(here.iterate(**given)),

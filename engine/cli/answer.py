@@ -29,6 +29,10 @@ def check_printing(how: Answering) -> None:
     """
     if how.as_json + how.paths + how.paths0 > 1:
         raise click.UsageError("--json, --paths and --paths0 exclude each other: each of them says how to print")
+    if how.table is not None:
+        from engine.cli.leaving import check_table
+
+        check_table(how.table)
 
 
 def present(answers: Sequence[Answers], how: Answering, opened: Reader) -> bool:
@@ -41,18 +45,37 @@ def present(answers: Sequence[Answers], how: Answering, opened: Reader) -> bool:
         say("no item matches --where")
     if how.facet is not None:
         print_facets(how.facet, opened.facets(how.facet, how.where), as_json=how.as_json)
-    if how.html is not None:
-        from engine.cli.sheet import write_sheet
-        from engine.collection.originals import Originals
-
-        originals = Originals(opened.root, opened.snapshot.manifest.sources, how.pictures_from)
-        write_sheet(how.html, answers, originals, max_pixels=how.max_pixels)
-        say(f"wrote {how.html}")
-        if originals.unnamed:
-            say(_how_to_confirm(sorted(map(path_name, originals.unnamed))))
+    whole = _leave(answers, how, opened)
     for one in left:
         say(one)
-    return not left
+    return whole and not left
+
+
+def _leave(answers: Sequence[Answers], how: Answering, opened: Reader) -> bool:
+    """Write answers where options say; return whether all of them could be."""
+    if how.table is not None:
+        from engine.cli.leaving import write_table
+
+        write_table(answers, how.table)
+    if how.html is None and how.copy_to is None and how.link_to is None:
+        return True
+    from engine.collection.originals import Originals
+
+    whole = True
+    originals = Originals(opened.root, opened.snapshot.manifest.sources, how.pictures_from)
+    if how.html is not None:
+        from engine.cli.sheet import write_sheet
+
+        write_sheet(how.html, answers, originals, max_pixels=how.max_pixels)
+        say(f"wrote {how.html}")
+    for folder, link in ((how.copy_to, False), (how.link_to, True)):
+        if folder is not None:
+            from engine.cli.leaving import put_files
+
+            whole = put_files(answers, folder, originals, link=link) and whole
+    if originals.unnamed:
+        say(_how_to_confirm(sorted(map(path_name, originals.unnamed))))
+    return whole
 
 
 def present_like(items: Sequence[str], ask: Callable[[str | list[str]], Any], how: Answering, opened: Reader) -> None:

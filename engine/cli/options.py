@@ -96,6 +96,9 @@ class Answering:
     diverse: float | None
     sort: str | None
     facet: str | None
+    copy_to: Path | None
+    link_to: Path | None
+    table: Path | None
     html: Path | None
     pictures_from: tuple[Path, ...]
     max_pixels: int
@@ -176,6 +179,9 @@ _ANSWERING = (
     click.option("--offset", type=click.IntRange(0, checks.MOST), default=0, help="Pass over so many answers."),
     click.option("--pages", is_flag=True, help="Print a cursor behind the answers, for the next page."),
     click.option("--after", metavar="CURSOR", help="The next page, in the version of the one before."),
+    click.option("--copy-to", type=FOLDER, help="Copy the pictures that were found to this folder, called by rank."),
+    click.option("--link-to", type=FOLDER, help="Likewise, as symbolic links."),
+    click.option("--table", type=FILE, help="Write the answers to this file as a table, .csv or .parquet."),
     click.option("--html", type=FILE, help="Write a contact sheet of the answers to this file."),
     click.option(
         "--pictures-from",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
@@ -17,10 +18,13 @@ from engine.query.encode import Asked
 from engine.retrieval.searcher import Searcher
 from engine.storage.names import printable, shown
 from indexers.base import MISSING, Neighbors
-from indexers.errors import CorruptCollection, NestvecError
+from indexers.errors import CorruptCollection, DependencyMissing, NestvecError
 from indexers.mask import Mask
 from indexers.vectors import FloatArray, IdArray
 from indexers.without_own import without_own
+
+if TYPE_CHECKING:
+    from pyarrow import Table
 
 SHOWN, WIDEST = 10, 60
 """Lines and letters of a line that are written of answers by `repr`."""
@@ -124,6 +128,41 @@ class Answers:
     def captions(self) -> list[str | None]:
         """The text that came with each answer, if any."""
         return [item.caption for item in self.items]
+
+    def to_arrow(self) -> Table:
+        """Return a `pyarrow.Table`: rank, id, uri, score, caption, and the columns of the items."""
+        from engine.query.tables import answers_table
+
+        return answers_table(self)
+
+    def to_pandas(self) -> Any:
+        """Return a `pandas.DataFrame` of what `to_arrow` returns.
+
+        Raises:
+            DependencyMissing: pandas is not installed.
+        """
+        with requiring("pandas"):
+            return self.to_arrow().to_pandas()
+
+    def to_polars(self) -> Any:
+        """Return a `polars.DataFrame` of what `to_arrow` returns.
+
+        Raises:
+            DependencyMissing: polars is not installed.
+        """
+        with requiring("polars"):
+            import polars
+
+            return polars.from_arrow(self.to_arrow())
+
+
+@contextmanager
+def requiring(package: str) -> Iterator[None]:
+    """Let an error of a package that is not installed say how to install it."""
+    try:
+        yield
+    except ImportError as error:
+        raise DependencyMissing(f"{package} is not installed, and makes these tables: pip install {package}") from error
 
 
 def _cut(text: str) -> str:

@@ -11,7 +11,7 @@ from engine.query import ask, terms
 from engine.query.answers import Answer, AnswerList, Answers, answer_all
 from engine.query.ask import How, Like, Plan, Query
 from engine.query.encode import Asked, encoded
-from engine.query.held import Held
+from engine.query.listed import Listed
 from engine.query.shape import Shape, shape_of
 from engine.query.terms import Term, Terms
 from engine.retrieval.searcher import Searcher
@@ -20,7 +20,7 @@ from indexers import checks
 from indexers.errors import InvalidInput
 from indexers.mask import Mask
 from indexers.plan import SearchPlan
-from indexers.vectors import IdArray, as_matrix
+from indexers.vectors import as_matrix
 
 if TYPE_CHECKING:
     from engine.query.explain import Explanation
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Where = Filter | str | dict[str, Any] | None
 
 
-class Reader(Held):
+class Reader(Listed):
     """A version of a collection held open: searched and looked at, and never changed.
 
     It answers from many threads at once; `refresh` moves it on to the newest version. A reader that is copied, or
@@ -124,20 +124,6 @@ class Reader(Held):
                 self._older = self._opened_beside(version)
             older: Reader = self._older
             return older
-
-    def matching(self, where: Filter | str | dict[str, Any]) -> IdArray:
-        """Return the ids of the items that a filter lets through, int64, in the order of their rows.
-
-        Example:
-            >>> engine.Collection.open("photos.nest").matching("caption = 'bicycle'").tolist()
-            [2]
-
-        Raises:
-            InvalidFilter: it does not parse, or asks a column what it cannot answer.
-        """
-        snapshot = self.snapshot
-        mask = self._mask(snapshot, Query(where=where).filter)
-        return snapshot.ids[(snapshot.live if mask is None else snapshot.live & mask).numbers]
 
     def _encoded(self, queries: Sequence[Query], snapshot: Snapshot, searcher: Searcher) -> Asked:
         return encoded(queries, snapshot, searcher, lambda: self._encoders.of(snapshot, searcher.space))
@@ -283,36 +269,6 @@ class Reader(Held):
         xq = searcher.check_queries(self._encoded([wanted], snapshot, searcher).xq)
         for row, score in ordered_rows(snapshot, searcher, xq, wanted, self._mask(snapshot, wanted.filter)):
             yield Answer(snapshot.item(row), score)
-
-    def facets(self, column: str, where: Where = None, *, most: int = 20) -> dict[Any, int]:
-        """Count the values of a column among the items that a filter lets through, the most frequent first.
-
-        Example:
-            >>> engine.Collection.open("photos.nest").facets("folder")
-            {'photos': 18, 'drawings': 15}
-
-        Args:
-            column: as in a filter; None among its values counts items without one.
-            where: a filter; None for all items.
-            most: values.
-
-        Raises:
-            InvalidFilter: there is no such column, or the filter is none.
-        """
-        from engine.query.values import counts_of
-
-        snapshot = self.snapshot
-        mask = self._mask(snapshot, Query(where=where).filter)
-        live = snapshot.live if mask is None else snapshot.live & mask
-        return counts_of(
-            self._filters_of(snapshot).columns, checks.text("column", column), live, checks.whole("most", most)
-        )
-
-    def ids_of(self, keys: Any) -> IdArray:
-        """Return the ids of items by their keys, int64 [n]; see `query.keys.ids_of_keys`."""
-        from engine.query.keys import ids_of_keys
-
-        return ids_of_keys(self._pair()[0], keys)
 
     def explain(self, query: Any, k: int = 10, *, plan: Plan = None, where: Where = None) -> Explanation:
         """Carry out a plan stage by stage, and compare each stage with the exact answer.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import pyarrow.parquet as pq
 import pytest
 
 from engine.api import Collection
@@ -126,3 +127,34 @@ def test_sums_and_shapes_through_the_command(tmp_path: Path, carried_out: Carrie
     ):
         done = carried_out("search", "c.nest", "a circle", *wrong, cwd=tmp_path)
         assert (done.returncode, done.stdout) == (2, ""), done.stderr
+
+
+@needs_bundled
+def test_answers_leave_as_files_and_tables(tmp_path: Path, carried_out: Carried) -> None:
+    for number in range(4):
+        draw(tmp_path / "p" / f"{number}.png", number)
+    index(tmp_path / "c.nest", tmp_path / "p")
+    done = carried_out(
+        "search", "c.nest", "a circle", "-k", "3", "--copy-to", "out", "--link-to", "links", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    paths = [line.split()[-1] for line in done.stdout.splitlines()]
+    for folder in ("out", "links"):
+        found = sorted((tmp_path / folder).iterdir())
+        assert [one.name for one in found] == [f"{rank}-{Path(path).name}" for rank, path in enumerate(paths, start=1)]
+        assert [one.read_bytes() for one in found] == [Path(path).read_bytes() for path in paths]
+        assert all(one.is_symlink() == (folder == "links") for one in found)
+    again = carried_out("search", "c.nest", "a circle", "-k", "3", "--copy-to", "out", cwd=tmp_path)
+    assert again.returncode == 3 and again.stderr.count("not copied: File exists") == 3
+    several = carried_out(
+        "search", "c.nest", "-q", "a circle", "-q", "blue", "-k", "2", "--copy-to", "two", cwd=tmp_path
+    )
+    assert several.returncode == 0
+    assert [one.name[:4] for one in sorted((tmp_path / "two").iterdir())] == ["1-1-", "1-2-", "2-1-", "2-2-"]
+    for name in ("a.csv", "a.parquet"):
+        done = carried_out("search", "c.nest", "-q", "a circle", "-q", "blue", "-k", "2", "--table", name, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    read = pq.read_table(tmp_path / "a.parquet")
+    assert read.column("query").to_pylist() == ["a circle", "a circle", "blue", "blue"]
+    assert (tmp_path / "a.csv").read_text().splitlines()[0].startswith('"query","rank","id","uri","score","caption"')
+    assert carried_out("search", "c.nest", "x", "--table", "a.xlsx", cwd=tmp_path).returncode == 2

@@ -1,0 +1,86 @@
+"""Columns of items that are set by hand: nothing is encoded, and no vector is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from engine.collection.cells import Cell, cell, column_of
+from engine.collection.commit import commit
+from engine.collection.manifest import Manifest
+from engine.collection.relabel import relabel, rewrite_items
+from engine.collection.shards import ITEM_SCHEMA, META, read_table
+from engine.collection.snapshot import Snapshot
+from engine.query.where.columns import OURS
+from engine.storage.disk import writing
+from engine.storage.layout import FileRef
+from indexers import checks
+from indexers.errors import InvalidInput
+from indexers.vectors import IdArray
+
+CAPTION = "caption"
+
+
+def update(snapshot: Snapshot, rows: IdArray, columns: Mapping[str, Any]) -> Manifest | None:
+    """Set columns of items, as one version.
+
+    What a source says of an item counts again when it says something else than before; until then what is set here
+    stays.
+
+    Args:
+        snapshot: the version they were found in.
+        rows: their row numbers, int64 [n].
+        columns: values by column, the same for all of them; None for no value any more. `caption` may be among them.
+
+    Returns:
+        the new version; None where there is nothing to do.
+
+    Raises:
+        InvalidInput: a column that is no one's to set, or a value that no column can hold.
+        CommitConflict: another process has changed the items meanwhile.
+    """
+    values = {name: None if value is None else cell(value) for name, value in _checked(columns).items()}
+    if not len(rows) or not values:
+        return None
+    root, base = snapshot.root, snapshot.manifest
+    numbers = np.searchsorted(base.shard_starts, rows, side="right") - 1
+    with writing(root):
+        new: dict[str, FileRef] = {}
+        keys: set[int] = set()
+        for number in np.unique(numbers).tolist():
+            ref, own = base.items[number], rows[numbers == number] - base.shard_starts[number]
+            snapshot.ensure([ref])
+            items = read_table(root, ref).take(pa.array(own))
+            keys.update(items.column("key").to_pylist())
+            new[ref.path] = rewrite_items(root, ref, own, _with(items, values))
+        return commit(root, relabel(root, new, keys, base), operation="update")
+
+
+def _checked(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Return columns by the names they are stored by."""
+    found: dict[str, Any] = {}
+    for name, value in checks.mapping("columns", columns).items():
+        name = checks.text("columns", name)
+        if name == CAPTION:
+            found[CAPTION] = checks.optional(CAPTION, value, checks.text)
+            continue
+        own = name.removeprefix("meta.")
+        if name in OURS:
+            raise InvalidInput(f"column {name!r} is not yours to set; a column of yours of that name is meta.{name}")
+        found[META + own] = value
+    return found
+
+
+def _with(items: pa.Table, values: Mapping[str, Cell | None]) -> pa.Table:
+    """Return items with other values in some columns."""
+    for name, value in values.items():
+        column = column_of([value] * len(items))
+        at = items.schema.get_field_index(name)
+        if name in ITEM_SCHEMA.names:
+            column = column.cast(ITEM_SCHEMA.field(name).type)
+        field = pa.field(name, column.type, nullable=True)
+        items = items.append_column(field, column) if at < 0 else items.set_column(at, field, column)
+    return items

@@ -1,0 +1,161 @@
+"""What is in a version that is held open, without a search: items as tables, their vectors as arrays, counts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from engine.collection.snapshot import Snapshot
+from engine.query import terms
+from engine.query.ask import Query
+from engine.query.held import Held
+from indexers import checks
+from indexers.errors import InvalidInput, ItemNotFound
+from indexers.mask import Mask
+from indexers.vectors import FloatArray, IdArray
+
+if TYPE_CHECKING:
+    from pyarrow import RecordBatch, Table
+
+    from engine.query.where.tree import Filter
+
+    Where = Filter | str | dict[str, Any] | None
+
+
+class Listed(Held):
+    """A version that is open, and what can be read of it item by item."""
+
+    def __contains__(self, item: object) -> bool:
+        """Whether there is an item of an id, or of a path or name."""
+        snapshot = self.snapshot
+        try:
+            if isinstance(item, str | os.PathLike):
+                snapshot.find_path(os.fspath(item))
+            else:
+                snapshot.find_id(checks.whole("item", item, -checks.MOST_ID, checks.MOST_ID))
+        except (ItemNotFound, InvalidInput):
+            return False
+        return True
+
+    def get(
+        self, items: Any = (), *, keys: Any = (), columns: Sequence[str] | None = None, vectors: bool = False
+    ) -> Table:
+        """Return what is known of items, as a `pyarrow.Table` with a row each, in the order they were named.
+
+        Example:
+            >>> photos = engine.Collection.open("photos.nest")
+            >>> photos.get([3, "drawings/anchor.png"], columns=["id", "name"]).to_pylist()
+            [{'id': 3, 'name': 'bus.png'}, {'id': 0, 'name': 'anchor.png'}]
+
+        Args:
+            items: ids, or paths or names, or one of them.
+            keys: keys of items of vectors, or one.
+            columns: as in a filter; all if None.
+            vectors: whether a column `vector` holds their vectors in the space that is searched.
+
+        Raises:
+            ItemNotFound: there is no such item.
+            InvalidFilter: there is no such column.
+        """
+        from engine.query.tables import table_of
+
+        snapshot, searcher = self._pair() if checks.truth("vectors", vectors) else (self.snapshot, None)
+        named = checks.one_or_several("items", items, lambda name, one: terms.as_item(name, one))
+        rows = [snapshot.find_id(one) if isinstance(one, int) else snapshot.find_path(one) for one in named]
+        if not isinstance(keys, tuple) or keys:
+            rows += [snapshot.find_id(int(one)) for one in self.ids_of(keys)]
+        stored = None if searcher is None else searcher.vectors(rows)
+        return table_of(self._filters_of(snapshot).columns, columns, rows, stored)
+
+    def scan(
+        self, where: Where = None, columns: Sequence[str] | None = None, *, batch_rows: int = 65536
+    ) -> Iterator[RecordBatch]:
+        """Yield what is known of the items that a filter lets through, as `pyarrow.RecordBatch`es in their order.
+
+        Example:
+            >>> photos = engine.Collection.open("photos.nest")
+            >>> [batch.num_rows for batch in photos.scan("folder = 'drawings'", ["id", "name"])]
+            [15]
+
+        Args:
+            where: a filter; None for all items.
+            columns: as in a filter; all if None.
+            batch_rows: at most so many rows in a batch.
+
+        Raises:
+            InvalidFilter: the filter is none, or there is no such column.
+        """
+        from engine.query.tables import scanned
+
+        snapshot, allowed = self._allowed(where)
+        rows = checks.whole("batch_rows", batch_rows)
+        return scanned(self._filters_of(snapshot).columns, columns, allowed, rows)
+
+    def vectors(self, where: Where = None) -> Iterator[tuple[IdArray, FloatArray]]:
+        """Yield ids, int64 [n], and vectors, float32 [n, D] as they are stored, of the space that is searched.
+
+        Example:
+            >>> ids, xb = map(np.concatenate, zip(*engine.Collection.open("vectors.nest").vectors()))
+            >>> ids.shape, xb.shape, xb.dtype
+            ((1200,), (1200, 32), dtype('float32'))
+
+        Args:
+            where: a filter; None for all items.
+
+        Raises:
+            InvalidFilter: the filter is none.
+        """
+        from engine.query.tables import vector_blocks
+
+        snapshot, allowed = self._allowed(where)
+        return vector_blocks(snapshot, self._name(snapshot), allowed)
+
+    def _allowed(self, where: Where) -> tuple[Snapshot, Mask]:
+        """Return the open version, and which of its rows a filter lets through."""
+        snapshot = self.snapshot
+        mask = self._mask(snapshot, Query(where=where).filter)
+        return snapshot, snapshot.live if mask is None else snapshot.live & mask
+
+    def ids_of(self, keys: Any) -> IdArray:
+        """Return the ids of items by their keys, int64 [n]; see `query.keys.ids_of_keys`."""
+        from engine.query.keys import ids_of_keys
+
+        return ids_of_keys(self._pair()[0], keys)
+
+    def matching(self, where: Filter | str | dict[str, Any]) -> IdArray:
+        """Return the ids of the items that a filter lets through, int64, in the order of their rows.
+
+        Example:
+            >>> engine.Collection.open("photos.nest").matching("caption = 'bicycle'").tolist()
+            [2]
+
+        Raises:
+            InvalidFilter: it does not parse, or asks a column what it cannot answer.
+        """
+        snapshot, allowed = self._allowed(where)
+        return snapshot.ids[allowed.numbers]
+
+    def facets(self, column: str, where: Where = None, *, most: int = 20) -> dict[Any, int]:
+        """Count the values of a column among the items that a filter lets through, the most frequent first.
+
+        Example:
+            >>> engine.Collection.open("photos.nest").facets("folder")
+            {'photos': 18, 'drawings': 15}
+
+        Args:
+            column: as in a filter; None among its values counts items without one.
+            where: a filter; None for all items.
+            most: values.
+
+        Raises:
+            InvalidFilter: there is no such column, or the filter is none.
+        """
+        from engine.query.values import counts_of
+
+        snapshot = self.snapshot
+        mask = self._mask(snapshot, Query(where=where).filter)
+        live = snapshot.live if mask is None else snapshot.live & mask
+        return counts_of(
+            self._filters_of(snapshot).columns, checks.text("column", column), live, checks.whole("most", most)
+        )

@@ -1,0 +1,121 @@
+"""Items as tables, and their vectors as arrays: what is in a collection, without a search."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from engine.collection.cells import cell, column_of
+from engine.collection.snapshot import Snapshot
+from engine.query.where.columns import Columns
+from engine.query.where.tree import Column
+from indexers import checks
+from indexers.errors import InvalidInput
+from indexers.mask import Mask
+from indexers.vectors import FloatArray, IdArray
+
+if TYPE_CHECKING:
+    from engine.query.answers import Answers
+
+BATCH_ROWS = 65536
+VECTOR = "vector"
+
+
+def scanned(columns: Columns, names: Sequence[str] | None, allowed: Mask, rows: int) -> Iterator[pa.RecordBatch]:
+    """Yield columns of some items, in the order of their rows.
+
+    Args:
+        columns: of the version.
+        names: as in a filter; all columns if None.
+        allowed: which rows.
+        rows: at most so many in a batch.
+
+    Raises:
+        InvalidFilter: there is no such column.
+        InvalidInput: none is named.
+    """
+    wanted = _named(columns, names)
+    arrays = [columns.get(Column(tuple(name.split(".")))) for name in wanted]
+    bits, start = allowed.allowed, 0
+    for number, count in enumerate(columns.batches):
+        mask = pa.array(bits[start : start + count])
+        start += count
+        batch = pa.RecordBatch.from_arrays([array[number] for array in arrays], names=wanted).filter(mask)
+        for first in range(0, batch.num_rows, rows):
+            yield batch.slice(first, rows)
+
+
+def table_of(
+    columns: Columns, names: Sequence[str] | None, rows: Sequence[int], vectors: FloatArray | None
+) -> pa.Table:
+    """Return columns of items by row number, one row each in the order that is asked for.
+
+    Args:
+        columns: of the version.
+        names: as in a filter; all columns if None.
+        rows: row numbers, of which one may come again.
+        vectors: float32 [n, D] for a column `vector` beside them; None for none.
+
+    Raises:
+        InvalidFilter: there is no such column.
+        InvalidInput: none is named.
+    """
+    wanted = _named(columns, names)
+    at = pa.array(np.asarray(rows, dtype=np.int64))
+    found = [pa.chunked_array(columns.get(Column(tuple(name.split("."))))).take(at) for name in wanted]
+    table = pa.table(found, names=wanted)
+    if vectors is None:
+        return table
+    flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1))
+    return table.append_column(VECTOR, pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]))
+
+
+def _named(columns: Columns, names: Sequence[str] | None) -> list[str]:
+    wanted = list(columns.names if names is None else checks.texts("columns", names))
+    if not wanted:
+        raise InvalidInput("columns: expected at least one, or None for all of them")
+    return wanted
+
+
+def vector_blocks(snapshot: Snapshot, space: str, allowed: Mask) -> Iterator[tuple[IdArray, FloatArray]]:
+    """Yield ids, int64 [n], and stored vectors, float32 [n, D], of some items, a shard at a time."""
+    bits, start = allowed.allowed, 0
+    for ids, stored in snapshot.stored_vectors(space):
+        own = bits[start : start + len(ids)]
+        start += len(ids)
+        if own.any():
+            yield ids[own], np.ascontiguousarray(stored[own], dtype=np.float32)
+
+
+def answers_table(answers: Answers) -> pa.Table:
+    """Return answers as a table: rank, id, uri, score, caption, what they were shaped by, and their own columns."""
+    items = answers.items
+    names = list(dict.fromkeys(name for item in items for name in item.meta))
+    taken = {"rank", "id", "uri", "score", "caption", "copies", "group"}
+    shaped: dict[str, Any] = {}
+    if answers.copies is not None:
+        shaped["copies"] = pa.array(answers.copies, pa.int64())
+    if answers.groups is not None:
+        shaped["group"] = _column(answers.groups)
+    called = {name: f"meta.{name}" if name in taken else name for name in names}
+    own = {called[name]: _column([item.meta.get(name) for item in items]) for name in names}
+    uris = [os.fsencode(item.uri).decode("utf-8", "replace") for item in items]
+    return pa.table(
+        {
+            "rank": pa.array(range(1, len(items) + 1), pa.int64()),
+            "id": pa.array(answers.ids, pa.int64()),
+            "uri": pa.array(uris, pa.string()),
+            "score": pa.array(answers.scores, pa.float32()),
+            "caption": pa.array([item.caption for item in items], pa.string()),
+            **shaped,
+            **own,
+        }
+    )
+
+
+def _column(values: Sequence[Any]) -> pa.Array:
+    return column_of([None if value is None else cell(value) for value in values])
