@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.collection.snapshot import Snapshot
 from engine.query.answers import AnswerList, Shaped, check_finite
@@ -21,7 +22,7 @@ from engine.retrieval.searcher import Searcher
 from indexers.base import MISSING, Neighbors
 from indexers.errors import InvalidInput
 from indexers.mask import Mask
-from indexers.vectors import FloatArray, normalize
+from indexers.vectors import FloatArray, IdArray, normalize
 
 if TYPE_CHECKING:
     from engine.query.where.columns import Columns
@@ -108,7 +109,15 @@ def ordered_rows(
         check_finite(found, snapshot.root)
         return found
 
-    ranked = in_order(search, (searcher.live if mask is None else searcher.live & mask).count)
+    def scores(rows: IdArray) -> NDArray[np.float64]:
+        """Return cosines by the first numbers that count, as no way to search computes them; see `in_order`."""
+        stored = searcher.vectors(rows).astype(np.float64)[:, : query.dim]
+        asked = xq[0, : query.dim].astype(np.float64)
+        length = np.sqrt((stored * stored).sum(axis=1) * (asked * asked).sum()) if query.dim is not None else 1.0
+        found: NDArray[np.float64] = np.clip((stored * asked).sum(axis=1) / length, -1.0, 1.0)
+        return found
+
+    ranked = in_order(search, (searcher.live if mask is None else searcher.live & mask).count, scores)
     return filtered(ranked, query.shape, searcher.vectors)
 
 

@@ -17,8 +17,8 @@ SAME = 0.999
 class Shape:
     """What becomes of the items that a question finds, before `k` of them are given back.
 
-    Rows are taken in the order of their scores, of equal ones in an order that is always the same; what is left of them
-    by `min_score` and `distinct` is grouped, and cut to a page.
+    Rows are taken in the order of their scores, of equal ones the lower first; what is left of them by `min_score` and
+    `distinct` is grouped, and cut to a page.
 
     Example:
         >>> photos = engine.Collection.open("photos.nest")

@@ -34,6 +34,9 @@ FEW_BYTES, FEWER, SCANNED = 4 << 20, 20, 32
 """Rows that may answer of so few bytes, and so small a share of all, are copied together, kept as long as the mask is,
 and scanned; where they are more, but one in so many, they are scanned where they lie. Bounds would take longer."""
 
+TURNS = 4
+"""So many searches of a mask go by turns through bounds and through a scan; then by what took less time."""
+
 FLOOR_MARGIN = 1e-4
 """By how much FAISS' sum of D products may lie above ours."""
 
@@ -76,6 +79,7 @@ class Segment:
         self._loading = new_lock()
         self._scan_is_faster: dict[int, bool] = {}
         self._few = WeakKeyDictionary[Mask, tuple[VectorStore, IdArray]]()
+        self._taken = WeakKeyDictionary[Mask, dict[tuple[int, int], list[float]]]()
 
     def __len__(self) -> int:
         return len(self.store)
@@ -138,11 +142,31 @@ class Segment:
             return self.store.search(xq, k, mask)
         if self.pruned is None:
             return self.store.search(xq, k, mask)
-        if mask is None and len(xq) >= COMPARED:
+        if mask is not None:
+            return self._scan_masked(self.pruned, k, hint, xq, mask)
+        if len(xq) >= COMPARED:
             return self._scan_many(self.pruned, k, hint, xq)
-        if mask is None and k >= LARGE and self._is_scan_faster(self.pruned, k, hint, xq[:1]):
+        if k >= LARGE and self._is_scan_faster(self.pruned, k, hint, xq[:1]):
             return self.store.search(xq, k)
-        return self.search_pruned(self.pruned, xq, k, mask, hint).neighbors
+        return self.search_pruned(self.pruned, xq, k, None, hint).neighbors
+
+    def _scan_masked(self, pruned: PrunedIndex, k: int, hint: Search | None, xq: FloatArray, mask: Mask) -> Neighbors:
+        """Search exactly among many rows that may answer: by bounds, or by a scan where these are of no use.
+
+        Of rows that all lie far from what is asked, as a filter may leave them, bounds rule out hardly any. Which takes
+        less time is found out as the same mask is searched again: nothing is done twice for one that is not.
+        """
+        size = k.bit_length(), min(len(xq), COMPARED).bit_length()
+        taken = self._taken.setdefault(mask, {}).setdefault(size, [])
+        by_bounds = len(taken) % 2 == 0 if len(taken) < TURNS else sum(taken[0::2]) <= sum(taken[1::2])
+        started = time.perf_counter()
+        if by_bounds:
+            found = self.search_pruned(pruned, xq, k, mask, hint).neighbors
+        else:
+            found = self.store.search(xq, k, mask)
+        if len(taken) < TURNS:
+            taken.append((time.perf_counter() - started) / len(xq))
+        return found
 
     def _scan_few(self, xq: FloatArray, k: int, mask: Mask) -> Neighbors:
         """Scan the few rows that may answer."""

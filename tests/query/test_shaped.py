@@ -97,6 +97,27 @@ def test_pages_are_the_whole_order_without_a_duplicate_or_a_gap(made: engine.Col
         assert len(seen) == N - len(GONE)
 
 
+def test_copies_have_one_order_whichever_way_they_are_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.repeat(X[:7], 40, axis=0)
+    with engine.Collection.create(tmp_path / "c.nest", encoder="precomputed", dim=DIM) as made:
+        made.add_vectors(x, names=[f"r{row}" for row in range(len(x))])
+        pages: list[list[int]] = []
+        for levels in ((3,), (10, 50), (100,)):
+            monkeypatch.setattr(ordered, "LEVELS", levels)
+            pages.append(rows_of(made.search(Q[0], 1000, pages=True)))
+        found, page = list[int](), made.search(Q[0], 6, pages=True)
+        while True:
+            found += rows_of(page)
+            if page.cursor is None:
+                break
+            monkeypatch.setattr(ordered, "LEVELS", (len(found) % 7 + 1, 90 + len(found) % 5))
+            page = made.search(Q[0], 6, after=page.cursor)
+    scores = (normalize(x) @ Q[0]).round(3)
+    assert pages[0] == pages[1] == pages[2] == found
+    assert all(sorted(rows) == rows for rows in np.array(found).reshape(7, 40).tolist())
+    assert (np.diff(scores[found]) <= 0).all()
+
+
 def test_pages_stay_of_their_version_while_others_write(tmp_path: Path) -> None:
     with engine.Collection.create(tmp_path / "c.nest", encoder="precomputed", dim=DIM, dtype="float32") as made:
         made.add_vectors(X[:300], names=[f"r{row}" for row in range(300)])

@@ -113,7 +113,8 @@ def test_a_mask_is_no_state(collection: Collection) -> None:
         searcher.search(queries(), 10, plan, mask=mask_of(collection, 0.3, 1))
         after = searcher.search(queries(), 10, plan)
         np.testing.assert_array_equal(before.ids, after.ids)
-        np.testing.assert_array_equal(before.scores, after.scores)
+        # A scan and a search by bounds take turns until it is known which is faster: the last bit may be another.
+        np.testing.assert_allclose(before.scores, after.scores, rtol=0, atol=2e-7)
 
 
 def test_a_mask_brings_no_row_back(collection: Collection) -> None:

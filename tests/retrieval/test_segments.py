@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,6 +98,39 @@ def test_a_mask_goes_over_all_of_them(collection: Collection, plan: str | None) 
         elif k:
             assert np.isfinite(np.take_along_axis(truth, found.ids, axis=1)).all()
             assert recall_of(found.ids, truth, k) >= (0.5 if plan == f"flat@8 | 5@{D}" else 0.8)
+
+
+@pytest.mark.skipif(not is_available(), reason="bounds are compiled")
+@pytest.mark.parametrize("slow", ["bounds", "scan"])
+def test_a_mask_that_is_searched_again_is_searched_by_what_takes_less(
+    collection: Collection, slow: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searcher = collection.searcher
+    segment = searcher.segments[0]
+    calls: list[str] = []
+    bounds, scan = segment.search_pruned, segment.store.search
+
+    def counted(name: str, search: Any) -> Any:
+        def call(*given: Any) -> Any:
+            calls.append(name)
+            time.sleep(0.02 if name == slow else 0)
+            return search(*given)
+
+        return call
+
+    monkeypatch.setattr(segment, "search_pruned", counted("bounds", bounds))
+    monkeypatch.setattr(type(segment.store), "search", lambda own, *given: counted("scan", scan)(*given))
+    allowed = np.random.default_rng(3).random(searcher.rows) < 0.4
+    mask, truth = Mask.of(allowed[: len(segment)]), live_scores(collection, queries())
+    truth[:, ~allowed] = -np.inf
+    truth[:, len(segment) :] = -np.inf
+    gone = [row for row in (0, 13, 699) if not np.isfinite(truth[0, row])]
+    mask = Mask.of(mask.allowed & ~np.isin(np.arange(len(segment)), gone))
+    for number in range(9):
+        found = segment.scan(10, D, None, queries()[number : number + 1], mask)
+        assert_answers(found, truth[number : number + 1, : len(segment)], 10)
+    assert calls[:4] == ["bounds", "scan", "bounds", "scan"]
+    assert set(calls[4:]) == {"scan" if slow == "bounds" else "bounds"}
 
 
 @pytest.mark.parametrize("dim", [5, 16, 31])
