@@ -103,6 +103,17 @@ class Answers:
             lines.append(f"  … and {len(self) - SHOWN} more")
         return "\n".join(lines)
 
+    @property
+    def snapshot(self) -> Snapshot:
+        """The version they are of."""
+        return self._snapshot
+
+    def _repr_html_(self) -> str:
+        """Return them as a notebook shows them, with thumbnails."""
+        from engine.query.thumbnails import answers_html
+
+        return answers_html(self)
+
     def _line(self, row: int) -> str:
         """Say where an answer is; nothing where that cannot be read: whoever looks at it wants no error."""
         try:

@@ -130,6 +130,20 @@ def test_sums_and_shapes_through_the_command(tmp_path: Path, carried_out: Carrie
 
 
 @needs_bundled
+def test_answers_in_a_notebook_have_thumbnails_and_nothing_of_a_name_is_markup(tmp_path: Path) -> None:
+    for number in range(3):
+        draw(tmp_path / "p" / f"{number}<img src=x>.png", number)
+    (tmp_path / "p" / "0<img src=x>.txt").write_text("<script>alert(1)</script>")
+    index(tmp_path / "c.nest", tmp_path / "p")
+    with Collection.open(tmp_path / "c.nest") as opened:
+        found = opened.search("a circle", 3)._repr_html_()
+        assert found.count('src="data:image/jpeg;base64,') == 3 and found.count("<tr>") == 4
+        assert "<script" not in found and "<img src=x" not in found and "&lt;script&gt;" in found
+        (tmp_path / "p" / "1<img src=x>.png").unlink()
+        assert "no picture here any more" in opened.search("a circle", 3)._repr_html_()
+
+
+@needs_bundled
 def test_answers_leave_as_files_and_tables(tmp_path: Path, carried_out: Carried) -> None:
     for number in range(4):
         draw(tmp_path / "p" / f"{number}.png", number)
