@@ -22,6 +22,7 @@ from engine.query.reader import Reader
 from engine.storage import layout
 from indexers import checks
 from indexers.base import IndexSpec, read_specs
+from indexers.errors import InvalidInput
 
 if TYPE_CHECKING:
     from engine.query.where.tree import Filter
@@ -195,9 +196,12 @@ class Collection(Reader):
 
         Raises:
             InvalidFilter: the filter is none.
-            InvalidInput: a column that is not yours to set, or a value that no column can hold.
+            InvalidInput: a column that is not yours to set, or a text that is none. What Arrow has no type for is
+                stored as its text.
             CommitConflict: another process has changed the items meanwhile.
         """
+        if where is None:
+            raise InvalidInput("say with a filter which items are meant: TRUE is true of all of them")
         snapshot, allowed = self._allowed(where)
         made = update.update(snapshot, allowed.numbers, columns)
         if made is None:

@@ -150,7 +150,7 @@ def asking_it(here: Collection) -> dict[str, tuple[Callable[..., Any], dict[str,
             lambda **given: list(here.iterate(**given)),
             {
                 **{"query": clustered(1, 8)[0], "plan": None, "where": None, "like": (), "unlike": ()},
-                **{"min_score": None, "distinct": None},
+                **{"min_score": None, "distinct": None, "include_self": False},
             },
         ),
         "Filter": (

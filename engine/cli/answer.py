@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from engine.query.reader import Reader
 
 MOST_NOTES = 5
+MOST_FACETS, SHOWN_FACETS = 10_000, 20
+"""Values of a column that are counted, and that are printed."""
 
 
 def check_printing(how: Answering) -> None:
@@ -37,6 +39,7 @@ def check_printing(how: Answering) -> None:
 
 def present(answers: Sequence[Answers], how: Answering, opened: Reader) -> bool:
     """Print answers on stdout and write the contact sheet; return whether all of them could be printed."""
+    counts = {} if how.facet is None else opened.facets(how.facet, how.where, most=MOST_FACETS)
     left = print_paths(answers, null=how.paths0) if how.paths or how.paths0 else []
     if not (how.paths or how.paths0):
         print_answers(answers, as_json=how.as_json)
@@ -44,7 +47,7 @@ def present(answers: Sequence[Answers], how: Answering, opened: Reader) -> bool:
     if how.where is not None and answers and not any(map(len, answers)):
         say("no item matches --where")
     if how.facet is not None:
-        print_facets(how.facet, opened.facets(how.facet, how.where), as_json=how.as_json)
+        print_facets(how.facet, counts, as_json=how.as_json)
     whole = _leave(answers, how, opened)
     for one in left:
         say(one)
@@ -150,8 +153,10 @@ def print_facets(column: str, counts: dict[Any, int], *, as_json: bool) -> None:
         return
     line()
     line(Styled(column, bold=True))
-    for value, count in counts.items():
-        line(f"{count:8d}  ", "" if value is None else str(value))
+    for value, count in [*counts.items()][:SHOWN_FACETS]:
+        line(f"{count:8d}  ", "(no value)" if value is None else str(value))
+    if (more := len(counts) - SHOWN_FACETS) > 0:
+        line(Styled(f"and {more:,} more values; --json has them", dim=True))
 
 
 def print_answers(found: Sequence[Answers], *, as_json: bool) -> None:

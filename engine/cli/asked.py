@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 SIGNS = ("+", "-")
 NEGATION = re.compile(r"\b(not|no|without|except|never)\b", re.IGNORECASE)
-ID, WEIGHT = re.compile(r"id:([0-9]+)"), re.compile(r"([0-9]+(?:[.][0-9]*)?|[.][0-9]+):(?=.)")
+ID = re.compile(r"id:([0-9]{1,18})")
+# 12:30, 16:9 and 10:30am are no weights: what follows one begins with no digit.
+WEIGHT = re.compile(r"([0-9]{1,9}(?:[.][0-9]{0,9})?|[.][0-9]{1,9}):(?=[^0-9:/\s])")
+ITEM_WEIGHT = re.compile(r"([0-9]{1,9}(?:[.][0-9]{0,9})?|[.][0-9]{1,9}):(?=.)")
+NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 def question(how: Answering, *, include_self: bool = False) -> Query:
@@ -63,18 +67,14 @@ def _group(given: str | None) -> tuple[str | None, int]:
     if given is None:
         return None, 1
     column, colon, size = given.rpartition(":")
-    return (column, int(size)) if colon and column and size.isascii() and size.isdecimal() else (given, 1)
+    return (column, int(size)) if colon and column and NUMBER.fullmatch(size) else (given, 1)
 
 
 def is_sum(words: Sequence[str]) -> bool:
     """Whether words are written as a sum: with a sign that stands alone, or with a weight or an id."""
-    return any(word in SIGNS or ID.fullmatch(word) or _weighted(word) for word in words)
-
-
-def _weighted(word: str) -> bool:
-    found = WEIGHT.match(word)
-    # 12:30 is a time of day, and what follows a weight is no number.
-    return found is not None and not word[found.end() :].replace(":", "").isdecimal()
+    return any(word in SIGNS for word in words) or (
+        len(words) == 1 and (ID.fullmatch(words[0]) is not None or _split(words[0])[1] != 1)
+    )
 
 
 def terms_of_sum(words: Sequence[str]) -> list[Term]:
@@ -99,11 +99,25 @@ def terms_of_sum(words: Sequence[str]) -> list[Term]:
 
 
 def _terms_of_part(part: Sequence[str], sign: float) -> list[Term]:
-    """Return the terms between two signs: pictures and ids each by itself, words as one sentence."""
-    if len(part) > 1 and not any(ID.fullmatch(word) or is_picture(_plain(word)) for word in part):
-        first, weight = _split(part[0])
-        return [_text(" ".join([first, *part[1:]]), sign * weight)]
-    return [term_of(word, sign) for word in part]
+    """Return the terms between two signs: pictures and ids each by itself, or words as one sentence.
+
+    Raises:
+        click.UsageError: some of both.
+    """
+    items = [word for word in part if _is_item(_split(word)[0])]
+    if items and len(items) < len(part):
+        other = next(word for word in part if word not in items)
+        raise click.UsageError(f"{items[0]} is a picture or an item, and {other!r} is words: put a + or - between them")
+    if items:
+        return [term_of(word, sign, is_item=True) for word in part]
+    first, weight = _split(part[0])
+    return [_text(" ".join([first, *part[1:]]), sign * weight)]
+
+
+def _is_item(word: str) -> bool:
+    """Whether a word is an id, a picture file, or called like one: an item may be, by its path in its source."""
+    named = " " not in word and Path(word).suffix.lower() in PICTURE_SUFFIXES
+    return ID.fullmatch(word) is not None or named or is_picture(word)
 
 
 def term_of(word: str, sign: float = 1.0, *, is_item: bool = False) -> Term:
@@ -113,11 +127,10 @@ def term_of(word: str, sign: float = 1.0, *, is_item: bool = False) -> Term:
     """
     from engine.query.terms import Term
 
-    plain, weight = _split(word)
-    if (found := ID.fullmatch(plain)) is not None or (is_item and plain.isascii() and plain.isdecimal()):
+    plain, weight = _split(word, ITEM_WEIGHT if is_item else WEIGHT)
+    if (found := ID.fullmatch(plain)) is not None or (is_item and NUMBER.fullmatch(plain)):
         return Term.of_item(int(plain if found is None else found[1]), weight=sign * weight)
-    called_so = is_item and Path(plain).suffix.lower() in PICTURE_SUFFIXES
-    return Term.of_item(plain, weight=sign * weight) if called_so or is_picture(plain) else _text(plain, sign * weight)
+    return Term.of_item(plain, weight=sign * weight) if _is_item(plain) else _text(plain, sign * weight)
 
 
 def terms_beside(how: Answering) -> list[Term]:
@@ -142,11 +155,7 @@ def _text(text: str, weight: float) -> Term:
     return Term.of_text(text, weight=weight)
 
 
-def _plain(word: str) -> str:
-    return _split(word)[0]
-
-
-def _split(word: str) -> tuple[str, float]:
-    """Return a word without the weight before it, and that weight."""
-    found = WEIGHT.match(word) if _weighted(word) else None
-    return (word, 1.0) if found is None else (word[found.end() :], float(found[1]))
+def _split(word: str, weights: re.Pattern[str] = WEIGHT) -> tuple[str, float]:
+    """Return a word without the weight before it, and that weight; what weighs nothing has none."""
+    found = weights.match(word)
+    return (word, 1.0) if found is None or not float(found[1]) else (word[found.end() :], float(found[1]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from engine.collection.originals import Originals
     from engine.collection.snapshot import Item
     from engine.query.answers import Answers
+
+LONGEST = 255
+"""Bytes that the name of a file may have."""
 
 TABLES = (".csv", ".parquet")
 
@@ -53,20 +57,24 @@ def _named(answers: Sequence[Answers]) -> Iterator[tuple[str, Item]]:
     for number, one in enumerate(answers, start=1):
         before = f"{number:0{len(str(len(answers)))}d}-" if len(answers) > 1 else ""
         for rank, item in enumerate(one.items, start=1):
-            yield f"{before}{rank:0{width}d}-{Path(item.uri).name}", item
+            name = f"{before}{rank:0{width}d}-{Path(item.uri).name}"
+            stem, suffix = Path(name).stem, Path(name).suffix
+            while len(os.fsencode(stem + suffix)) > LONGEST:
+                stem = stem[:-1]
+            yield stem + suffix, item
 
 
 def _put(item: Item, place: Path, originals: Originals, *, link: bool) -> None:
     if not item.width:
         raise PictureError("it is a vector, and no file")
-    data = originals.read(item)  # of a link too: only what may be read is linked to
+    data, found = originals.found(item)  # of a link too: only what may be read is linked to, where it was read
     if not link:
         with open(place, "xb") as file:
             file.write(data)
         return
-    if not Path(item.uri).is_file():
+    if not Path(os.fsdecode(found)).is_file():
         raise PictureError("it lies in a file with others, and can only be copied")
-    place.symlink_to(item.uri)
+    place.symlink_to(os.fsdecode(found))
 
 
 def write_table(answers: Sequence[Answers], path: Path) -> None:
@@ -75,14 +83,10 @@ def write_table(answers: Sequence[Answers], path: Path) -> None:
     Raises:
         InvalidInput: the name ends otherwise.
     """
-    import pyarrow as pa
+    from engine.query.tables import answers_table
 
     check_table(path)
-    tables = []
-    for one in answers:
-        table = one.to_arrow()
-        tables.append(table.add_column(0, "query", pa.array([one.query and str(one.query)] * len(table), pa.string())))
-    whole = pa.concat_tables(tables, promote_options="permissive")
+    whole = answers_table(answers, queries=True)
     if path.suffix.lower() == ".parquet":
         import pyarrow.parquet as pq
 
@@ -95,11 +99,13 @@ def write_table(answers: Sequence[Answers], path: Path) -> None:
 
 
 def check_table(path: Path) -> None:
-    """Refuse a name that says no kind of table.
+    """Refuse a name that says no kind of table, or that no file can have.
 
     Raises:
-        InvalidInput: it ends in something else.
+        InvalidInput: it ends in something else, or lies in no folder.
     """
+    if not path.absolute().parent.is_dir():
+        raise InvalidInput(f"{path}: there is no folder {path.absolute().parent}")
     if path.suffix.lower() not in TABLES:
         raise InvalidInput(f"{path}: answers are written to a file that ends in {' or '.join(TABLES)}")
 
@@ -114,6 +120,7 @@ def _flat(table: Table) -> Table:
 
     for at, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
         if pa.types.is_nested(column.type) or pa.types.is_binary(column.type):
-            said = [None if value is None else json.dumps(as_json(value)) for value in column.to_pylist()]
+            written = [None if value is None else as_json(value) for value in column.to_pylist()]
+            said = [one if one is None or isinstance(one, str) else json.dumps(one) for one in written]
             table = table.set_column(at, name, pa.array(said, pa.string()))
     return table

@@ -101,6 +101,17 @@ def record_notes(root: Path, notes: dict[str, Notes], *, whole: frozenset[str]) 
     return change
 
 
+def drop_notes(root: Path, sources: frozenset[str]) -> Change:
+    """Leave out what was noted of some sources: what is in the collection of them is not what it was noted beside."""
+
+    def change(base: Manifest) -> Manifest:
+        old = notes_of(root, base)
+        new = {name: noted for name, noted in old.items() if name not in sources}
+        return base if new == old else replace(base, notes=_written(root, new))
+
+    return change
+
+
 def _written(root: Path, notes: dict[str, Noted]) -> FileRef | None:
     rows = [(name, key, *noted) for name in sorted(notes) for key, noted in sorted(notes[name].items())]
     if not rows:

@@ -68,13 +68,21 @@ class Originals:
             PictureError: it is none that may be shown; the message holds no path of this machine.
             OSError: it may be, and cannot be read, or is no regular file.
         """
+        return self.found(item)[0]
+
+    def found(self, item: Item) -> tuple[bytes, bytes]:
+        """Do as `read`, and return also where it was read: a file, or what lies in a container.
+
+        Raises:
+            PictureError, OSError: as for `read`.
+        """
         source = self._sources.get(item.source)
         folder = None if source is None else source.folder
         if source is None or folder is None:
             raise PictureError("its source has no pictures")
         uri = path_text(os.fsencode(item.uri))
         if Named(FILE, uri) in self._named:
-            return read_regular(item.uri, most=MOST_FILE_BYTES)
+            return read_regular(item.uri, most=MOST_FILE_BYTES), os.fsencode(item.uri)
         # Looked for where it was, and where it may be now.
         confirmed = [(one, path) for one in self._confirmed for path in (uri, item.path)]
         if Named(source.kind, source.location) in self._named:
@@ -100,12 +108,12 @@ def _place(source: Source, path: str) -> tuple[str, str]:
     return source.folder or "", path
 
 
-def _first(places: list[tuple[str, str]]) -> bytes:
-    """Read the first of some files that can be read."""
+def _first(places: list[tuple[str, str]]) -> tuple[bytes, bytes]:
+    """Read the first of some files that can be read; return also which it is."""
     problems: list[Exception] = []
     for folder, path in places:
         try:
-            return read_below(folder, path)
+            return read_below(folder, path), os.path.join(path_bytes(folder), path_bytes(path))
         except (PictureError, OSError) as error:
             problems.append(error)
     raise next(iter(problems), PictureError("nobody on this machine has named its source"))

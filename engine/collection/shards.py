@@ -41,6 +41,9 @@ META = "meta."
 FOUND = "found"
 """Column of what picture files say of themselves: shards have it in which anybody has looked."""
 
+BY_HAND = "by_hand"
+"""Column of the names, as a list of JSON, of what of an item was set by hand: shards have it in which anything was."""
+
 ITEM_SCHEMA = pa.schema(
     [
         pa.field("id", pa.int64(), nullable=False),

@@ -54,9 +54,14 @@ class AsBefore:
         if count is None or ignored is None or self.failures.again:
             return None
         failing = self.failures.below(self.source, path)
+        # What is tried again is read with all that is said of it.
+        if any(one.readers != self.failures.readers for one in failing):
+            return None
         stated: list[tuple[str, int | None, int | None, int | None]] = [*self.catalogue.below(self.source, path)]
         stated += [(one.path, one.size, one.mtime_ns, None) for one in failing]
         if len(stated) != count or any(one_time != time for _, _, one_time, _ in stated):
+            return None
+        if not self.catalogue.are_looked_into(self.source, path, self.notes.wants):
             return None
         return [self._entry(location, path, *one) for one in stated], ignored
 
@@ -65,6 +70,11 @@ class AsBefore:
         stamp = self._stamp(status, caption)
         for key, says in zip(self._keys(path), (entries, ignored), strict=True):
             self.notes.note(key, stamp, says)
+
+    def forget(self, path: str) -> None:
+        """Let a container be read by the next run: what tables say of its pictures now counts for this one alone."""
+        for key in self._keys(path):
+            self.notes.note(key, 0, 0)
 
     def _entry(
         self, location: bytes, holder: str, path: str, size: int | None, time: int | None, key: int | None

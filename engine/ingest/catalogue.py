@@ -217,13 +217,22 @@ class Catalogue:
 
     def of_source(self, source: str) -> IdArray:
         """Return the row numbers of the live items of a source, ascending."""
-        own = pc.equal(self._texts("source"), source).to_numpy()
+        own = pc.equal(self._sources, source).to_numpy()
         live = self._snapshot.live.numbers
         found: IdArray = live[own[live]]
         return found
 
     def below(self, source: str, path: str) -> list[Below]:
         """Return the live items of a source whose paths lie below one, in the order of their paths."""
+        paths, own = self._below(source, path)
+        columns = (self._numbers(name)[own].tolist() for name in ("size", "mtime_ns", "meta_key"))
+        return list(map(Below._make, zip(paths.to_pylist(), *columns, strict=True)))
+
+    def are_looked_into(self, source: str, path: str, wants: str) -> bool:
+        """Whether the files of the items below a path of a source were looked into as is wanted."""
+        return all(self._read(self._below(source, path)[1], wants))
+
+    def _below(self, source: str, path: str) -> tuple[pa.Array, IdArray]:
         if source not in self._paths:
             positions = self.of_source(source)
             paths = self._texts("path").take(pa.array(positions)).combine_chunks()
@@ -233,9 +242,15 @@ class Catalogue:
         first, last = (
             bisect_left(range(len(paths)), text, key=lambda at: str(paths[at])) for text in (f"{path}/", f"{path}0")
         )
-        own = positions[first:last]
-        sizes, times, keys = (self._lookup.column(name)[own].tolist() for name in ("size", "mtime_ns", "meta_key"))
-        return list(map(Below._make, zip(paths[first:last].to_pylist(), sizes, times, keys, strict=True)))
+        return paths[first:last], positions[first:last]
+
+    def are_of_files(self, positions: IdArray) -> bool:
+        """Whether the items at some row numbers all come from files, and none was handed in."""
+        return bool((self._numbers("mtime_ns")[positions] != 0).all())
+
+    @cached_property
+    def _sources(self) -> pa.ChunkedArray:
+        return self._texts("source")
 
     def _texts(self, name: str) -> pa.ChunkedArray:
         tables = self._snapshot.item_tables([name])
@@ -249,7 +264,7 @@ class Catalogue:
         candidates = np.sort(self._by_key.values[~np.isin(self._by_key.keys, seen)])
         if not len(candidates):
             return candidates, 0
-        own = pc.equal(self._texts("source"), source).to_numpy()
+        own = pc.equal(self._sources, source).to_numpy()
         return candidates[own[candidates]], int(own[self._by_key.values].sum())
 
 

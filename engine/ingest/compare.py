@@ -10,6 +10,7 @@ from itertools import islice
 import numpy as np
 
 from engine.collection.failures import Failure
+from engine.collection.notes import stamp_of
 from engine.collection.snapshot import Snapshot
 from engine.ingest.catalogue import Catalogue, Known, Stamp, is_looked_into
 from engine.ingest.entries import Block, Entry, Keys, Listing, PictureListing, VectorListing
@@ -19,6 +20,7 @@ from engine.ingest.kept import complete
 from engine.ingest.noted import note_small
 from engine.progress import DEFAULT_ACCEPT_LOSS, Listener, Silent, telling
 from engine.storage.kinds import NO_METADATA
+from engine.storage.names import path_key
 
 NO_FAILURES = KnownFailures()
 SILENT = Silent()
@@ -140,9 +142,11 @@ def compare(
     for listing, one in zip(listings, seen, strict=True):
         if notice_gone and (listing.whole or listing.below):
             _note_gone(listing, one, keys, catalogue, snapshot, accept_loss, result)
-    if not result.repeated and not result.doubts:
-        found = zip(listings, seen, strict=True)
-        result.settled = {listing: one.as_before for listing, one in found if listing.whole and one.as_before}
+    twice = np.array(result.repeated, dtype=np.uint64)
+    for listing, one in zip(listings, seen, strict=True):
+        is_sure = isinstance(listing, VectorListing) or not result.doubts
+        if listing.whole and one.as_before and is_sure and not np.isin(one.keys, twice).any():
+            result.settled[listing] = one.as_before
     return result
 
 
@@ -263,19 +267,27 @@ def _vectors(
     listener: Listener,
 ) -> Seen:
     name = listing.source.name
-    if (rows := listing.rows_before()) is not None and not failures.again:
+    if (digest := listing.keys_before()) is not None and not failures.again:
         known, failing = catalogue.of_source(name), failures.of_source(name)
-        if len(known) + len(failing) == rows:
-            result.total += rows
-            return Seen(catalogue.keys_of(known), as_before=Settled(len(known), failing))
+        there = catalogue.keys_of(known)
+        named = np.array([path_key(name, one.path) for one in failing], dtype=np.uint64)
+        # What somebody handed in under such a name is of no file.
+        if digest_of(np.concatenate([there, named])) == digest and catalogue.are_of_files(known):
+            result.total += len(known) + len(failing)
+            return Seen(there, as_before=Settled(len(known), failing))
     keys = [np.empty(0, dtype=np.uint64)]
     with listener.progress(f"looking at {name}", None) as advance:
         for block in telling(listing.blocks(), advance):
             _look_at(block, name, catalogue, result)
             keys.append(block.keys)
     found = np.concatenate(keys)
-    listing.note_rows(len(found))
+    listing.note_keys(digest_of(found))
     return Seen(found)
+
+
+def digest_of(keys: Keys) -> int:
+    """Return 64 bits that stand for some keys, in whatever order and however often each of them comes."""
+    return stamp_of(np.unique(keys).tobytes())
 
 
 def _look_at(block: Block, source: str, catalogue: Catalogue, result: Comparison) -> None:

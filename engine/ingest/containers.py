@@ -183,7 +183,10 @@ def entries_in(
     Returns:
         how many files in it are no pictures, nor say anything of one.
     """
-    caption, known = None if own is None else own.caption_column, known if tables is None else None
+    caption = None if own is None else own.caption_column
+    if tables is not None and known is not None:
+        known.forget(path)
+        known = None
     try:
         if known is not None and (before := known.entries(path, location, caption)) is not None:
             entries, ignored = before

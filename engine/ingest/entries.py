@@ -67,6 +67,7 @@ class Entry:
         side: columns of files beside it.
         found: what the file itself says, as `metadata.found` writes it; None where nobody has looked.
         otherwise: columns of files beside it that count where the file itself says nothing.
+        by_hand: columns that were set by hand, and that nothing else is believed of; None for no value.
         aside: files beside it that were not read, since with them as they are the item has `kept_key`, if it is there.
     """
 
@@ -87,6 +88,7 @@ class Entry:
     side: dict[str, Any] = field(default_factory=dict)
     found: str | None = None
     otherwise: dict[str, Any] = field(default_factory=dict)
+    by_hand: dict[str, Cell | None] = field(default_factory=dict)
     aside: Aside | None = None
 
     @cached_property
@@ -116,7 +118,9 @@ class Entry:
         """All columns: the user's go before those of files."""
         below = self.of_files
         said = {name: one for name, one in self.meta.items() if not is_nothing(one) or name not in below}
-        return laid_over(below, said)
+        found = laid_over(below, said)
+        own = {name: one for name, one in self.by_hand.items() if one is not None}
+        return {name: one for name, one in found.items() if name not in self.by_hand} | own
 
 
 @dataclass(frozen=True)
@@ -245,12 +249,12 @@ class VectorListing(ABC):
     def blocks(self) -> Iterator[Block]:
         """Yield its rows in order."""
 
-    def rows_before(self) -> int | None:
-        """Return how many rows it had in an earlier run, where nothing has changed since; None where nobody knows."""
+    def keys_before(self) -> int | None:
+        """Return what stands for the keys of its rows in an earlier run, if nothing has changed since; else None."""
         return None
 
-    def note_rows(self, rows: int) -> None:  # noqa: B027 (there is nothing to note of rows in memory)
-        """Note how many rows it has, for the next run."""
+    def note_keys(self, digest: int) -> None:  # noqa: B027 (there is nothing to note of rows in memory)
+        """Note what stands for the keys of its rows, for the next run."""
 
 
 Listing = PictureListing | VectorListing

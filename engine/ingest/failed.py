@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from engine.collection.failures import Failure, failures_of
 from engine.collection.snapshot import Snapshot
@@ -39,6 +41,8 @@ class KnownFailures:
         problem = entry.problem
         if problem is None and entry.size > MOST_FILE_BYTES:
             problem = f"of {entry.size} bytes is larger than any picture; at most {MOST_FILE_BYTES} are read"
+        if problem is not None and entry.inside is not None:  # it will be so for as long as its container is as it is
+            return Failure(entry.source, entry.path, problem, entry.size, entry.mtime_ns, self.readers)
         if problem is not None:
             return Failure(entry.source, entry.path, problem)
         stamp = (entry.size, entry.mtime_ns, self.readers)
@@ -47,11 +51,21 @@ class KnownFailures:
 
     def of_source(self, source: str) -> list[Failure]:
         """Return those of a source."""
-        return [one for (name, _), known in self.failures.items() if name == source for one in known]
+        return self._sorted.get(source, [])
+
+    @cached_property
+    def _sorted(self) -> dict[str, list[Failure]]:
+        """Those of each source, in the order of their paths."""
+        found: dict[str, list[Failure]] = {}
+        for (source, _), known in sorted(self.failures.items(), key=lambda one: one[0]):
+            found.setdefault(source, []).extend(known)
+        return found
 
     def below(self, source: str, path: str) -> list[Failure]:
         """Return those below a path of a source."""
-        return [one for one in self.of_source(source) if one.path.startswith(f"{path}/")]
+        own = self.of_source(source)
+        first, last = (bisect_left(own, text, key=lambda one: one.path) for text in (f"{path}/", f"{path}0"))
+        return own[first:last]
 
     def failed(self, entry: Entry, reason: str, *, passing: bool) -> Failure:
         """Return a failure of a picture that was tried.

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 from engine.collection.cells import Cell, is_nothing, value_of
-from engine.collection.shards import FOUND
+from engine.collection.shards import BY_HAND, FOUND
 from engine.collection.snapshot import Snapshot
 from engine.ingest.catalogue import Known, Stamp, is_looked_into
 from engine.ingest.entries import Entry
 from engine.ingest.labelled import narrowed_to, said_by
 from engine.storage.kinds import ALL_METADATA
+
+CAPTION = "caption"
 
 
 def _is_same(one: Cell, other: Cell) -> bool:
@@ -50,3 +53,22 @@ def complete(entry: Entry, known: Known | Stamp | None, snapshot: Snapshot, want
     same = caption == item.caption and all(_is_same(one, own.get(name)) for name, one in meta.items())
     # A column may be stored as another type than the table had it: what did not change must not seem to.
     return replace(entry, caption=caption, meta=meta, kept_key=known.meta_key if same else None)
+
+
+def with_set(entry: Entry, known: Known, snapshot: Snapshot) -> Entry:
+    """Return an entry with what of its item was set by hand, where its source says of it what it said before.
+
+    Args:
+        entry: as it was listed, and completed.
+        known: the item it is, or was before it was moved.
+        snapshot: the version that item is in.
+    """
+    said = snapshot.lookup.text(BY_HAND, known.position)
+    if said is None or known.meta_key != entry.meta_key:
+        return entry
+    names: list[str] = json.loads(said)
+    cells = snapshot.lookup.cells(known.position)
+    own = {name: cells.get(name) for name in names}
+    own = {name: None if one is None or is_nothing(one) else one for name, one in own.items()}
+    caption = snapshot.item(known.position).caption if CAPTION in names else entry.caption
+    return replace(entry, caption=caption, by_hand=own, kept_key=known.meta_key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import pyarrow as pa
 
 from engine.collection import cells
 from engine.collection.lookup import conform, union_schema
-from engine.collection.shards import FOUND, ITEM_SCHEMA, META, SHARD_BYTES, SHARD_ROWS
+from engine.collection.shards import BY_HAND, FOUND, ITEM_SCHEMA, META, SHARD_BYTES, SHARD_ROWS
 from engine.ingest.catalogue import Known
 from engine.ingest.entries import Block, Entry
 from indexers.vectors import IdArray
@@ -23,6 +24,7 @@ class ItemRows:
         self.columns: dict[str, list[Any]] = {name: [] for name in ITEM_SCHEMA.names}
         self.meta: list[dict[str, Any]] = []
         self.found: list[str | None] = []
+        self.by_hand: list[str | None] = []
 
     def __len__(self) -> int:
         return len(self.meta)
@@ -35,6 +37,7 @@ class ItemRows:
             column.append(value)
         self.meta.append(entry.columns)
         self.found.append(entry.found)
+        self.by_hand.append(json.dumps([*entry.by_hand]) if entry.by_hand else None)
 
     def extend(self, block: Block, rows: Sequence[int], first_id: int, contents: list[str]) -> None:
         """Take rows of a block; see `writer.Pending.extend`."""
@@ -56,12 +59,15 @@ class ItemRows:
             column.extend(more)
         self.meta.extend(block.meta_of(row) for row in rows)
         self.found.extend([None] * n)
+        self.by_hand.extend([None] * n)
 
     def table(self) -> pa.Table:
         """Lay the rows out as an item shard: our columns, then the user's under `meta.`."""
         own = pa.table(list(self.columns.values()), schema=ITEM_SCHEMA)
         if any(one is not None for one in self.found):
             own = own.append_column(FOUND, pa.array(self.found, pa.string()))
+        if any(one is not None for one in self.by_hand):
+            own = own.append_column(BY_HAND, pa.array(self.by_hand, pa.string()))
         names = sorted({name for row in self.meta for name in row})
         meta = [cells.column_of([row.get(name) for row in self.meta]) for name in names]
         # All at once: whoever appends thousands of columns one by one is done when they are squared.

@@ -23,7 +23,7 @@ from engine.ingest.entries import Block, Entry, Listing, PictureListing, VectorL
 from engine.ingest.failed import KnownFailures
 from engine.ingest.folders import Folder
 from engine.ingest.ids import Ids
-from engine.ingest.kept import complete
+from engine.ingest.kept import complete, with_set
 from engine.ingest.metadata.found import columns_in, found_again, found_in
 from engine.ingest.noted import give_notes, note_small
 from engine.ingest.options import EncodeOptions
@@ -293,13 +293,14 @@ class Sync:
         if known is None and (origin := self.rewritten.origin(entry, self.moved)) is not None:
             self.moved.add(origin.position)
             self.summary.moved += 1
-            entry = complete(entry, origin, self.snapshot, self.wants)
+            entry = with_set(complete(entry, origin, self.snapshot, self.wants), origin, self.snapshot)
             writer.add(Row(entry, origin.id, outcome.content, *size, outcome.vector, origin.position))
         elif known is None:
             self.summary.added += 1
             writer.add(Row(entry, self.ids.take(), outcome.content, *size, outcome.vector))
         else:
             self.summary.changed += 1
+            entry = with_set(entry, known, self.snapshot)
             writer.add(Row(entry, known.id, outcome.content, *size, outcome.vector, known.position))
 
     def _reuse(self, entry: Entry, known: Known | None, content: str, writer: ShardWriter) -> None:
@@ -315,13 +316,13 @@ class Sync:
         if known is None and origin is not None:
             self.moved.add(origin.position)
             self.summary.moved += 1
-            writer.relabel(complete(entry, origin, self.snapshot, self.wants), origin)
+            self._relabel_as(complete(entry, origin, self.snapshot, self.wants), origin, writer)
         elif known is None:
             self.summary.added += 1
             self._copy(entry, same[0], self.ids.take(), None, writer)
         else:
             self.summary.changed += 1
-            self._copy(entry, same[0], known.id, known.position, writer)
+            self._copy(with_set(entry, known, self.snapshot), same[0], known.id, known.position, writer)
 
     def _relabel(self, entry: Entry, known: Known, writer: ShardWriter) -> None:
         """Note what is new of a file whose content is the same: its labels, its time, or that it was looked into."""
@@ -329,7 +330,11 @@ class Sync:
             self.summary.unchanged += 1
         else:
             self.summary.relabelled += 1
-        writer.relabel(entry, known)
+        self._relabel_as(entry, known, writer)
+
+    def _relabel_as(self, entry: Entry, known: Known, writer: ShardWriter) -> None:
+        """Let an item be called, and say, what an entry does, but for what was set by hand."""
+        writer.relabel(with_set(entry, known, self.snapshot), known)
 
     def _look_again(self, entry: Entry, known: Known, writer: ShardWriter) -> None:
         """Write what is said of a picture that is as it was; its file is opened where nobody has looked into it."""
@@ -389,10 +394,10 @@ class Sync:
             self.moved.add(known.position)
         if known.content != content:
             self.summary.changed += 1
-            writer.add(Row(entry, known.id, content, 0, 0, vector, known.position))
+            writer.add(Row(with_set(entry, known, self.snapshot), known.id, content, 0, 0, vector, known.position))
         elif moved:
             self.summary.moved += 1
-            writer.relabel(entry, known)
+            self._relabel_as(entry, known, writer)
         elif known.meta_key != entry.meta_key:
             self._relabel(entry, known, writer)
         else:

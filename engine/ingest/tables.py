@@ -25,8 +25,7 @@ CAPTION_COLUMNS = ("caption", "text", "title", "description")
 MOST_SHOWN = 20
 NAMED_FILES = 5
 MOST_COLUMNS = 32_768
-TAIL = 4096
-"""Bytes at the end of a file that are looked at, to see whether it ends with a quote."""
+PIECE = 1 << 20
 SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
 
 Labels = tuple[str | None, dict[str, Cell]]
@@ -95,10 +94,11 @@ def _check_closed(path: Path, table: pa.Table) -> None:
     last = table.column(-1)[-1].as_py() if table.num_columns and table.num_rows else None
     if not isinstance(last, str) or "\n" not in last:
         return
+    quotes, end = 0, b""
     with opened_regular(path) as file:
-        file.seek(-min(TAIL, os.fstat(file.fileno()).st_size), os.SEEK_END)
-        end = file.read(TAIL).rstrip()
-    if not end.endswith(b'"'):
+        while piece := file.read(PIECE):
+            quotes, end = quotes + piece.count(b'"'), (end + piece.rstrip())[-1:] if piece.strip() else end
+    if end != b'"' or quotes % 2:
         raise ValueError(f"the quote that opens a value of row {table.num_rows} is closed nowhere")
 
 

@@ -111,13 +111,13 @@ class VectorFiles(VectorListing):
             self._dims[space] = dim
         return dim == self.dims[space]
 
-    def rows_before(self) -> int | None:
-        """Return how many rows there were when its files, and what was asked of them, were as they are now."""
+    def keys_before(self) -> int | None:
+        """Return what stood for the keys when its files, and what was asked of them, were as they are now."""
         return self.notes.find_earlier(self._key, self._stamp)
 
-    def note_rows(self, rows: int) -> None:
-        """Note how many rows there are."""
-        self.notes.note(self._key, self._stamp, rows)
+    def note_keys(self, digest: int) -> None:
+        """Note what stands for the keys of its rows."""
+        self.notes.note(self._key, self._stamp, digest)
 
     @property
     def _key(self) -> int:

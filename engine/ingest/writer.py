@@ -15,7 +15,7 @@ from engine.collection.failures import Failure, record_failures
 from engine.collection.fold import fold
 from engine.collection.garbage import drop, forget, thin
 from engine.collection.manifest import Manifest, Source, Tombstone
-from engine.collection.notes import Notes, record_notes
+from engine.collection.notes import Notes, drop_notes, record_notes
 from engine.collection.relabel import relabel, rewrite_items
 from engine.collection.shards import SHARD_ROWS, as_new_shard, write_embeddings, write_table
 from engine.ingest.catalogue import Known
@@ -128,6 +128,7 @@ class ShardWriter:
         self._paths: set[tuple[str, str]] = set()
         self.shard_rows = SHARD_ROWS
         self.ids: range | None = None
+        self._named = frozenset(source.name for source in sources)
         self._add_sources = changes.chain(changes.add_sources(root, sources, base), changes.wanting(wants))
         self._committed = committed
         self._listing = 0
@@ -226,6 +227,9 @@ class ShardWriter:
         if operation == DONE:
             noted = record_notes(self.root, self.notes, whole=frozenset(self._sources))
             wanted = [noting(made), *wanted, noted, noting(made), fold(self.root)]
+        else:
+            # Cut short here, the run would leave rows of one kind beside notes that vouch for another.
+            wanted.append(drop_notes(self.root, self._named))
         result = commit(self.root, changes.chain(*wanted), operation=operation)
         if made:
             # What was folded into another shard at once was never listed, and never will be.

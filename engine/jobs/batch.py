@@ -158,4 +158,6 @@ def vectors_listing(
     rows = ArrayListing(source, vectors, names, captions, meta, dims=dims, spaces=spaces)
     if any(one.name == source and one.kind != "vectors" for one in manifest.sources):
         raise InvalidInput(f"source {source!r} is a source of pictures; choose another name")
+    # One that is made of files stays that: the next index believes them again.
+    rows.source = next((one for one in manifest.sources if one.name == source), rows.source)
     return rows

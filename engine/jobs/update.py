@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from engine.collection.cells import Cell, cell, column_of
 from engine.collection.commit import commit
 from engine.collection.manifest import Manifest
 from engine.collection.relabel import relabel, rewrite_items
-from engine.collection.shards import ITEM_SCHEMA, META, read_table
+from engine.collection.shards import BY_HAND, ITEM_SCHEMA, META, read_table
 from engine.collection.snapshot import Snapshot
 from engine.query.where.columns import OURS
 from engine.storage.disk import writing
@@ -39,7 +40,8 @@ def update(snapshot: Snapshot, rows: IdArray, columns: Mapping[str, Any]) -> Man
         the new version; None where there is nothing to do.
 
     Raises:
-        InvalidInput: a column that is no one's to set, or a value that no column can hold.
+        InvalidInput: a column that is no one's to set, or a text that is none. What Arrow has no type for is stored as
+            its text.
         CommitConflict: another process has changed the items meanwhile.
     """
     values = {name: None if value is None else cell(value) for name, value in _checked(columns).items()}
@@ -64,23 +66,47 @@ def _checked(columns: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in checks.mapping("columns", columns).items():
         name = checks.text("columns", name)
+        if isinstance(value, str):
+            _check_text(name, value)
         if name == CAPTION:
             found[CAPTION] = checks.optional(CAPTION, value, checks.text)
             continue
-        own = name.removeprefix("meta.")
-        if name in OURS:
-            raise InvalidInput(f"column {name!r} is not yours to set; a column of yours of that name is meta.{name}")
+        if name.lower() in OURS:
+            raise InvalidInput(
+                f"column {name!r} is not yours to set; a column of yours of that name is meta.{name}"
+                f"{f', and the caption of an item is {CAPTION}' if name.lower() == CAPTION else ''}"
+            )
+        own = checks.text("columns", name.removeprefix("meta."))
         found[META + own] = value
     return found
 
 
+def _check_text(name: str, value: str) -> None:
+    """Refuse a text that cannot be written down.
+
+    Raises:
+        InvalidInput: it holds half of a pair of surrogates.
+    """
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"{name}: {checks.brief(value)} is not valid Unicode: {error.reason}") from error
+
+
 def _with(items: pa.Table, values: Mapping[str, Cell | None]) -> pa.Table:
     """Return items with other values in some columns."""
+    before = items.column(BY_HAND).to_pylist() if BY_HAND in items.column_names else [None] * len(items)
+    names = [CAPTION if name == CAPTION else name.removeprefix(META) for name in values]
+    told = [json.dumps(list(dict.fromkeys([*json.loads(one or "[]"), *names]))) for one in before]
+    items = _set(items, BY_HAND, pa.array(told, pa.string()))
     for name, value in values.items():
         column = column_of([value] * len(items))
-        at = items.schema.get_field_index(name)
         if name in ITEM_SCHEMA.names:
             column = column.cast(ITEM_SCHEMA.field(name).type)
-        field = pa.field(name, column.type, nullable=True)
-        items = items.append_column(field, column) if at < 0 else items.set_column(at, field, column)
+        items = _set(items, name, column)
     return items
+
+
+def _set(items: pa.Table, name: str, column: pa.Array) -> pa.Table:
+    at, field = items.schema.get_field_index(name), pa.field(name, column.type, nullable=True)
+    return items.append_column(field, column) if at < 0 else items.set_column(at, field, column)

@@ -144,7 +144,7 @@ class Answers:
         """Return a `pyarrow.Table`: rank, id, uri, score, caption, and the columns of the items."""
         from engine.query.tables import answers_table
 
-        return answers_table(self)
+        return answers_table([self])
 
     def to_pandas(self) -> Any:
         """Return a `pandas.DataFrame` of what `to_arrow` returns.

@@ -81,8 +81,10 @@ class Query:
     @property
     def name(self) -> str | int | None:
         """What answers call it; None where it is of vectors alone."""
-        names = [term.name for term in self.terms if term.name is not None]
-        return names[0] if len(names) == 1 else " + ".join(map(str, names)) or None
+        names = [(term.name, term.weight) for term in self.terms if term.name is not None]
+        if len(names) == 1 and names[0][1] > 0:
+            return names[0][0]
+        return " ".join(f"{'+' if weight > 0 else '-'} {name}" for name, weight in names).removeprefix("+ ") or None
 
     @property
     def filter(self) -> Filter | None:

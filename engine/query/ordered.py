@@ -13,6 +13,9 @@ from indexers.vectors import FloatArray, IdArray
 LEVELS = (256, 4096, 65536)
 """So many rows are searched for one after the other, and then all."""
 
+BY_PLAN = 4096
+"""So many rows, or four times as many as are wanted, are searched for at once by a plan that does not find all."""
+
 BLOCK = 1024
 """Rows whose order is settled at once."""
 
@@ -26,7 +29,7 @@ Scores = Callable[[IdArray], NDArray[np.float64]]
 """Returns scores of rows, always the same for the same row."""
 
 
-def in_order(search: Search, rows: int, scores: Scores) -> Iterator[tuple[int, float]]:
+def in_order(search: Search, rows: int, scores: Scores, *, only: int | None = None) -> Iterator[tuple[int, float]]:
     """Yield rows with their scores, the best first, of equal ones the lower first, each once.
 
     The order is the same whoever asks, when, and however much is taken of it: a search computes scores in the way that
@@ -37,13 +40,15 @@ def in_order(search: Search, rows: int, scores: Scores) -> Iterator[tuple[int, f
         search: finds the best.
         rows: how many there are.
         scores: settles the order.
+        only: search once, for so many; by levels until all rows are found if None.
     """
     seen = np.empty(0, np.int64)
-    for k in (*(level for level in LEVELS if level < rows), rows):
+    levels = (*(level for level in LEVELS if level < rows), rows) if only is None else (min(only, rows),)
+    for k in levels if rows else ():
         found = search(k)
         there = found.ids[0] != MISSING
         ids, near = found.ids[0][there], found.scores[0][there]
-        is_last = k == rows or len(ids) < k
+        is_last = k == levels[-1] or len(ids) < k
         new = ~np.isin(ids, seen)
         if not is_last:
             new &= near > near[-1] + MARGIN

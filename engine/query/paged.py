@@ -14,18 +14,22 @@ from engine.query.answers import AnswerList, Shaped, check_finite
 from engine.query.ask import Query
 from engine.query.cursor import Cursor
 from engine.query.encode import Asked
-from engine.query.ordered import in_order
+from engine.query.ordered import BY_PLAN, in_order
 from engine.query.shape import Shape
-from engine.query.shaped import Chosen, as_arrays, choose, filtered, sorted_by
+from engine.query.shaped import BLOCK, ROUNDING, Chosen, as_arrays, choose, filtered, sorted_by
 from engine.query.values import Values
 from engine.retrieval.searcher import Searcher
 from indexers.base import MISSING, Neighbors
 from indexers.errors import InvalidInput
 from indexers.mask import Mask
+from indexers.plan import EXACT
 from indexers.vectors import FloatArray, IdArray, normalize
 
 if TYPE_CHECKING:
     from engine.query.where.columns import Columns
+
+SLACK = 5e-3
+"""By how much a score of what is stored in half precision may lie below the cosine."""
 
 
 def answer_shaped(
@@ -48,7 +52,7 @@ def answer_shaped(
     """
     xq = searcher.check_queries(asked.xq)
     found = [
-        _shaped(snapshot, searcher, xq[number : number + 1], query, _without(mask, own, searcher.rows), columns)
+        _shaped(snapshot, searcher, xq[number : number + 1], query, without(mask, own, searcher.rows), columns)
         for number, (query, own) in enumerate(zip(queries, _own(asked, queries), strict=True))
     ]
     most = max((len(one.rows) for one, _ in found), default=0)
@@ -65,7 +69,7 @@ def _own(asked: Asked, queries: Sequence[Query]) -> Sequence[Sequence[int]]:
     return asked.own if asked.own and not queries[0].include_self else [()] * len(queries)
 
 
-def _without(mask: Mask | None, rows: Sequence[int], count: int) -> Mask | None:
+def without(mask: Mask | None, rows: Sequence[int], count: int) -> Mask | None:
     """Return a mask without the rows that are asked with."""
     if not rows:
         return mask
@@ -82,13 +86,12 @@ def _shaped(
         begun = Cursor.parse(shape.after)
         if begun.digest != digest:
             raise InvalidInput("the cursor is of another question: what differs between its pages is k alone")
-        shape = replace(shape, after=None, offset=begun.offset)
+        shape = replace(shape, after=None, pages=True, offset=begun.offset)
     grouped = Values(columns, shape.group_by) if columns is not None and shape.group_by is not None else None
     ranked = ordered_rows(snapshot, searcher, xq, query, mask)
     found = choose(ranked, query.k, shape, searcher.vectors, grouped)
     more = shape.offset + (len(dict.fromkeys(found.groups)) if grouped is not None else len(found.rows))
-    goes_on = found.more and (shape.pages or query.shape.after is not None)
-    cursor = str(Cursor(snapshot.manifest.version, more, digest)) if goes_on else None
+    cursor = str(Cursor(snapshot.manifest.version, more, digest)) if found.more and shape.pages else None
     if columns is not None and shape.sort is not None:
         values = Values(columns, shape.sort.removeprefix("-"))
         found = sorted_by(found, [values(row) for row in found.rows], largest=shape.sort.startswith("-"))
@@ -117,12 +120,18 @@ def ordered_rows(
         found: NDArray[np.float64] = np.clip((stored * asked).sum(axis=1) / length, -1.0, 1.0)
         return found
 
-    ranked = in_order(search, (searcher.live if mask is None else searcher.live & mask).count, scores)
+    # Searched again for more, a plan that does not find all would find better ones than those before.
+    approximate = plan is not None and plan.index != EXACT
+    only = max(BY_PLAN, 4 * (query.shape.offset + query.k)) if approximate else None
+    ranked = in_order(search, (searcher.live if mask is None else searcher.live & mask).count, scores, only=only)
     return filtered(ranked, query.shape, searcher.vectors)
 
 
 def _copies(snapshot: Snapshot, searcher: Searcher, row: int, least: float, mask: Mask | None) -> int:
     """Return how many other rows that may answer are copies of a row."""
-    near = Query(exact=True, shape=Shape(min_score=least))
-    others = ordered_rows(snapshot, searcher, normalize(searcher.vectors([row])), near, mask)
-    return sum(1 for other, _ in others if other != row)
+    unit = normalize(searcher.vectors([row]))
+    # What is stored in half precision is not quite of unit length: first more than enough, and of those the cosines.
+    near = Query(exact=True, shape=Shape(min_score=max(-1.0, least - SLACK)))
+    rows = [other for other, _ in ordered_rows(snapshot, searcher, unit, near, mask) if other != row]
+    blocks = (rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK))
+    return sum(int((normalize(searcher.vectors(block)) @ unit[0] >= least - ROUNDING).sum()) for block in blocks)

@@ -81,9 +81,9 @@ class Reader(Listed):
         return self._asked(wanted, how.pop())
 
     def _asked(self, queries: Sequence[Query], how: Query) -> AnswerList:
-        if how.shape.after is not None and (older := self._of_cursor(how.shape.after)) is not None:
-            return older._asked(queries, how)
         snapshot, searcher = self._pair()
+        if how.shape.after is not None and (older := self._of_cursor(how.shape.after, snapshot)) is not None:
+            return older._asked(queries, how)
         mask = self._mask(snapshot, how.filter)
         asked = self._encoded(queries, snapshot, searcher)
         return self._answered(snapshot, searcher, asked, queries, how, mask)
@@ -105,8 +105,8 @@ class Reader(Listed):
         columns = self._filters_of(snapshot).columns if asks_columns else None
         return answer_shaped(snapshot, searcher, asked, queries, mask, columns)
 
-    def _of_cursor(self, after: str) -> Reader | None:
-        """Return a reader of the version that a page is of, kept for the next; None where that is the one held open.
+    def _of_cursor(self, after: str, snapshot: Snapshot) -> Reader | None:
+        """Return a reader of the version that a page is of, kept for the next; None where that is a snapshot's.
 
         Raises:
             InvalidInput: it is no cursor, or its version is gone.
@@ -115,7 +115,7 @@ class Reader(Listed):
         from engine.query.cursor import Cursor
 
         version = Cursor.parse(after).version
-        if version == self.version:
+        if version == snapshot.manifest.version:
             return None
         with self._lock:
             if self._older is None or self._older.version != version:
@@ -245,6 +245,7 @@ class Reader(Listed):
         unlike: Any = (),
         min_score: float | None = None,
         distinct: float | None = None,
+        include_self: bool = False,
     ) -> Iterator[Answer]:
         """Yield all items in the order of their scores, for as long as somebody takes them; of one version to the end.
 
@@ -257,17 +258,21 @@ class Reader(Listed):
             query: a text, a vector [D], or terms, as `search` takes them.
             plan, where, like, unlike: as for `search`.
             min_score, distinct: see `Shape`.
+            include_self: whether indexed items that are asked with are among them.
 
         Raises:
             InvalidInput: several queries; and as for `search`.
         """
-        from engine.query.paged import ordered_rows
+        from engine.query.paged import ordered_rows, without
 
         shape = Shape(min_score=min_score, distinct=distinct)
-        wanted = Query((*terms.terms_of(query), *terms.terms_beside(like, unlike)), 1, plan, where=where, shape=shape)
+        how = Query((), 1, plan, where=where, shape=shape, include_self=include_self)
+        wanted = how.with_terms(*terms.terms_of(query), *terms.terms_beside(like, unlike))
         snapshot, searcher = self._pair()
-        xq = searcher.check_queries(self._encoded([wanted], snapshot, searcher).xq)
-        for row, score in ordered_rows(snapshot, searcher, xq, wanted, self._mask(snapshot, wanted.filter)):
+        asked = self._encoded([wanted], snapshot, searcher)
+        own = asked.own[0] if asked.own and not include_self else ()
+        allowed = without(self._mask(snapshot, wanted.filter), own, searcher.rows)
+        for row, score in ordered_rows(snapshot, searcher, searcher.check_queries(asked.xq), wanted, allowed):
             yield Answer(snapshot.item(row), score)
 
     def explain(self, query: Any, k: int = 10, *, plan: Plan = None, where: Where = None) -> Explanation:

@@ -71,6 +71,8 @@ class Shape:
             raise InvalidInput("offset and after exclude each other: each of them says where answers begin")
         if self.group_size > 1 and self.group_by is None:
             raise InvalidInput("group_size says how many answers a group has: group_by says what makes one")
+        if self.sort is not None and self.group_by is not None:
+            raise InvalidInput("sort orders answers one by one, and group_by keeps those of a group together")
         on_pages = self.offset or self.pages or self.after is not None
         if self.diverse is not None and (self.group_by is not None or on_pages):
             raise InvalidInput("diverse chooses from the best answers: it goes with neither groups nor pages")

@@ -10,10 +10,14 @@ from typing import Any
 import numpy as np
 
 from engine.query.shape import SAME, Shape
+from engine.query.values import NAN
 from indexers.vectors import FloatArray, IdArray, normalize
 
 VARIED, LEAST_VARIED = 20, 200
 """From so many times k answers, and at least from so many, varied ones are chosen."""
+
+ROUNDING = 1e-6
+"""A score or cosine that is less than what is asked for by this is as much: the last bits are rounded."""
 
 BLOCK = 256
 """Rows whose vectors are compared at once."""
@@ -48,7 +52,7 @@ class Chosen:
 def filtered(ranked: Ranked, shape: Shape, vectors: Vectors) -> Ranked:
     """Return the rows that score enough, and are no copies of others where copies are not to answer."""
     if shape.min_score is not None:
-        least = shape.min_score
+        least = shape.min_score - ROUNDING
         ranked = takewhile(lambda one: one[1] >= least, ranked)
     # Copies would take all the places that variety is chosen from.
     least_alike = SAME if shape.distinct is None and shape.diverse is not None else shape.distinct
@@ -82,10 +86,10 @@ def _without_copies(ranked: Ranked, least: float, vectors: Vectors) -> Ranked:
     kept: FloatArray | None = None
     while block := list(islice(ranked, BLOCK)):
         unit = normalize(vectors([row for row, _ in block]))
-        alike = np.greater_equal(unit @ unit.T, least)
+        alike = np.greater_equal(unit @ unit.T, least - ROUNDING)
         known = np.zeros(len(block), bool)
         if kept is not None:
-            known = np.greater_equal(unit @ kept.T, least).any(axis=1)
+            known = np.greater_equal(unit @ kept.T, least - ROUNDING).any(axis=1)
         new: list[int] = []
         for at in range(len(block)):
             if not known[at] and not alike[at, new].any():
@@ -97,18 +101,23 @@ def _without_copies(ranked: Ranked, least: float, vectors: Vectors) -> Ranked:
 def _grouped(ranked: Ranked, k: int, shape: Shape, values: Valued) -> Chosen:
     """Return the best members of the best groups: rows are taken until these have all of theirs, or there are none."""
     groups: dict[Any, list[tuple[int, float]]] = {}
-    last, full = shape.offset + k, 0
+    last, full, more = shape.offset + k, 0, False
     for row, score in ranked:
         value = values(row)
         members = groups.get(value)
-        if members is None and len(groups) < last:
+        if members is None and len(groups) == last:
+            more = True
+            if full == last:
+                break
+            continue
+        if members is None:
             members = groups[value] = []
-        if members is not None and len(members) < shape.group_size:
+        if len(members) < shape.group_size:
             members.append((row, score))
             full += len(members) == shape.group_size
-        if full == last:
+        if full == last and (more or not shape.pages):
             break
-    found = Chosen(more=full == last)
+    found = Chosen(more=more)
     for value, members in islice(groups.items(), shape.offset, last):
         for row, score in members:
             found.add(row, score)
@@ -136,10 +145,10 @@ def _varied(best: list[tuple[int, float]], k: int, weight: float, vectors: Vecto
 
 
 def sorted_by(found: Chosen, values: Sequence[Any], *, largest: bool) -> Chosen:
-    """Order answers by values of a column, one each; what has none comes last."""
-    there = [at for at, value in enumerate(values) if value is not None]
-    order = sorted(there, key=lambda at: values[at], reverse=largest)
-    order += [at for at, value in enumerate(values) if value is None]
+    """Order answers by values of a column, one each; what has none, or no number, comes last."""
+    nothing = [value is None or value is NAN for value in values]
+    order = sorted((at for at in range(len(values)) if not nothing[at]), key=lambda at: values[at], reverse=largest)
+    order += [at for at in range(len(values)) if nothing[at]]
 
     def again(column: list[Any]) -> list[Any]:
         return [column[at] for at in order] if column else []

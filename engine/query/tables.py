@@ -66,7 +66,8 @@ def table_of(
     """
     wanted = _named(columns, names)
     at = pa.array(np.asarray(rows, dtype=np.int64))
-    found = [pa.chunked_array(columns.get(Column(tuple(name.split("."))))).take(at) for name in wanted]
+    arrays = [columns.get(Column(tuple(name.split(".")))) for name in wanted]
+    found = [pa.chunked_array(own, own[0].type if own else pa.null()).take(at) for own in arrays]
     table = pa.table(found, names=wanted)
     if vectors is None:
         return table
@@ -91,25 +92,35 @@ def vector_blocks(snapshot: Snapshot, space: str, allowed: Mask) -> Iterator[tup
             yield ids[own], np.ascontiguousarray(stored[own], dtype=np.float32)
 
 
-def answers_table(answers: Answers) -> pa.Table:
-    """Return answers as a table: rank, id, uri, score, caption, what they were shaped by, and their own columns."""
-    items = answers.items
+def answers_table(answers: Sequence[Answers], *, queries: bool = False) -> pa.Table:
+    """Return answers as a table: rank, id, uri, score, caption, what they were shaped by, and their own columns.
+
+    Args:
+        answers: to one query each, one below the other.
+        queries: whether a column `query` says what was asked.
+    """
+    items = [item for one in answers for item in one.items]
     names = list(dict.fromkeys(name for item in items for name in item.meta))
-    taken = {"rank", "id", "uri", "score", "caption", "copies", "group"}
+    taken = {"query", "rank", "id", "uri", "score", "caption", "copies", "group"}
+    asked: dict[str, Any] = {}
+    if queries:
+        texts = [None if one.query is None else str(one.query) for one in answers for _ in one.items]
+        asked["query"] = pa.array(texts, pa.string())
     shaped: dict[str, Any] = {}
-    if answers.copies is not None:
-        shaped["copies"] = pa.array(answers.copies, pa.int64())
-    if answers.groups is not None:
-        shaped["group"] = _column(answers.groups)
+    if any(one.copies is not None for one in answers):
+        shaped["copies"] = pa.array([copies for one in answers for copies in one.copies or ()], pa.int64())
+    if any(one.groups is not None for one in answers):
+        shaped["group"] = _column([group for one in answers for group in one.groups or ()])
     called = {name: f"meta.{name}" if name in taken else name for name in names}
     own = {called[name]: _column([item.meta.get(name) for item in items]) for name in names}
     uris = [os.fsencode(item.uri).decode("utf-8", "replace") for item in items]
     return pa.table(
         {
-            "rank": pa.array(range(1, len(items) + 1), pa.int64()),
-            "id": pa.array(answers.ids, pa.int64()),
+            **asked,
+            "rank": pa.array([rank for one in answers for rank in range(1, len(one) + 1)], pa.int64()),
+            "id": pa.array([item.id for item in items], pa.int64()),
             "uri": pa.array(uris, pa.string()),
-            "score": pa.array(answers.scores, pa.float32()),
+            "score": pa.array([float(score) for one in answers for score in one.scores], pa.float32()),
             "caption": pa.array([item.caption for item in items], pa.string()),
             **shaped,
             **own,

@@ -112,6 +112,8 @@ class Terms(tuple[Term, ...]):
         ['bicycle']
     """
 
+    __array_ufunc__ = None  # a weight of NumPy's is no array to be spread over them
+
     def __add__(self, other: Any) -> Terms:
         """Ask with these and with others."""
         return Terms((*self, *_terms_of(other)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from itertools import accumulate
 from typing import Any
@@ -12,6 +13,9 @@ import pyarrow.compute as pc
 from engine.query.where.columns import Columns
 from engine.query.where.tree import Column
 from indexers.mask import Mask
+
+NAN = math.nan
+"""What stands for every value that is no number."""
 
 
 def counts_of(columns: Columns, name: str, allowed: Mask, most: int) -> dict[Any, int]:
@@ -26,9 +30,10 @@ def counts_of(columns: Columns, name: str, allowed: Mask, most: int) -> dict[Any
         some = array.filter(pa.array(bits[start : start + len(array)]))
         start += len(array)
         if pa.types.is_nested(some.type):
-            some = pa.array([None if value is None else repr(value) for value in some.to_pylist()], pa.string())
+            some = pa.array([_known(value) for value in some.to_pylist()], pa.string())
         for one in pc.value_counts(some).to_pylist():
-            found[one["values"]] = found.get(one["values"], 0) + one["counts"]
+            value = _known(one["values"])
+            found[value] = found.get(value, 0) + one["counts"]
     return dict(sorted(found.items(), key=lambda one: -one[1])[:most])
 
 
@@ -50,5 +55,11 @@ class Values:
     def __call__(self, row: int) -> Any:
         """Return the value of a row; None where it has none."""
         at = bisect_right(self._starts, row) - 1
-        value = self._arrays[at][row - self._starts[at]].as_py()
-        return repr(value) if isinstance(value, list | dict) else value
+        return _known(self._arrays[at][row - self._starts[at]].as_py())
+
+
+def _known(value: Any) -> Any:
+    """Return a value that is equal to itself wherever it comes again."""
+    if isinstance(value, list | dict):
+        return repr(value)
+    return NAN if isinstance(value, float) and math.isnan(value) else value

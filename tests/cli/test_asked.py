@@ -62,11 +62,16 @@ def test_names_with_blanks_and_quoted_words() -> None:
         ("item", 12, 1),
         ("item", "2019/x.jpg", 1),
     ]
-    assert of([term_of("12"), term_of("2019/x.jpg")]) == [("text", "12", 1), ("text", "2019/x.jpg", 1)]
+    assert of([term_of("12"), term_of("2019/x.jpg")]) == [("text", "12", 1), ("item", "2019/x.jpg", 1)]
+    assert of([term_of("0.5:3", is_item=True), term_of("id:3")]) == [("item", 3, 0.5), ("item", 3, 1)]
 
 
 @pytest.mark.parametrize(
-    "words", ["sea", "a red bicycle", "12:30", "at 12:30:15", "re: holiday", "a+b", "well-known", "1:2"]
+    "words",
+    [
+        *("sea", "a red bicycle", "12:30", "at 12:30:15", "re: holiday", "a+b", "well-known", "1:2", "16:9 monitor"),
+        *("10:30am clock", "0:30 am alarm", "0:x", "driver license id:12345", "id:" + "9" * 5000, "http://x.org"),
+    ],
 )
 def test_words_that_are_none(words: str) -> None:
     assert not is_sum(words.split())
@@ -75,6 +80,13 @@ def test_words_that_are_none(words: str) -> None:
 @pytest.mark.parametrize("words", ["+", "sea +", "sea + + town", "sea - + town", "-"])
 def test_a_sum_that_lacks_something(words: str) -> None:
     with pytest.raises(click.UsageError, match="stands between things"):
+        terms_of_sum(words.split())
+
+
+@pytest.mark.usefixtures("pictures")
+@pytest.mark.parametrize("words", ["red wheel.jpg + sea", "sea - id:7 red", "town + old id:7"])
+def test_words_beside_an_item_need_a_sign(words: str) -> None:
+    with pytest.raises(click.UsageError, match=r"put a \+ or - between them"):
         terms_of_sum(words.split())
 
 

@@ -8,17 +8,22 @@ import shutil
 import sys
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from engine.api import Collection
 from engine.collection.describe import list_failures
+from engine.collection.verify import verify
 from engine.ingest.options import EncodeOptions
+from engine.ingest.vectors import VectorFiles
 from engine.ingest.wanted import WantedOptions
+from engine.progress import Summary
 from engine.storage.kinds import ALL_METADATA, NO_LOCATION, NO_METADATA
-from tests.helpers import COMMAND, clustered, draw, index, needs_bundled, python, save
+from tests.helpers import COMMAND, clustered, draw, index, needs_bundled, newest, python, save
 from tests.ingest.made_metadata import xmp
 from tests.ingest.test_beside import TAKEN
 from tests.ingest.test_containers import parquet, tar
@@ -297,3 +302,102 @@ def test_vectors_that_are_as_they_were_are_not_read(tmp_path: Path) -> None:
 
 def save_table(path: Path, rows: int, said: str = "") -> None:
     path.write_text("name,caption\n" + "".join(f"n{row},{said}{row}\n" for row in range(rows)))
+
+
+def test_rows_of_one_name_stay_what_they_are_when_another_source_has_some_too(tmp_path: Path) -> None:
+    root, names = tmp_path / "c.nest", np.array(["n0", "same", "same", "same", "n4"])
+    files = []
+    for number, name in enumerate(("a.npz", "b.npz")):
+        np.savez(tmp_path / name, vectors=clustered(5, 6, seed=number), names=names)
+        files.append(tmp_path / name)
+    assert index(root, *files).added == 6
+    for touched in (None, files[1], files[0], None):
+        if touched is not None:
+            os.utime(touched)
+        summary = index(root, *files)
+        assert (summary.unchanged, summary.changed, summary.failed_before) == (6, 0, 4)
+        assert list(verify(root)) == []
+
+
+def test_an_interrupted_run_leaves_no_note_of_what_it_has_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, path = tmp_path / "c.nest", tmp_path / "v.npz"
+    a, b = clustered(400, 6), clustered(400, 6, seed=1)
+    np.savez(path, a=a, b=b)
+
+    def run(column: str) -> Summary:
+        return index(root, path, vectors=column)
+
+    assert run("a").added == 400
+    calls = [0]
+
+    def interrupted(self: VectorFiles, *given: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == 6:  # two blocks are read to compare, to find their places, and then to take them
+            raise KeyboardInterrupt
+        return block(self, *given)
+
+    block = VectorFiles._block
+    monkeypatch.setattr("engine.ingest.formats.arrays.ROWS_AT_ONCE", 200)
+    monkeypatch.setattr(VectorFiles, "_block", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run("b")
+    monkeypatch.setattr(VectorFiles, "_block", block)
+    assert newest(root).notes is None
+    run("a")
+    with Collection.open(root) as opened:
+        np.testing.assert_allclose(opened.search(a[:5], 1).scores[:, 0], 1, atol=2e-3)
+        np.testing.assert_allclose(opened.search(a[-5:], 1).scores[:, 0], 1, atol=2e-3)
+
+
+def test_changes_that_cancel_each_other_out_are_noticed(tmp_path: Path) -> None:
+    path, root = tmp_path / "v.npz", tmp_path / "c.nest"
+    x, names = clustered(8, 6), np.array([f"n{row}" for row in range(8)])
+    np.savez(path, vectors=x, names=names)
+    index(root, path)
+    np.savez(path, vectors=x[:7], names=names[:7])
+    with Collection.open(root) as opened:
+        opened.add(path)
+        opened.remove("n3")
+    summary = index(root, path)
+    assert (summary.added, summary.removed) == (1, 1)
+    with Collection.open(root) as opened:
+        opened.remove("n5")
+        opened.add_vectors(clustered(1, 6, 9), names=["n5"], source="v.npz")
+        assert len(opened) == 7
+    assert newest(root).sources[0].location == str(path)
+    summary = index(root, path)
+    assert (summary.changed, summary.unchanged, summary.removed) == (1, 6, 0)
+    with Collection.open(root) as opened:
+        np.testing.assert_allclose(opened.search(x[5], 1).scores, 1, atol=2e-3)
+
+
+def test_a_picture_that_is_tried_again_has_its_caption(tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    large, small = draw(tmp_path / "0.png", 0, (200, 200)).read_bytes(), draw(tmp_path / "1.png", 1).read_bytes()
+    tar(tmp_path / "p" / "a.tar", [("0.png", large), ("0.txt", b"nought"), ("0.json", b'{"k": 5}'), ("1.png", small)])
+    root = tmp_path / "c.nest"
+    assert index(root, tmp_path / "p", encode=EncodeOptions(max_pixels=10_000)).failed == 1
+    assert index(root, tmp_path / "p").added == 1
+    assert metas(root)["a.tar/0.png"] == {"k": 5}
+    assert captions(tmp_path / "p") == ["nought"]
+
+
+def test_a_table_that_was_joined_to_a_part_is_taken_away_again(boxes: Path) -> None:
+    root = boxes.parent / "c.nest"
+    (boxes.parent / "t.csv").write_text("file,caption\na.tar/0.png,by the table\n")
+    assert index(root, boxes / "a.tar", table=boxes.parent / "t.csv").relabelled == 1
+    assert index(root, boxes, no_table=True).relabelled == 1
+    assert captions(boxes) == ["nought"]
+
+
+def test_what_is_wrong_in_a_container_for_good_does_not_have_it_opened(tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    data = draw(tmp_path / "0.png", 0).read_bytes()
+    tar(tmp_path / "p" / "a.tar", [("0.png", data), ("0.json", b"{"), ("1.png", data), ("1.png", data)])
+    parquet(tmp_path / "p" / "b.parquet", [{"bytes": data, "path": "in.png"}, {"bytes": None, "path": None}])
+    first = index(tmp_path / "c.nest", tmp_path / "p")
+    assert (first.added, first.failed) == (3, 3)
+    for _ in range(2):
+        assert run(tmp_path / "p") == ([3, 0, 0, 3], [])

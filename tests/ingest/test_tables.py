@@ -158,7 +158,7 @@ def test_more_columns_than_anybody_can_use_are_refused(tmp_path: Path) -> None:
         check_names([f"c{number}" for number in range(40_000)], tmp_path / "t.csv")
 
 
-@pytest.mark.parametrize("end", ["", "\n", "\r\n", '\n"d.jpg",x\n'])
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", '\n"d.jpg",x\n', '\nd.jpg,"d"\n'])
 def test_a_quote_that_is_closed_nowhere_is_told(tmp_path: Path, end: str) -> None:
     (tmp_path / "t.csv").write_text('file,caption\na.jpg,one\nb.jpg,"two\nc.jpg,three' + end)
     with pytest.raises(SourceError, match=r"closed nowhere|Expected 2 columns"):

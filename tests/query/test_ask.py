@@ -52,7 +52,7 @@ def test_it_is_frozen_equal_and_hashable() -> None:
     assert carried(one) == one
     vector = Query((Term.of_vector(X.xq[0]),))
     assert vector == Query((Term.of_vector(X.xq[0].tolist()),))
-    assert (one.name, vector.name, Query((Term.of_item(Path("a.png")),)).name) == ("a dog + 3", None, "a.png")
+    assert (one.name, vector.name, Query((Term.of_item(Path("a.png")),)).name) == ("a dog - 3", None, "a.png")
 
 
 @pytest.mark.parametrize(

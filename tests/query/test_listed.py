@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import nestvec
 from engine.collection.verify import verify
 from indexers.errors import InvalidFilter, InvalidInput, ItemNotFound
 from indexers.vectors import normalize
-from tests.helpers import clustered, index, save
+from tests.helpers import clustered, draw, index, needs_bundled, save
 
 N, DIM = 500, 8
 X = normalize(clustered(N, DIM))
@@ -153,3 +154,71 @@ def test_nestvec_is_the_same_by_its_own_name() -> None:
     assert "Collection" in dir(nestvec)
     with pytest.raises(AttributeError, match="'nestvec' has no attribute 'Colection'"):
         _ = nestvec.Colection  # type: ignore[attr-defined]
+
+
+@needs_bundled
+def test_what_is_set_stays_when_files_are_touched_moved_and_changed(tmp_path: Path) -> None:
+    photos, root = tmp_path / "p", tmp_path / "c.nest"
+    for number in range(4):
+        draw(photos / f"{number}.png", number)
+        (photos / f"{number}.txt").write_text(f"caption {number}")
+    index(root, photos)
+    with engine.Collection.open(root) as opened:
+        opened.update("name IN ('0.png', '1.png', '2.png')", {"stars": 5, "caption": "mine"})
+        opened.update("name = '1.png'", {"stars": None, "place": "here"})
+
+    def told() -> dict[str, tuple[Any, ...]]:
+        with engine.Collection.open(root) as opened:
+            rows = opened.get(
+                opened.matching("TRUE").tolist(), columns=["name", "caption", "stars", "place"]
+            ).to_pylist()
+        return {row.pop("name"): tuple(row.values()) for row in rows}
+
+    said = {"0.png": ("mine", 5, None), "1.png": ("mine", None, "here"), "2.png": ("mine", 5, None)}
+    said["3.png"] = ("caption 3", None, None)
+    assert told() == said
+    for number in range(4):
+        os.utime(photos / f"{number}.png", ns=(0, number + 1))
+    assert index(root, photos).unchanged == 4
+    assert told() == said
+    (photos / "0.png").rename(photos / "7.png")
+    (photos / "0.txt").rename(photos / "7.txt")
+    assert index(root, photos).moved == 1
+    said["7.png"] = said.pop("0.png")
+    assert told() == said
+    draw(photos / "1.png", 9)
+    assert index(root, photos).changed == 1
+    assert told() == said
+    (photos / "2.txt").write_text("another")
+    assert index(root, photos).relabelled == 1
+    said["2.png"] = ("another", None, None)
+    assert told() == said
+    with engine.Collection.open(root) as opened:
+        opened.compact()
+    os.utime(photos / "7.png")
+    index(root, photos)
+    assert told() == said and list(verify(root)) == []
+
+
+def test_what_is_set_of_vectors_stays_too(tmp_path: Path) -> None:
+    source, root = save(tmp_path / "v.npy", X[:6]), tmp_path / "c.nest"
+    index(root, source)
+    with engine.Collection.open(root) as opened:
+        opened.update("id < 3", {"mine": 1})
+    save(source, np.vstack([clustered(1, DIM, 9), X[:6]]))
+    summary = index(root, source)
+    assert (summary.moved, summary.added) == (6, 1)
+    changed = np.vstack([clustered(1, DIM, 9), X[:6]])
+    changed[1] = clustered(1, DIM, 11)[0]
+    save(source, changed)
+    index(root, source)
+    with engine.Collection.open(root) as opened:
+        assert sorted(opened.matching("mine = 1").tolist()) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("name", "value"), [("Caption", "x"), ("ID", 3), ("meta.", 3), ("x", "\ud800"), ("", 3)])
+def test_odd_columns_are_refused(made: engine.Collection, name: str, value: Any) -> None:
+    with pytest.raises(InvalidInput):
+        made.update("n < 3", {name: value})
+    with pytest.raises(InvalidInput, match="which items are meant"):
+        made.update(None, {"x": 1})  # type: ignore[arg-type]

@@ -222,6 +222,69 @@ def test_pages_of_groups(made: engine.Collection) -> None:
     assert groups == every.groups
 
 
+def test_pages_of_groups_that_are_short_go_on(tmp_path: Path) -> None:
+    with engine.Collection.create(tmp_path / "c.nest", encoder="precomputed", dim=2) as made:
+        angles = np.arange(7) * 0.1
+        x = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        made.add_vectors(x, names=[f"r{row}" for row in range(7)], meta=[{"g": g} for g in "abbbccd"])
+        for size, expected in ((1, "abcd"), (2, "abbccd"), (3, "abbbccd")):
+            for k in (1, 2, 3, 4, 9):
+                groups, page = "", made.search(x[0], k, group_by="g", group_size=size, pages=True)
+                while True:
+                    groups += "".join(page.groups or ())
+                    if page.cursor is None:
+                        break
+                    page = made.search(x[0], k, group_by="g", group_size=size, after=page.cursor)
+                    assert len(page)
+                assert groups == expected
+
+
+def test_what_is_no_number_is_one_group_and_comes_last(tmp_path: Path) -> None:
+    with engine.Collection.create(tmp_path / "c.nest", encoder="precomputed", dim=DIM) as made:
+        values = [1.5, float("nan"), None, 0.0, -0.0, 3.0] * 3
+        meta = [{} if value is None else {"f": value} for value in values]
+        made.add_vectors(X[:18], names=[f"r{row}" for row in range(18)], meta=meta)
+        groups = made.search(Q[0], 30, group_by="f").groups
+        assert groups is not None and len(groups) == 5
+        assert sorted(made.facets("f").values()) == [3, 3, 3, 3, 6]
+        for sort in ("f", "-f"):
+            found = [one.item.meta.get("f") for one in made.search(Q[0], 18, sort=sort)]
+            assert found[:12] == sorted(found[:12], reverse=sort == "-f")
+            assert sum(value is None or value != value for value in found[12:]) == 6
+
+
+def test_a_question_that_nothing_can_answer(made: engine.Collection, tmp_path: Path) -> None:
+    with engine.Collection.create(tmp_path / "c.nest", encoder="precomputed", dim=DIM) as empty:
+        for shape in ({"pages": True}, {"distinct": 0.9}, {"diverse": 0.5}, {"min_score": 0.1}, {"offset": 3}):
+            assert len(empty.search(Q[0], 3, **shape)) == 0
+            assert len(made.search(Q[0], 3, where="n < -1", **shape)) == 0
+        assert list(empty.iterate(Q[0])) == [] and empty.get([]).num_rows == 0 and empty.facets("path") == {}
+    assert len(made.search(Q[0], 3, where="n < -1", group_by="topic")) == 0
+
+
+def test_a_plan_is_asked_once(made: engine.Collection) -> None:
+    found = made.search(Q[0], 100, plan=f"flat@6 | 300@{DIM}", pages=True)
+    assert (np.diff(found.scores) <= 1e-6).all()
+    assert found.cursor is not None
+
+
+def test_who_asks_is_left_out_of_all_as_well(made: engine.Collection) -> None:
+    every = [one.item.path for one in made.iterate(Term.of_item("r3"))]
+    assert "r3" not in every and len(every) == N - len(GONE) - 1
+    assert next(one.item.path for one in made.iterate(Term.of_item("r3"), include_self=True)) in ("r3", "r9")
+
+
+@pytest.mark.parametrize("least", [1.0, 0.99999, 0.999])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_the_number_of_copies_is_right_at_the_border(tmp_path: Path, dtype: str, least: float) -> None:
+    x = np.repeat(normalize(clustered(60, DIM)), 5, axis=0)
+    with engine.Collection.create(tmp_path / "c.nest", encoder="precomputed", dim=DIM, dtype=dtype) as opened:
+        opened.add_vectors(x, names=[f"r{row}" for row in range(len(x))])
+        found = opened.search(Q[0], 60, distinct=least)
+        assert found.copies == [4] * 60
+        assert len(opened.search(x[0], 9, min_score=1.0)) >= 5 or dtype == "float16"
+
+
 def test_lists_are_groups_too(made: engine.Collection) -> None:
     assert set(made.search(Q[0], 9, group_by="tags").groups or ()) == {"[0]", "[1]", "[2]"}
     with pytest.raises(InvalidFilter, match=r"no column 'topics'.*did you mean 'topic'"):
@@ -296,8 +359,8 @@ QUERIES = [
     Query((Term.of_picture(b"\x89PNG"), Term.of_item("päth/ü.jpg")), 1, plan="flat@6 | 100@12", max_pixels=1000),
     Query((Term.of_vector([0.5, 2.0, -1e-3]),), exact=True, where="n > 3 AND topic LIKE 's%'", include_self=True),
     Query((Term.of_text("x"),), recall=0.9, dim=8, shape=Shape(offset=3, distinct=0.9, min_score=-0.5)),
-    Query((Term.of_text("x"),), shape=Shape(group_by="topic", group_size=3, sort="-n", pages=True)),
-    Query(shape=Shape(diverse=0.5)),
+    Query((Term.of_text("x"),), shape=Shape(group_by="topic", group_size=3, pages=True)),
+    Query(shape=Shape(diverse=0.5, sort="-n")),
 ]
 
 

@@ -92,7 +92,7 @@ class Filter:
     """
 
     root: Any
-    text: str | None = None
+    text: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.root, Column | Value | Call):
