@@ -80,12 +80,10 @@ class Sync:
             self.catalogue = Catalogue(snapshot)
             self.vectors = StoredVectors(snapshot, snapshot.manifest.roots)
             self.wants = self.options.metadata or snapshot.manifest.metadata
-            again, how = self.options.again, readers(self.options.max_pixels)
-            self.failures = KnownFailures.of(snapshot, how, again=again)
+            self.failures = KnownFailures.of(snapshot, readers(self.options.max_pixels), again=self.options.again)
             self.notes = give_notes(listings, snapshot, self.wants)
-            for listing in listings:
-                if isinstance(listing, Folder | ContainerListing):
-                    listing.known = AsBefore(listing.source.name, listing.notes, self.catalogue, self.failures)
+            for one in (one for one in listings if isinstance(one, Folder | ContainerListing)):
+                one.known = AsBefore(one.source.name, one.notes, self.catalogue, self.failures)
             found = compare(
                 listings,
                 self.catalogue,
@@ -316,7 +314,8 @@ class Sync:
         if known is None and origin is not None:
             self.moved.add(origin.position)
             self.summary.moved += 1
-            self._relabel_as(complete(entry, origin, self.snapshot, self.wants), origin, writer)
+            entry = complete(entry, origin, self.snapshot, self.wants)
+            writer.relabel(with_set(entry, origin, self.snapshot), origin)
         elif known is None:
             self.summary.added += 1
             self._copy(entry, same[0], self.ids.take(), None, writer)
@@ -330,10 +329,6 @@ class Sync:
             self.summary.unchanged += 1
         else:
             self.summary.relabelled += 1
-        self._relabel_as(entry, known, writer)
-
-    def _relabel_as(self, entry: Entry, known: Known, writer: ShardWriter) -> None:
-        """Let an item be called, and say, what an entry does, but for what was set by hand."""
         writer.relabel(with_set(entry, known, self.snapshot), known)
 
     def _look_again(self, entry: Entry, known: Known, writer: ShardWriter) -> None:
@@ -397,7 +392,7 @@ class Sync:
             writer.add(Row(with_set(entry, known, self.snapshot), known.id, content, 0, 0, vector, known.position))
         elif moved:
             self.summary.moved += 1
-            self._relabel_as(entry, known, writer)
+            writer.relabel(with_set(entry, known, self.snapshot), known)
         elif known.meta_key != entry.meta_key:
             self._relabel(entry, known, writer)
         else:
