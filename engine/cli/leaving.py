@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from engine.cli.output import say
 from engine.storage.names import shown
+from engine.storage.regular import write_new
 from indexers.errors import InvalidInput, PictureError
 
 if TYPE_CHECKING:
@@ -69,8 +70,7 @@ def _put(item: Item, place: Path, originals: Originals, *, link: bool) -> None:
         raise PictureError("it is a vector, and no file")
     data, found = originals.found(item)  # of a link too: only what may be read is linked to, where it was read
     if not link:
-        with open(place, "xb") as file:
-            file.write(data)
+        write_new(place, data)
         return
     if not Path(os.fsdecode(found)).is_file():
         raise PictureError("it lies in a file with others, and can only be copied")

@@ -123,3 +123,13 @@ def _check(status: os.stat_result, path: Name) -> None:
 
 def _text(path: Name) -> str:
     return os.fsdecode(path)
+
+
+def write_new(path: Name, data: bytes) -> None:
+    """Write a file where there is none.
+
+    Raises:
+        OSError: there is something, or it cannot be written.
+    """
+    with open(path, "xb") as file:
+        file.write(data)

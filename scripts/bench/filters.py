@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import duckdb
 import faiss
 import numpy as np
 import pyarrow as pa
@@ -108,9 +109,9 @@ def truth(scores: FloatArray, allowed: np.ndarray) -> float:
 
 
 class Rivals:
-    """FAISS' indexes over the same rows, searched with a bitmap as selector."""
+    """FAISS' indexes over the same rows, searched with a bitmap as selector, and a table in DuckDB."""
 
-    def __init__(self, xb: FloatArray) -> None:
+    def __init__(self, xb: FloatArray, said: pa.Table) -> None:
         n, dim = xb.shape
         cells = int(4 * np.sqrt(n))
         self.flat = faiss.IndexFlatIP(dim)
@@ -120,8 +121,25 @@ class Rivals:
         self.hnsw.hnsw.efConstruction = 100
         for index in (self.flat, self.ivf, self.hnsw):
             index.add(xb)
+        self.duck = duckdb.connect(config={"threads": 1})
+        vectors = pa.FixedSizeListArray.from_arrays(pa.array(xb.reshape(-1)), dim)
+        rows = pa.table({"id": pa.array(np.arange(n)), "part": said.column("part"), "tags": said.column("tags")})
+        self.duck.register("given", rows.append_column("x", vectors))
+        self.duck.execute(f"CREATE TABLE t AS SELECT id, part, tags, x::FLOAT[{dim}] AS x FROM given")
+        self.dim = dim
 
-    def ways(self, allowed: np.ndarray) -> dict[str, Callable[[FloatArray], Any]]:
+    def by_duckdb(self, where: Any) -> Callable[[FloatArray], Any]:
+        """Return a search that scores every row that matches, as a database does without an index."""
+        if isinstance(where, str):
+            expression = where.replace("contains_all(", "list_has_all(").replace("contains(", "list_contains(")
+        else:
+            self.duck.execute("CREATE OR REPLACE TEMP TABLE some AS SELECT unnest(?::BIGINT[]) AS id", [where["in"][1]])
+            expression = "id IN (SELECT id FROM some)"
+        order = f"ORDER BY array_inner_product(x, ?::FLOAT[{self.dim}]) DESC LIMIT {K}"
+        text = f"SELECT id FROM t WHERE {expression} {order}"
+        return lambda q: self.duck.execute(text, [q[0].tolist()]).fetchnumpy()["id"]
+
+    def ways(self, where: Any, allowed: np.ndarray) -> dict[str, Callable[[FloatArray], Any]]:
         """Return searches that let only some rows answer."""
         self._bits = np.packbits(allowed, bitorder="little")
         sel = faiss.IDSelectorBitmap(self._bits)
@@ -131,6 +149,7 @@ class Rivals:
             "FAISS flat": lambda q: self.flat.search(q, K, params=flat)[1],
             f"FAISS IVF, nprobe {NPROBE}": lambda q: self.ivf.search(q, K, params=ivf)[1],
             f"FAISS HNSW32, ef {EF}": lambda q: self.hnsw.search(q, K, params=hnsw)[1],
+            "DuckDB, ORDER BY": self.by_duckdb(where),
         }
 
 
@@ -155,7 +174,7 @@ def measured(
         scores = xb @ q
         for family, (where, allowed) in families(said, scores, number):
             read = Filter.parse(where)
-            ways = {"nestvec": lambda q, read=read: here.search(q[0], K, where=read).ids, **rivals.ways(allowed)}
+            ways = {"nestvec": lambda q, read=read: here.search(q[0], K, where=read).ids, **rivals.ways(where, allowed)}
             least, wanted = truth(scores, allowed), min(K, int(allowed.sum()))
             for way, search in ways.items():
                 found = [clocked(search, q[None]) for _ in range(ROUNDS + 1)][1:]
@@ -207,7 +226,8 @@ def report(lines: list[Line], said: list[list[str]]) -> str:
         "",
         f"Made by `python -m scripts.bench filters` on {cpu_name()}: {QUERIES} queries of each kind, one at a time on "
         f"one thread, {DATA} of [data.md](data.md), beside FAISS {faiss.__version__} over the same float32 rows with "
-        "a bitmap as selector. nestvec is `Collection.search(q, where=…)` as it comes, from the vector to ids; its "
+        f"a bitmap as selector, and DuckDB {duckdb.__version__}, which evaluates the filter in the query. nestvec is "
+        "`Collection.search(q, where=…)` as it comes, from the vector to ids; its "
         "filter was asked for before, and what a new expression takes stands below. Times are medians of the rounds, "
         "median (99th percentile) over queries. Recall is of the best ten matching rows; *short* are queries with "
         "fewer answers than match.",
@@ -232,7 +252,7 @@ def main(folder: Path, rows: tuple[int, ...]) -> None:
     for size in rows or SIZES:
         data = load(DATA, folder, size)
         xb, table_ = np.ascontiguousarray(data.xb, np.float32), columns(size)
-        rivals = Rivals(xb)
+        rivals = Rivals(xb, table_)
         with opened(folder, xb, table_) as here, on_one_thread():
             for kind, xq in data.queries.items():
                 lines += measured(here, rivals, xb, table_, kind, np.ascontiguousarray(xq[:QUERIES], np.float32))
