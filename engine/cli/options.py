@@ -188,7 +188,7 @@ _ANSWERING = (
         type=NamedPath(path_type=Path, exists=True, file_okay=False),
         multiple=True,
         metavar="FOLDER",
-        help="With --html: show pictures below this folder too, whoever says they are the collection's; repeatable.",
+        help="With --html, --copy-to and --link-to: take pictures below this folder too; repeatable.",
     ),
     max_pixels,
     space,
