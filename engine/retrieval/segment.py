@@ -30,9 +30,13 @@ COMPARED, TRIED, TRIED_ROWS, ROWS_A_K = 64, 16, 32, 8
 LARGE = 128
 """Answers from which on it is found out whether bounds pay for few queries, too."""
 
-FEW_BYTES, FEWER, SCANNED = 4 << 20, 20, 32
-"""Rows that may answer of so few bytes, and so small a share of all, are copied together, kept as long as the mask is,
-and scanned; where they are more, but one in so many, they are scanned where they lie. Bounds would take longer."""
+FEW_BYTES, FEWER, SCANNED = 16 << 20, 20, 32
+"""Rows that may answer of so few bytes, and so small a share of all, are copied together when the same mask comes
+again, kept as long as it is, and scanned; where they are more, but one in so many, they are scanned where they lie.
+Bounds would take longer."""
+
+FEW_IN_ALL = 128 << 20
+"""Bytes of such copies that are kept."""
 
 TURNS = 4
 """So many searches of a mask go by turns through bounds and through a scan; then by what took less time."""
@@ -78,7 +82,7 @@ class Segment:
         self._coarse: dict[str, Coarse] = {}
         self._loading = new_lock()
         self._scan_is_faster: dict[int, bool] = {}
-        self._few = WeakKeyDictionary[Mask, tuple[VectorStore, IdArray]]()
+        self._few = WeakKeyDictionary[Mask, tuple[VectorStore, IdArray] | None]()
         self._taken = WeakKeyDictionary[Mask, dict[tuple[int, int], list[float]]]()
 
     def __len__(self) -> int:
@@ -170,9 +174,15 @@ class Segment:
 
     def _scan_few(self, xq: FloatArray, k: int, mask: Mask) -> Neighbors:
         """Scan the few rows that may answer."""
-        kept = self._few.get(mask)
-        if kept is None:
+        kept = self._few.get(mask, ())
+        if kept == ():  # a filter that is asked for once is not worth the copy
+            self._few[mask] = None
+            return self.store.search(xq, k, mask)
+        if not kept:
             rows = mask.numbers
+            held = sum(one[0].rows.nbytes for one in list(self._few.values()) if one is not None)
+            if held + len(rows) * self.store.row_bytes > FEW_IN_ALL:
+                self._few.clear()
             kept = self._few[mask] = VectorStore(np.ascontiguousarray(self.store.rows[rows])), rows
         few, rows = kept
         found = few.search(xq, k)
