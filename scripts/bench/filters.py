@@ -133,7 +133,9 @@ class Rivals:
         if isinstance(where, str):
             expression = where.replace("contains_all(", "list_has_all(").replace("contains(", "list_contains(")
         else:
-            self.duck.execute("CREATE OR REPLACE TEMP TABLE wanted AS SELECT unnest(?::BIGINT[]) AS id", [where["in"][1]])
+            self.duck.execute(
+                "CREATE OR REPLACE TEMP TABLE wanted AS SELECT unnest(?::BIGINT[]) AS id", [where["in"][1]]
+            )
             expression = "id IN (SELECT id FROM wanted)"
         order = f"ORDER BY array_inner_product(x, ?::FLOAT[{self.dim}]) DESC LIMIT {K}"
         text = f"SELECT id FROM t WHERE {expression} {order}"
