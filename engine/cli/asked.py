@@ -141,10 +141,9 @@ def terms_beside(how: Answering) -> list[Term]:
 
 def hint_at_negation(texts: Sequence[str]) -> None:
     """Say once that encoders do not understand a no."""
-    if (text := next((text for text in texts if NEGATION.search(text)), None)) is not None:
-        no = NEGATION.search(text)
+    if (no := next(filter(None, map(NEGATION.search, texts)), None)) is not None:
         say(
-            f'"{text}": encoders hardly understand {"" if no is None else no[0]!r}; say what answers are to be unlike '
+            f'"{no.string}": encoders hardly understand {no[0]!r}; say what answers are to be unlike '
             'with - "…" or --unlike'
         )
 

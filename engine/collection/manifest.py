@@ -293,6 +293,11 @@ class Manifest:
         others = (name for name, space in self.spaces.items() if space.base is None and name != layout.DEFAULT_SPACE)
         return [layout.DEFAULT_SPACE, *sorted(others)]
 
+    @property
+    def dims(self) -> dict[str, int]:
+        """The dimension of each of the `roots`, in their order: what an item's vectors lie one behind the other in."""
+        return {name: self.space(name).dim for name in self.roots}
+
     def root_of(self, name: str) -> str:
         """Return the space that one is derived from in the end; a root is its own."""
         while (base := self.space(name).base) is not None:

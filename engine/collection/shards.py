@@ -38,6 +38,9 @@ _small: Kept[pa.Table] = Kept(most=64 << 20, largest=4 * SMALL_FILE, weigh=lambd
 META = "meta."
 """Prefix of the user's own columns, so that no name of theirs can shadow one of ours."""
 
+CAPTION = "caption"
+"""Column of captions, and what it is called everywhere."""
+
 FOUND = "found"
 """Column of what picture files say of themselves: shards have it in which anybody has looked."""
 
@@ -55,7 +58,7 @@ ITEM_SCHEMA = pa.schema(
         pa.field("mtime_ns", pa.int64(), nullable=False),
         pa.field("width", pa.int32(), nullable=False),
         pa.field("height", pa.int32(), nullable=False),
-        pa.field("caption", pa.string()),
+        pa.field(CAPTION, pa.string()),
         pa.field("meta_key", pa.uint64(), nullable=False),
     ]
 )

@@ -10,15 +10,13 @@ from typing import Any
 import numpy as np
 
 from engine.collection import cells, spaces
-from engine.collection.shards import META
+from engine.collection.shards import CAPTION, META
 from engine.collection.snapshot import Snapshot
 from engine.evaluation.graded import Qrels
 from engine.evaluation.representations import Representation
 from engine.planning.queries import QuerySet
 from indexers.errors import InvalidInput, did_you_mean
 from indexers.vectors import FloatArray, IdArray, normalize
-
-CAPTION = "caption"
 
 
 def live_vectors(snapshot: Snapshot, space: str, rows: IdArray) -> FloatArray:

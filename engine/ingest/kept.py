@@ -6,14 +6,12 @@ import json
 from dataclasses import replace
 
 from engine.collection.cells import Cell, is_nothing, value_of
-from engine.collection.shards import BY_HAND, FOUND
+from engine.collection.shards import BY_HAND, CAPTION, FOUND
 from engine.collection.snapshot import Snapshot
 from engine.ingest.catalogue import Known, Stamp, is_looked_into
 from engine.ingest.entries import Entry
 from engine.ingest.labelled import narrowed_to, said_by
 from engine.storage.kinds import ALL_METADATA
-
-CAPTION = "caption"
 
 
 def _is_same(one: Cell, other: Cell) -> bool:

@@ -117,7 +117,7 @@ class ShardWriter:
         self.root = root
         self.base = base
         self.failures: list[Failure] = []
-        self.dims = {name: base.space(name).dim for name in base.roots}
+        self.dims = base.dims
         self.dtype = np.result_type(*(check_dtype(base.space(name).dtype) for name in base.roots))
         self._starts = base.shard_starts
         self._pending = Pending(self.dtype)

@@ -154,8 +154,7 @@ def vectors_listing(
 ) -> ArrayListing:
     """Check vectors that are to be added to a collection; see `Collection.add_vectors`."""
     manifest = snapshot.manifest
-    dims = {name: manifest.space(name).dim for name in manifest.roots}
-    rows = ArrayListing(source, vectors, names, captions, meta, dims=dims, spaces=spaces)
+    rows = ArrayListing(source, vectors, names, captions, meta, dims=manifest.dims, spaces=spaces)
     if any(one.name == source and one.kind != "vectors" for one in manifest.sources):
         raise InvalidInput(f"source {source!r} is a source of pictures; choose another name")
     # One that is made of files stays that: the next index believes them again.

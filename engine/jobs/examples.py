@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from engine.collection import cells, reading
 from engine.collection.encoder import PRECOMPUTED, encoder_of
+from engine.collection.shards import CAPTION
 from engine.collection.snapshot import Snapshot
 from engine.encoders.base import Encoder, Fingerprint, require_modality
 from engine.encoders.registry import load_encoder
@@ -25,7 +26,6 @@ from indexers.errors import InvalidInput, SourceError, did_you_mean
 from indexers.vectors import FloatArray
 
 MOST_ROWS = 200_000
-CAPTION = "caption"
 TEXTS_AT_ONCE = 1024
 
 Columns = dict[str, Any]

@@ -188,7 +188,7 @@ def _prepared(
         create_first(root, new, options.dtype, {name: dims[name] for name in dims if name != layout.DEFAULT_SPACE})
         return (lambda: new), (lambda: new)
     space = manifest.space()
-    dims = {name: manifest.space(name).dim for name in manifest.roots}
+    dims = manifest.dims
     _check_spaces(sources, dims)
     encoder = RunEncoder(root, manifest, wanted=options.encoder, pool=pool, device=device, listener=listener)
     if encoder.is_in_doubt:

@@ -244,7 +244,7 @@ def _vectors_again(
     source: Source, wanted: list[Wanted], manifest: Manifest, space: str
 ) -> Iterator[tuple[int, FloatArray]]:
     """Yield the vectors of rows that a source of vectors still holds, known by their content."""
-    dims = {name: manifest.space(name).dim for name in manifest.roots}
+    dims = manifest.dims
     rows: dict[str, list[int]] = {}
     for one in wanted:
         rows.setdefault(one.content, []).append(one.row)

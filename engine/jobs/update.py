@@ -13,7 +13,7 @@ from engine.collection.cells import Cell, cell, column_of
 from engine.collection.commit import commit
 from engine.collection.manifest import Manifest
 from engine.collection.relabel import relabel, rewrite_items
-from engine.collection.shards import BY_HAND, ITEM_SCHEMA, META, read_table
+from engine.collection.shards import BY_HAND, CAPTION, ITEM_SCHEMA, META, read_table
 from engine.collection.snapshot import Snapshot
 from engine.query.where.columns import OURS
 from engine.storage.disk import writing
@@ -21,8 +21,6 @@ from engine.storage.layout import FileRef
 from indexers import checks
 from indexers.errors import InvalidInput
 from indexers.vectors import IdArray
-
-CAPTION = "caption"
 
 
 def update(snapshot: Snapshot, rows: IdArray, columns: Mapping[str, Any]) -> Manifest | None:

@@ -153,9 +153,6 @@ class Listed(Held):
         """
         from engine.query.values import counts_of
 
-        snapshot = self.snapshot
-        mask = self._mask(snapshot, Query(where=where).filter)
-        live = snapshot.live if mask is None else snapshot.live & mask
-        return counts_of(
-            self._filters_of(snapshot).columns, checks.text("column", column), live, checks.whole("most", most)
-        )
+        snapshot, allowed = self._allowed(where)
+        columns = self._filters_of(snapshot).columns
+        return counts_of(columns, checks.text("column", column), allowed, checks.whole("most", most))

@@ -12,7 +12,6 @@ import pyarrow as pa
 from engine.collection.cells import cell, column_of
 from engine.collection.snapshot import Snapshot
 from engine.query.where.columns import Columns
-from engine.query.where.tree import Column
 from indexers import checks
 from indexers.errors import InvalidInput
 from indexers.mask import Mask
@@ -21,7 +20,6 @@ from indexers.vectors import FloatArray, IdArray
 if TYPE_CHECKING:
     from engine.query.answers import Answers
 
-BATCH_ROWS = 65536
 VECTOR = "vector"
 
 
@@ -39,7 +37,7 @@ def scanned(columns: Columns, names: Sequence[str] | None, allowed: Mask, rows: 
         InvalidInput: none is named.
     """
     wanted = _named(columns, names)
-    arrays = [columns.get(Column(tuple(name.split(".")))) for name in wanted]
+    arrays = [columns.named(name) for name in wanted]
     bits, start = allowed.allowed, 0
     for number, count in enumerate(columns.batches):
         mask = pa.array(bits[start : start + count])
@@ -66,7 +64,7 @@ def table_of(
     """
     wanted = _named(columns, names)
     at = pa.array(np.asarray(rows, dtype=np.int64))
-    arrays = [columns.get(Column(tuple(name.split(".")))) for name in wanted]
+    arrays = [columns.named(name) for name in wanted]
     found = [pa.chunked_array(own, own[0].type if own else pa.null()).take(at) for own in arrays]
     table = pa.table(found, names=wanted)
     if vectors is None:

@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.query.where.columns import Columns
-from engine.query.where.tree import Column
 from indexers.mask import Mask
 
 NAN = math.nan
@@ -26,7 +25,7 @@ def counts_of(columns: Columns, name: str, allowed: Mask, most: int) -> dict[Any
     """
     found: dict[Any, int] = {}
     start, bits = 0, allowed.allowed
-    for array in columns.get(Column(tuple(name.split(".")))):
+    for array in columns.named(name):
         some = array.filter(pa.array(bits[start : start + len(array)]))
         start += len(array)
         if pa.types.is_nested(some.type):
@@ -49,7 +48,7 @@ class Values:
     """
 
     def __init__(self, columns: Columns, name: str) -> None:
-        self._arrays = columns.get(Column(tuple(name.split("."))))
+        self._arrays = columns.named(name)
         self._starts = [0, *accumulate(len(array) for array in self._arrays)]
 
     def __call__(self, row: int) -> Any:

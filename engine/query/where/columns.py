@@ -51,6 +51,14 @@ class Columns:
             self._kept[wanted.path] = self._found(wanted)
         return self._kept[wanted.path]
 
+    def named(self, name: str) -> list[pa.Array]:
+        """Return a column by the name it has outside a filter: of a field of one, `place.city`.
+
+        Raises:
+            InvalidFilter: there is none.
+        """
+        return self.get(Column(tuple(name.split("."))))
+
     def _found(self, wanted: Column) -> list[pa.Array]:
         path, whole = wanted.path, ".".join(wanted.path)
         # A column of the user's that is called as one of ours but for capitals is meant by its own.
