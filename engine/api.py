@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from engine.collection import history
 from engine.collection.history import Version
-from engine.collection.plans import Tuning
+from engine.collection.plans import Blend, Tuning
 from engine.encoders.base import Encoder
-from engine.jobs import compact, create, index, remove, spaces, update
+from engine.jobs import blend, compact, create, index, remove, spaces, update, words
 from engine.jobs.batch import Batch, gathered, vectors_listing
 from engine.jobs.index import RunOptions, Verb
 from engine.jobs.run_encoder import DEFAULT_ENCODER
@@ -245,6 +245,45 @@ class Collection(Reader):
         heard = as_listener(listener)
         options = index.available_options(self._main, self.snapshot, self._options(None), heard)
         return self._changed(compact.compact(self.root, options, heard))
+
+    def index_words(
+        self, columns: Sequence[str] | None = None, *, stem: str | None = None, listener: Listener | None = None
+    ) -> Summary:
+        """Say which words of the items can be looked for, from now on.
+
+        Example:
+            >>> photos = engine.Collection.open("photos.nest")
+            >>> _ = photos.index_words(["caption"])
+            >>> len(photos.search(words="bicycle"))
+            1
+
+        Args:
+            columns: `caption`, `path`, or your own ones of texts or lists of texts; captions, paths, and what is called
+                title, description, keywords or tags if None.
+            stem: the language whose stems count instead of words, such as "english"; None for the words as they are.
+            listener: hears about progress.
+
+        Raises:
+            InvalidInput, DependencyMissing, CommitConflict: see `jobs.words.index_words`.
+        """
+        made = words.index_words(self.root, columns, stem, as_listener(listener))
+        return self._changed(Summary(version=made.version))
+
+    def tune_words(self, topics: str | Path, qrels: str | Path, listener: Listener | None = None) -> Blend:
+        """Find what words count beside vectors, and search by it from now on; see `jobs.blend.tune_blend`.
+
+        Args:
+            topics: a file of TREC topics, id and text with a tab between.
+            qrels: a file of judgements, `qid 0 docno grade`, of items by path or id.
+            listener: hears about progress.
+
+        Raises:
+            SourceError, InvalidInput: the files cannot be read, or do not fit together.
+        """
+        files = checks.path("topics", topics), checks.path("qrels", qrels)
+        found = blend.tune_blend(self, *files, as_listener(listener))
+        self.refresh()
+        return found
 
     def apply_head(
         self,

@@ -28,6 +28,7 @@ VERBS = {
     "rollback": "Go back to an older version.",
     "gc": "Delete old versions and what only they need.",
     "tune": "Find the fastest plan that keeps a recall.",
+    "words": "Say which words of the items can be looked for.",
     "explain": "Show what a search does, stage by stage.",
     "evaluate": "Measure what a prefix costs and what a head bought.",
     "info": "Say what is in a collection.",

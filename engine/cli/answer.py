@@ -131,13 +131,15 @@ def answers_json(answers: Answers) -> dict[str, Any]:
             "rank": rank,
             "id": item.id,
             **named("uri", item.uri),
-            "score": round(float(score), 6),
+            "score": None if score != score else round(float(score), 6),
             "caption": item.caption,
             "meta": {name: as_json(value) for name, value in item.meta.items()},
             **({} if copies is None else {"copies": copies}),
             **({} if answers.groups is None else {"group": as_json(group)}),
+            **({} if words is None else {"words": round(words, 6)}),
+            **({} if fused is None else {"fused": round(fused, 6)}),
         }
-        for rank, (item, score, copies, group) in enumerate(answers, start=1)
+        for rank, (item, score, copies, group, words, fused) in enumerate(answers, start=1)
     ]
     notes = {"notes": list(answers.notes)} if answers.notes else {}
     cursor = {} if answers.cursor is None else {"cursor": answers.cursor}
@@ -175,7 +177,8 @@ def print_answers(found: Sequence[Answers], *, as_json: bool) -> None:
 def _print_one(answers: Answers) -> None:
     """Print the answers to one query."""
     before: list[Any] = []
-    for rank, (item, score, copies, group) in enumerate(answers, start=1):
+    for rank, (item, _, copies, group, *_) in enumerate(answers, start=1):
+        score = answers.ordered_by[rank - 1]
         if answers.groups is not None and before != [group]:
             line(Styled("(no value)" if group is None else str(group), bold=True))
             before = [group]

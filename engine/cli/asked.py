@@ -46,20 +46,33 @@ def question(how: Answering, *, include_self: bool = False) -> Query:
         sort=how.sort,
     )
     how_found: Any = {"plan": how.plan, "exact": how.exact, "recall": how.recall, "dim": how.dim, "where": how.where}
+    if how.hybrid and how.words is not None:
+        raise click.UsageError("--hybrid looks for the words of the text itself, --words for others: give one of them")
     more: Any = {"include_self": include_self, "max_pixels": how.max_pixels, "shape": shape}
+    more |= {"words": how.words, "blend": None if how.hybrid else how.blend}
     return Query((), how.k, **how_found, **more)
 
 
-def liking(opened: Reader, wanted: Query, likes: Sequence[Term]) -> Callable[[str | int | list[Any]], Any]:
+def liking(
+    opened: Reader, wanted: Query, likes: Sequence[Term], how: Answering
+) -> Callable[[str | int | list[Any]], Any]:
     """Return what answers with what is like an item or picture, or like each of several."""
     from engine.query.terms import as_likeness
 
     def ask(items: str | int | list[Any]) -> Any:
         several = items if isinstance(items, list) else [items]
-        found = opened.ask_all([wanted.with_terms(as_likeness(item), *likes) for item in several])
+        found = opened.ask_all([with_its_words(wanted, [as_likeness(item), *likes], how) for item in several])
         return found if isinstance(items, list) else found[0]
 
     return ask
+
+
+def with_its_words(wanted: Query, terms: Sequence[Term], how: Answering) -> Query:
+    """Return a question of these terms, which looks for the words of their texts too if options say so."""
+    from engine.query.terms import text_of
+
+    own = wanted.with_words(text_of(terms), how.blend) if how.hybrid else wanted
+    return own.with_terms(*terms)
 
 
 def _group(given: str | None) -> tuple[str | None, int]:

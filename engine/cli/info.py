@@ -58,6 +58,11 @@ def print_info(found: dict[str, Any]) -> None:
             line(f"           {wanted}")
     if found["metadata"] != ALL_METADATA:
         line(f"metadata   {found['metadata']}")
+    words = found["words"]
+    of = ", ".join(words["columns"]) or "captions, paths and the usual columns"
+    stem = f", stems of {words['stem']}" if words["stem"] else ""
+    new = f", {words['unindexed']} items not built in" if words["unindexed"] else ""
+    line(f"words      {_size(words)}  of {of}{stem}{new}")
     for name, space in found["spaces"].items():
         made_by = f"{space['objective']} head on {space['base']}" if space["base"] else space["encoder"]
         searched = " (searched by default)" if len(found["spaces"]) > 1 and name == found["default"] else ""

@@ -84,6 +84,9 @@ class Answering:
     exact: bool
     recall: float | None
     where: str | None
+    words: str | None
+    hybrid: bool
+    blend: float | None
     like: tuple[str, ...]
     unlike: tuple[str, ...]
     offset: int
@@ -147,6 +150,14 @@ _ANSWERING = (
     click.option("--exact", is_flag=True, help="Find precisely the best, whatever it takes."),
     click.option("--recall", type=SHARE, help="Search by the fastest plan that keeps this recall; see tune."),
     where,
+    click.option(
+        "--words",
+        metavar="WORDS",
+        help='Words in captions, names and other texts, beside the rest of the query or alone: \'red "mountain bike" '
+        "IMG_20*'. See `nestvec words`.",
+    ),
+    click.option("--hybrid", is_flag=True, help="Look for the words of the text itself too, in captions and names."),
+    click.option("--blend", type=click.FloatRange(0, 1), help="What words count beside the rest, from 0 to 1."),
     click.option(
         "--like",
         multiple=True,

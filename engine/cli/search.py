@@ -9,7 +9,15 @@ import click
 
 from engine.cli import SKIPPED, options
 from engine.cli.answer import check_printing, present, present_like
-from engine.cli.asked import hint_at_negation, is_sum, liking, question, terms_beside, terms_of_sum
+from engine.cli.asked import (
+    hint_at_negation,
+    is_sum,
+    liking,
+    question,
+    terms_beside,
+    terms_of_sum,
+    with_its_words,
+)
 from engine.cli.meant import check_order, understood
 
 if TYPE_CHECKING:
@@ -46,6 +54,8 @@ def command(
         nestvec search photos.nest -q "a red bicycle" -q "the sea"
         nestvec search photos.nest --queries captions.txt --json
         nestvec search photos.nest "red bicycle" + 0.5:./wheel.jpg - "child" + id:4711
+        nestvec search photos.nest --words "IMG_2031"
+        nestvec search photos.nest "sunset in Italy" --hybrid
         nestvec search photos.nest "sunset" --group-by folder --distinct --html answers.html
         nestvec search photos.nest "sunset" --paths0 | xargs -0 cp -t CHOSEN
     """
@@ -59,17 +69,17 @@ def command(
     sentences = [*([query.sentence] if query.sentence else []), *named]
     likes = terms_beside(how)
     ways = bool(sentences or queries) + bool(query.pictures) + bool(vectors) + bool(terms)
-    if ways > 1 or not (ways or likes):
-        raise click.UsageError("give texts (words, -q or --queries), pictures, or --vectors: one of them")
+    if ways > 1 or not (ways or likes or how.words):
+        raise click.UsageError("give texts (a sentence, -q or --queries), pictures, --vectors or --words: one of them")
     wanted = question(how)
     hint_at_negation([*sentences, *(str(term.value) for term in terms if term.kind == "text")])
     with Reader.open(collection, device=how.device, space=how.space, encoder=how.encoder) as opened:
         if query.pictures:
-            present_like(query.pictures, liking(opened, wanted, likes), how, opened)
+            present_like(query.pictures, liking(opened, wanted, likes, how), how, opened)
             return
         several = [[Term.of_text(text)] for text in [*sentences, *(read_queries(queries) if queries else [])]]
         several = [[Term.of_vector(row)] for row in load_vectors(vectors)] if vectors else several or [terms]
-        if not present(opened.ask_all([wanted.with_terms(*one, *likes) for one in several]), how, opened):
+        if not present(opened.ask_all([with_its_words(wanted, [*one, *likes], how) for one in several]), how, opened):
             raise click.exceptions.Exit(SKIPPED)
 
 

@@ -63,7 +63,7 @@ def write_sheet(
 def _section(answers: Answers, originals: Originals, max_pixels: int) -> str:
     cards = "\n".join(
         _card(rank, item, float(score), picture_html(item, originals, max_pixels=max_pixels))
-        for rank, (item, score) in enumerate(zip(answers.items, answers.scores, strict=True), start=1)
+        for rank, (item, score) in enumerate(zip(answers.items, answers.ordered_by, strict=True), start=1)
     )
     return f"<section>\n<h2>{shown_html(str(answers.query))}</h2>\n<ol>\n{cards}\n</ol>\n</section>"
 

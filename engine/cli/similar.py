@@ -42,7 +42,7 @@ def command(
     check_order(collection, items)
     check_printing(how)
     with Reader.open(collection, device=how.device, space=how.space, encoder=how.encoder) as opened:
-        found = liking(opened, question(how, include_self=include_self), terms_beside(how))
+        found = liking(opened, question(how, include_self=include_self), terms_beside(how), how)
         present_like(items, (lambda item: found(_ids(opened, item))) if are_keys else found, how, opened)
 
 

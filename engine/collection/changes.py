@@ -16,7 +16,7 @@ import pyarrow as pa
 from engine.collection import spaces
 from engine.collection.commit import Change as Change
 from engine.collection.lookup import save_lookup
-from engine.collection.manifest import Covering, IndexEntry, Manifest, Part, Source, Space
+from engine.collection.manifest import Covering, IndexEntry, Manifest, Part, Source, Space, Words
 from engine.collection.plans import PlanEntry, Tuning
 from engine.collection.shards import read_table
 from engine.collection.tombstones import column_of, tombstones_of
@@ -157,6 +157,7 @@ def list_built(
     embeddings: tuple[FileRef, ...],
     head: FileRef | None,
     lookup: Covering,
+    words: Words,
     vectors: Covering,
     indexes: tuple[IndexEntry, ...],
     pruned: Covering | None,
@@ -172,6 +173,7 @@ def list_built(
         embeddings: what they were made from.
         head: the space's head, if it has one.
         lookup: covers as many shards, as the others do.
+        words: likewise.
         vectors: the rerank vectors.
         indexes: prefix indexes.
         pruned: the index for exact search, if there is one.
@@ -190,9 +192,19 @@ def list_built(
             return base
         whole = replace(base.space(space).bare(), vectors=vectors, indexes=indexes, pruned=pruned)
         entry = _covered_again(base, replace(whole, plans=plans, tuning=tuning, chosen=chosen))
-        return replace(base, lookup=_newer_lookup(root, base, lookup), spaces={**base.spaces, space: entry})
+        spaces = {**base.spaces, space: entry}
+        return replace(base, lookup=_newer_lookup(root, base, lookup), words=_newer_words(base, words), spaces=spaces)
 
     return change
+
+
+def _newer_words(base: Manifest, made: Words) -> Words:
+    """Return the words a version goes on with: those just made, if other ones are not wanted since."""
+    covering, now = made.covering, base.words.covering
+    if base.words.bare() != made.bare() or covering is None or (now is not None and now.shards > covering.shards):
+        return base.words
+    # Items were relabelled meanwhile: they say other words, or those are theirs already.
+    return made if covering.shards_digest == base.shards_digest(covering.span) else base.words
 
 
 def _newer_lookup(root: Path, base: Manifest, lookup: Covering) -> Covering:
@@ -321,9 +333,12 @@ def cover(manifest: Manifest, file: FileRef, shards: range) -> Covering:
 
 def cover_again(manifest: Manifest) -> Manifest:
     """Let all derived files say the names their shards have now; what is in the shards must be in the same rows."""
-    lookup = manifest.lookup
+    lookup, words = manifest.lookup, manifest.words
+    if words.covering is not None:
+        words = replace(words, covering=cover(manifest, words.covering.file, words.covering.span))
     covered = {name: _covered_again(manifest, entry) for name, entry in manifest.spaces.items()}
-    return replace(manifest, lookup=lookup and cover(manifest, lookup.file, lookup.span), spaces=covered)
+    again = lookup and cover(manifest, lookup.file, lookup.span)
+    return replace(manifest, lookup=again, words=words, spaces=covered)
 
 
 def _covered_again(manifest: Manifest, entry: Space) -> Space:

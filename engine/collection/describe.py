@@ -39,9 +39,17 @@ def describe(root: Path) -> dict[str, Any]:
             "sources": [_source(one) for one in manifest.sources],
             "metadata": manifest.metadata,
             "default": manifest.default,
+            "words": {"columns": list(manifest.words.columns), "stem": manifest.words.stem, **_worded(manifest)},
             "spaces": {name: _space(manifest, space) for name, space in manifest.spaces.items()},
             "bytes": sum(ref.size for ref in manifest.files()),
         }
+
+
+def _worded(manifest: Manifest) -> dict[str, Any]:
+    """Return how many items are new to the words that are built, and how large those are."""
+    covering = manifest.words.covering
+    unindexed = manifest.rows - (manifest.rows_in(covering.span) if covering else 0)
+    return {"unindexed": unindexed, **(_sizes([covering]) or {"bytes": 0, "bytes_per_item": 0.0})}
 
 
 def _source(source: Source) -> dict[str, Any]:

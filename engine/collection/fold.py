@@ -122,7 +122,7 @@ def fold(root: Path, *, every: bool = False) -> Change:
 def _groups(manifest: Manifest, *, every: bool) -> list[Group]:
     """Return the shards behind those that something is derived from, put together as they should be."""
     coverings = [one for space in manifest.spaces.values() for one in space.coverings]
-    coverings += [manifest.lookup] if manifest.lookup else []
+    coverings += [one for one in (manifest.lookup, manifest.words.covering) if one]
     first = max((one.span.stop for one in coverings), default=0)
     groups = [Group(range(at, at + 1), manifest.items[at].rows) for at in range(first, len(manifest.items))]
     return list(_neighbours(groups)) if every else _tiers(groups)

@@ -119,6 +119,9 @@ def _without_damaged(snapshot: Snapshot) -> Manifest:
     manifest, verified = snapshot.manifest, Verified(snapshot.root)
     if manifest.lookup is not None and not verified.is_whole(manifest.lookup.file):
         manifest = replace(manifest, lookup=None)
+    words = manifest.words
+    if words.covering is not None and not verified.is_whole(words.covering.file):
+        manifest = replace(manifest, words=words.bare())
     for name, space in manifest.spaces.items():
         if not all(verified.is_whole(one.file) for one in space.coverings):
             bare = replace(space.bare(), plans=(), tuning=None)

@@ -231,6 +231,11 @@ class Lookup:
         return {name for batch in self._batches for name in batch.schema.names}
 
     @property
+    def schema(self) -> pa.Schema:
+        """All columns that some row has, each in the type that holds what all rows have."""
+        return union_schema(batch.schema for batch in self._batches)
+
+    @property
     def batch_rows(self) -> list[int]:
         """How many rows each batch has."""
         return [batch.num_rows for batch in self._batches]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from blake3 import blake3
 
-from engine.collection.plans import PlanEntry, Tuning
+from engine.collection.plans import Blend, PlanEntry, Tuning
 from engine.encoders.base import Fingerprint
 from engine.storage import layout
 from engine.storage.kinds import ALL_METADATA, JPEG
@@ -53,6 +53,32 @@ class Covering:
     def span(self) -> range:
         """Numbers of the shards it covers."""
         return range(self.first, self.first + self.shards)
+
+
+@dataclass(frozen=True)
+class Words:
+    """Which words of the items can be looked for, and the file that says where each comes.
+
+    Example:
+        >>> words = engine.Collection.open("photos.nest").snapshot.manifest.words
+        >>> words.columns, words.covering.file.path, words.covering.file.rows
+        ((), 'words/....arrow', 33)
+
+    Attributes:
+        columns: whose words; none for the usual ones.
+        stem: the language whose stems count instead of words; None for the words.
+        rules: by which texts were cut.
+        covering: the file and the shards in it, the first ones; None before it is built.
+    """
+
+    columns: tuple[str, ...] = ()
+    stem: str | None = None
+    rules: int = 1
+    covering: Covering | None = field(default=None, metadata=UNSAID)
+
+    def bare(self) -> Words:
+        """Return what is wanted, without the file."""
+        return replace(self, covering=None)
 
 
 @dataclass(frozen=True)
@@ -123,6 +149,7 @@ class Space:
         tuning: how the default plan was found; None where the build chose it.
         more: further parts, each of which begins where the one before ends.
         chosen: for how many rows a build chose the indexes by itself; 0 where somebody asked for them, or tuned.
+        blend: what words count beside its vectors, where that was tuned.
     """
 
     encoder: str
@@ -140,6 +167,7 @@ class Space:
     tuning: Tuning | None = field(default=None, metadata=UNSAID)
     more: tuple[Part, ...] = field(default=(), metadata=UNSAID)
     chosen: int = field(default=0, metadata=UNSAID)
+    blend: Blend | None = field(default=None, metadata=UNSAID)
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -262,6 +290,7 @@ class Manifest:
     dead: tuple[Tombstone, ...] = field(default=(), metadata=UNSAID)
     metadata: str = field(default=ALL_METADATA, metadata=UNSAID)
     notes: FileRef | None = field(default=None, metadata=UNSAID)
+    words: Words = field(default=Words(), metadata=UNSAID)
 
     @property
     def dead_rows(self) -> int:
@@ -333,7 +362,7 @@ class Manifest:
     def files(self) -> list[FileRef]:
         """Every file the version lists."""
         found: list[FileRef | None] = [*self.items, self.deletes, self.failures, self.notes]
-        found.append(self.lookup.file if self.lookup else None)
+        found += [one.file for one in (self.lookup, self.words.covering) if one]
         for space in self.spaces.values():
             found += [space.canaries, *space.embeddings, space.head, *(one.file for one in space.coverings)]
         return [ref for ref in found if ref is not None]

@@ -36,6 +36,25 @@ class PlanEntry:
 
 
 @dataclass(frozen=True)
+class Blend:
+    """What words count beside vectors, as it was tuned on judged topics.
+
+    Attributes:
+        weight: of BM25, from 0 to 1; the cosine has the rest.
+        low: the 95 % interval of the weight that is best, over topics drawn again and again.
+        high: its other end.
+        topics: how many there were.
+        ndcg: nDCG@10 by way: "vectors", "words", "both".
+    """
+
+    weight: float
+    low: float
+    high: float
+    topics: int
+    ndcg: dict[str, float]
+
+
+@dataclass(frozen=True)
 class CurvePoint:
     """A plan and what it was measured to give on the rows it was tuned on.
 
@@ -113,6 +132,12 @@ def read_tuning(data: Mapping[str, Any]) -> Tuning:
         queries={str(name): _count(number) for name, number in data["queries"].items()},
         now=None if data.get("now") is None else _shares(data["now"]),
     )
+
+
+def read_blend(data: Mapping[str, Any]) -> Blend:
+    """Read what `Blend` writes; whatever is wrong raises ValueError, TypeError or KeyError."""
+    weight, low, high = (_share(data[name]) for name in ("weight", "low", "high"))
+    return Blend(weight, low, high, _count(data["topics"], 1), _shares(data["ndcg"]))
 
 
 def _point(data: Mapping[str, Any]) -> CurvePoint:

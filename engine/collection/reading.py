@@ -18,9 +18,10 @@ from engine.collection.manifest import (
     Source,
     SourceTable,
     Space,
+    Words,
     coverings_of,
 )
-from engine.collection.plans import read_plan, read_tuning
+from engine.collection.plans import read_blend, read_plan, read_tuning
 from engine.encoders.base import Fingerprint
 from engine.storage import layout
 from engine.storage.kept import Kept
@@ -131,9 +132,16 @@ def _manifest(body: Mapping[str, Any], name: str) -> Manifest:
         dead=tuple((str(shard), int(row)) for shard, row in body.get("dead", ())),
         metadata=METADATA[METADATA.index(body.get("metadata", ALL_METADATA))],
         notes=None if body.get("notes") is None else _file(body["notes"]),
+        words=_words(body.get("words", {})),
     )
     check(manifest, name)
     return manifest
+
+
+def _words(data: Mapping[str, Any]) -> Words:
+    columns, stem = tuple(str(one) for one in data.get("columns", ())), data.get("stem")
+    covering = None if data.get("covering") is None else _covering(data["covering"])
+    return Words(columns, None if stem is None else str(stem), int(data.get("rules", 1)), covering)
 
 
 def _source(data: Mapping[str, Any]) -> Source:
@@ -194,6 +202,7 @@ def _space(data: Mapping[str, Any]) -> Space:
         tuning=None if data.get("tuning") is None else read_tuning(data["tuning"]),
         more=tuple(_part(one) for one in data.get("more", ())),
         chosen=int(data.get("chosen", 0)),
+        blend=None if data.get("blend") is None else read_blend(data["blend"]),
     )
 
 
@@ -216,7 +225,7 @@ def check(manifest: Manifest, name: str) -> None:
         raise CorruptCollection(f"{name}: two sources have the same name")
     if manifest.default not in (manifest.spaces or (layout.DEFAULT_SPACE,)):
         raise CorruptCollection(f"{name}: the default space {manifest.default!r} is not there")
-    coverings = [manifest.lookup] if manifest.lookup else []
+    coverings = whole = [one for one in (manifest.lookup, manifest.words.covering) if one]
     for key, space in manifest.spaces.items():
         if not layout.is_space_name(key):
             raise CorruptCollection(f"{name}: {key!r} is not a name of a space")
@@ -225,11 +234,11 @@ def check(manifest: Manifest, name: str) -> None:
         rows = [ref.rows for ref in space.embeddings]
         if rows != [ref.rows for ref in manifest.items]:
             raise CorruptCollection(f"{name}: the vectors of space {key!r} do not lie row for row beside the items")
-        coverings += space.coverings
+        coverings = [*coverings, *space.coverings]
         _check_parts(space, f"{name}: space {key!r}")
         _check_base(manifest, key, name)
-    if manifest.lookup and manifest.lookup.first:
-        raise CorruptCollection(f"{name}: the lookup does not begin with the first shard")
+    if any(one.first for one in whole):
+        raise CorruptCollection(f"{name}: the lookup or the words do not begin with the first shard")
     for covering in coverings:
         if (
             not 0 <= covering.span.start <= covering.span.stop <= len(manifest.items)
@@ -258,6 +267,7 @@ def _check_places(manifest: Manifest, name: str) -> None:
         (layout.FAILURES, manifest.failures),
         (layout.NOTES, manifest.notes),
         (layout.LOOKUP, manifest.lookup),
+        (layout.WORDS, manifest.words.covering),
     ]
     for space in manifest.spaces.values():
         found += [(layout.EMBEDDINGS, ref) for ref in space.embeddings]

@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from engine.collection.changes import Change, check_unknown, cover, cover_again
 from engine.collection.lookup import conform, save_lookup, union_schema
-from engine.collection.manifest import Covering, Manifest
+from engine.collection.manifest import Covering, Manifest, Words
+from engine.collection.postings import item_tables, save_postings
 from engine.collection.shards import ITEM_SCHEMA, as_new_shard, read_table, tombstone_table, write_table
 from engine.collection.tombstones import tombstones_of
 from engine.storage import layout
@@ -71,6 +72,17 @@ def relabel(root: Path, shards: Mapping[str, FileRef], keys: set[int], prepared_
             lookups[covered] = save_lookup(root, covered)
         return cover(draft, lookups[covered], covering.span)
 
+    texts: dict[tuple[FileRef, ...], FileRef] = {}
+
+    def words_of(words: Words, draft: Manifest) -> Words:
+        covered = draft.items[: words.covering.shards] if words.covering else ()
+        old = {new: path for path, new in shards.items()}
+        if all(new not in old or _say_the_same(root, prepared_on, old[new], new, words) for new in covered):
+            return words
+        if covered not in texts:
+            texts[covered] = save_postings(root, covered, words)
+        return replace(words, covering=cover(draft, texts[covered], range(len(covered))))
+
     def change(base: Manifest) -> Manifest:
         if gone := shards.keys() - {ref.path for ref in base.items}:
             raise CommitConflict(
@@ -80,9 +92,19 @@ def relabel(root: Path, shards: Mapping[str, FileRef], keys: set[int], prepared_
         check_unknown(root, keys, prepared_on, base)
         draft = replace(base, items=tuple(shards.get(ref.path, ref) for ref in base.items))
         draft = replace(_renamed(root, draft, shards), lookup=follow(base.lookup, draft))
+        draft = replace(draft, words=words_of(base.words, draft))
         return cover_again(draft)
 
     return change
+
+
+def _say_the_same(root: Path, prepared_on: Manifest, path: str, new: FileRef, words: Words) -> bool:
+    """Whether the columns whose words are known are in a new shard as they were in the one it replaces."""
+    old = next((ref for ref in prepared_on.items if ref.path == path), None)
+    if old is None:
+        return False
+    before, now = item_tables(root, [old, new], words)
+    return bool(before.equals(now))
 
 
 def _renamed(root: Path, base: Manifest, shards: Mapping[str, FileRef]) -> Manifest:

@@ -61,7 +61,7 @@ def verify(root: Path, progress: Callable[[int], None] = lambda _bytes: None) ->
 
 
 def _is_derived(ref: FileRef) -> bool:
-    return ref.path.split("/")[-2] in (layout.LOOKUP, layout.VECTORS, layout.INDEXES)
+    return ref.path.split("/")[-2] in (layout.LOOKUP, layout.WORDS, layout.VECTORS, layout.INDEXES)
 
 
 def _check_shards(snapshot: Snapshot) -> Iterator[Problem]:

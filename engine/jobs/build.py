@@ -17,9 +17,11 @@ from engine.collection import changes
 from engine.collection.commit import commit
 from engine.collection.fold import settled
 from engine.collection.lookup import save_lookup
-from engine.collection.manifest import Covering, IndexEntry, Manifest
+from engine.collection.manifest import Covering, IndexEntry, Manifest, Words
 from engine.collection.plans import BATCH, PlanEntry, Tuning
+from engine.collection.postings import save_postings
 from engine.collection.snapshot import Snapshot
+from engine.collection.tokens import RULES
 from engine.planning.candidates import Candidates, Goal
 from engine.planning.choose import K, calibrate, is_for, judge_of, measured_again, wanted
 from engine.planning.cost import IndexCandidate, is_weaker
@@ -131,8 +133,18 @@ class _Build:
         if lookup is None or lookup.span != self._shards:
             lookup = self._cover(save_lookup(self.root, self.manifest.items))
         self._lookup = lookup
+        self._words = self._known_words()
         self._vectors = self._cover(write_vectors(snapshot, space, listener))
         self.store = VectorStore.open(self.root / self._vectors.file.path)
+
+    def _known_words(self) -> Words:
+        """Write where the words of the items come, where that is not known of all of them."""
+        words = self.manifest.words
+        if words.covering is not None and words.covering.span == self._shards and words.rules == RULES:
+            return words
+        self._say("finding the words of the items")
+        wanted = replace(words.bare(), rules=RULES)
+        return replace(wanted, covering=self._cover(save_postings(self.root, self.manifest.items, wanted)))
 
     def _cover(self, file: FileRef) -> Covering:
         return changes.cover(self.manifest, file, self._shards)
@@ -170,6 +182,7 @@ class _Build:
             embeddings=entry.embeddings,
             head=entry.head,
             lookup=self._lookup,
+            words=self._words,
             vectors=self._vectors,
             indexes=tuple(entries),
             pruned=self._pruned,

@@ -127,7 +127,9 @@ def _rewrite(snapshot: Snapshot) -> Manifest:
     for name, entry in manifest.spaces.items():
         embeddings = tuple(_embeddings(snapshot, name, group, live) for group in groups)
         spaces[name] = replace(entry.bare(), embeddings=embeddings, plans=())
-    return replace(manifest, items=items, deletes=None, dead=(), lookup=None, spaces=spaces)
+    return replace(
+        manifest, items=items, deletes=None, dead=(), lookup=None, words=manifest.words.bare(), spaces=spaces
+    )
 
 
 def _live(snapshot: Snapshot) -> list[Allowed]:

@@ -255,7 +255,7 @@ def _without_lost(job: _Repair) -> None:
     paths = {draft.items[shard].path for shard in gone}
     job.bury = {one for one in job.bury if one[0] not in paths}
     spaces = {name: replace(entry.bare(), embeddings=left(entry.embeddings)) for name, entry in draft.spaces.items()}
-    job.draft = replace(draft, items=left(draft.items), lookup=None, spaces=spaces)
+    job.draft = replace(draft, items=left(draft.items), lookup=None, words=draft.words.bare(), spaces=spaces)
 
 
 def _deletes(job: _Repair) -> None:
@@ -359,6 +359,10 @@ def _rebuilt(job: _Repair, base: Manifest, options: RunOptions, listener: Listen
         if draft.rows and (damaged or entry.vectors is None):
             due.append(name)
             draft = replace(draft, spaces={**draft.spaces, name: entry.bare()})
+    words = draft.words.covering
+    if words is not None and job.is_damaged(words):
+        job.restored(words.file, "the texts, when indexes are built or words are looked for")
+        draft = replace(draft, words=draft.words.bare())
     if lookup is not None and job.is_damaged(lookup):
         job.restored(lookup.file, "the shards of items")
         draft = replace(draft, lookup=None)
@@ -382,4 +386,4 @@ def _how(
 
 def _emptied(draft: Manifest) -> Manifest:
     spaces = {name: replace(entry.bare(), plans=(), tuning=None) for name, entry in draft.spaces.items()}
-    return replace(draft, lookup=None, spaces=spaces)
+    return replace(draft, lookup=None, words=draft.words.bare(), spaces=spaces)

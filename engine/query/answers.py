@@ -44,12 +44,16 @@ class Answer(NamedTuple):
         score: cosine similarity.
         copies: how many others are copies of it; None where copies answer themselves.
         group: the value of its group; None where there are no groups.
+        words: BM25; None where no words were looked for.
+        fused: what it was ordered by, where words were looked for beside something else; None where not.
     """
 
     item: Item
     score: float
     copies: int | None = None
     group: Any = None
+    words: float | None = None
+    fused: float | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -69,6 +73,9 @@ class Answers:
         copies: of each answer, how many others that may answer are copies of it; None where copies answer themselves.
         groups: of each answer, the value of its group; None where there are no groups.
         cursor: what the next page is asked with, as `after`; None where there is none.
+        words: where words were looked for, the BM25 of each answer, float32 [k], 0 where it has none; else None. Where
+            nothing else was asked with, answers are ordered by it, and `scores` are NaN.
+        fused: where both were, what answers are ordered by, float32 [k]: scores and words on one scale; else None.
     """
 
     query: str | int | None
@@ -80,6 +87,8 @@ class Answers:
     copies: list[int] | None = None
     groups: list[Any] | None = None
     cursor: str | None = None
+    words: FloatArray | None = None
+    fused: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -92,13 +101,20 @@ class Answers:
         """Return one answer, the best by 0."""
         at = range(len(self))[at]
         copies = None if self.copies is None else self.copies[at]
-        return Answer(self.items[at], float(self.scores[at]), copies, None if self.groups is None else self.groups[at])
+        group = None if self.groups is None else self.groups[at]
+        words, fused = (None if one is None else float(one[at]) for one in (self.words, self.fused))
+        return Answer(self.items[at], float(self.scores[at]), copies, group, words, fused)
+
+    @property
+    def ordered_by(self) -> FloatArray:
+        """What the answers are ordered by, float32 [k]: cosines, BM25, or both together."""
+        return self.scores if self.words is None else self.words if self.fused is None else self.fused
 
     def __repr__(self) -> str:
         asked = "a vector" if self.query is None else printable(repr(self.query))
         lines = [f"<{len(self)} answer{'' if len(self) == 1 else 's'} to {_cut(asked)}>"]
         for row in range(min(len(self), SHOWN)):
-            lines.append(f"  {self.scores[row]:.4f}  {self.ids[row]:>8}  {self._line(row)}".rstrip())
+            lines.append(f"  {self.ordered_by[row]:.4f}  {self.ids[row]:>8}  {self._line(row)}".rstrip())
         if len(self) > SHOWN:
             lines.append(f"  … and {len(self) - SHOWN} more")
         return "\n".join(lines)
@@ -235,6 +251,8 @@ class Shaped(NamedTuple):
     copies: list[int] | None
     groups: list[Any] | None
     cursor: str | None
+    words: FloatArray | None = None
+    fused: FloatArray | None = None
 
 
 NOT_SHAPED = Shaped(None, None, None)

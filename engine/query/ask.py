@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,9 @@ class Query:
         include_self: whether indexed items that are asked with are among the answers.
         max_pixels: a picture file that is larger is refused.
         shape: what becomes of what is found: pages, groups, variety. Without a plan the search is exact then.
+        words: words that are looked for in captions, names and other texts of the items (see `Words`): `red "mountain
+            bike" IMG_20*`. Beside terms both count; without terms the words alone. Without a plan the search is exact.
+        blend: what the words count beside the terms, from 0 to 1; what was tuned, or one half, if None.
 
     Raises:
         InvalidInput: more than one of plan, exact and recall, or a value of another type or range.
@@ -59,6 +62,8 @@ class Query:
     include_self: bool = field(default=False, kw_only=True)
     max_pixels: int = field(default=DEFAULT_MAX_PIXELS, kw_only=True)
     shape: Shape = field(default=PLAIN, kw_only=True)
+    words: str | None = field(default=None, kw_only=True)
+    blend: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if sum((self.plan is not None, checks.truth("exact", self.exact), self.recall is not None)) > 1:
@@ -74,7 +79,13 @@ class Query:
             include_self=checks.truth("include_self", self.include_self),
             max_pixels=checks.whole("max_pixels", self.max_pixels, high=checks.MOST_BYTES),
             shape=checks.instance("shape", self.shape, Shape),
+            words=checks.optional("words", self.words, _words),
+            blend=checks.optional("blend", self.blend, _blend),
         )
+        if self.words is None and self.blend is not None:
+            raise InvalidInput("blend says what words count beside the rest: words says which")
+        if self.words is not None and self.shape.min_score is not None:
+            raise InvalidInput("min_score is of cosines alone: words are looked for without it")
         if type(self.terms) is not tuple or self.terms:
             checks.settle(self, terms=tuple(checks.several("terms", self.terms, _term)))
 
@@ -82,6 +93,8 @@ class Query:
     def name(self) -> str | int | None:
         """What answers call it; None where it is of vectors alone."""
         names = [(term.name, term.weight) for term in self.terms if term.name is not None]
+        if not self.terms:
+            return self.words
         if len(names) == 1 and names[0][1] > 0:
             return names[0][0]
         return " ".join(f"{'+' if weight > 0 else '-'} {name}" for name, weight in names).removeprefix("+ ") or None
@@ -95,6 +108,17 @@ class Query:
         """Return the same question of other terms; it was checked when it was made."""
         other = object.__new__(Query)
         other.__dict__.update(self.__dict__, terms=terms)
+        return other
+
+    def with_words(self, words: str | None, blend: float | None = None) -> Query:
+        """Return the same question with other words."""
+        return replace(self, words=words, blend=blend)
+
+    def frame(self) -> Query:
+        """Return what questions that are asked together have in common: all but their terms and words."""
+        other = self.with_terms()
+        if self.words is not None:
+            other.__dict__.update(words="")
         return other
 
     def to_json(self) -> dict[str, Any]:
@@ -127,7 +151,7 @@ class Query:
         Raises:
             InvalidInput: a recall of a space that was not tuned.
         """
-        needs_all = self.where is not None or not self.shape.is_plain
+        needs_all = self.where is not None or self.words is not None or not self.shape.is_plain
         if self.recall is not None and not needs_all:
             return routes.for_recall(self.recall, self.k)
         exact = self.exact or (needs_all and self.plan is None)
@@ -183,6 +207,8 @@ class How(Then, total=False):
     exact: bool
     recall: float | None
     where: Filter | str | dict[str, Any] | None
+    words: str | bool | None
+    blend: float | None
 
 
 class Like(How, total=False):
@@ -194,6 +220,20 @@ class Like(How, total=False):
 
 def _plan(name: str, given: Any) -> SearchPlan:
     return SearchPlan.parse(given) if isinstance(given, str) else checks.instance(name, given, SearchPlan)
+
+
+def _words(name: str, given: Any) -> str:
+    from engine.query.keywords import read_words
+
+    read_words(given)
+    return str(given)
+
+
+def _blend(name: str, given: Any) -> float:
+    found = checks.real(name, given)
+    if not 0 <= found <= 1:
+        raise InvalidInput(f"{name}: expected a number from 0 to 1, found {checks.brief(found)}")
+    return found
 
 
 def _filter(name: str, given: Any) -> Filter:

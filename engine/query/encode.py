@@ -95,7 +95,7 @@ def encoded(queries: Sequence[Query], snapshot: Snapshot, searcher: Searcher, en
     """Turn the terms of queries into a vector each: all texts go through the encoder at once.
 
     Args:
-        queries: with at least one term each.
+        queries: with at least one term each; or none in any of them, where words are looked for.
         snapshot: the version that is searched.
         searcher: over a space of it.
         encoder: returns what encodes into that space; called only if something has to be encoded.
@@ -107,6 +107,8 @@ def encoded(queries: Sequence[Query], snapshot: Snapshot, searcher: Searcher, en
         InvalidInput: a query has no terms, or a text is empty.
         InvalidVectors: a vector of another dimension, or terms that cancel each other out.
     """
+    if queries and all(query.words is not None and not query.terms for query in queries):
+        return Asked(np.empty((0, searcher.dim), np.float32), [query.name for query in queries], ())
     if bare := [number for number, query in enumerate(queries) if not query.terms]:
         raise InvalidInput(f"query {bare[0]} has no terms: there is nothing to look for")
     terms = [term for query in queries for term in query.terms]

@@ -35,6 +35,7 @@ def query_as_json(query: Query) -> dict[str, Any]:
     where = None if query.filter is None else query.filter.to_json()
     usual = {"plan": plan, "exact": query.exact or None, "recall": query.recall, "dim": query.dim, "where": where}
     usual |= {"include_self": query.include_self or None, "max_pixels": query.max_pixels}
+    usual |= {"words": query.words, "blend": query.blend}
     usual |= {name: getattr(query.shape, name) for name in SHAPE}
     known = {name: default for name, default in _usual().items() if name in usual}
     return said | {name: value for name, value in usual.items() if value is not None and value != known.get(name)}
@@ -68,7 +69,7 @@ def query_from_json(given: Any) -> Query:
     terms = said.pop("terms", [])
     if not isinstance(terms, list):
         raise InvalidInput(f"terms: expected a list, found {checks.brief(terms)}")
-    known = {"k", "plan", "exact", "recall", "dim", "where", "include_self", "max_pixels", *SHAPE}
+    known = {"k", "plan", "exact", "recall", "dim", "where", "include_self", "max_pixels", "words", "blend", *SHAPE}
     if wrong := [name for name in said if name not in known]:
         raise InvalidInput(
             f"a query has no {checks.brief(wrong[0])}; it has version, terms, {', '.join(sorted(known))}"

@@ -23,6 +23,7 @@ from indexers.threads import new_lock
 from indexers.vectors import FloatArray
 
 if TYPE_CHECKING:
+    from engine.query.keywords import Keywords
     from engine.query.where.kept import Filters
     from engine.query.where.tree import Filter
 
@@ -53,6 +54,7 @@ class Held:
         self._encoders = Encoders(self.root, spec=spec, device=self._device, loaded=loaded)
         self._lock = new_lock()
         self._filters: Filters | None = None
+        self._keywords: Keywords | None = None
         self._older: Any = None
         self._state: tuple[Snapshot, Searcher | None] = (self._opened(version), None)
 
@@ -194,6 +196,15 @@ class Held:
     def _mask(self, snapshot: Snapshot, where: Filter | None) -> Mask | None:
         """Return which rows a filter lets through; None where there is none."""
         return None if where is None else self._filters_of(snapshot).mask(where)
+
+    def _words_of(self, snapshot: Snapshot) -> Keywords:
+        """Return what is known of the words of a version."""
+        from engine.query.keywords import Keywords
+
+        keywords = self._keywords
+        if keywords is None or keywords.version != snapshot.manifest.version:
+            keywords = self._keywords = Keywords(snapshot, keywords)
+        return keywords
 
     def _filters_of(self, snapshot: Snapshot) -> Filters:
         """Return what is known of filters and columns of a version."""

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from engine.collection.snapshot import Snapshot
-from engine.query.answers import AnswerList, Shaped, check_finite
+from engine.query.answers import AnswerList, Shaped
 from engine.query.ask import Query
 from engine.query.cursor import Cursor
 from engine.query.encode import Asked
-from engine.query.ordered import BY_PLAN, in_order
+from engine.query.ranking import Ranking
 from engine.query.shape import Shape
-from engine.query.shaped import BLOCK, ROUNDING, Chosen, as_arrays, choose, filtered, sorted_by
+from engine.query.shaped import BLOCK, ROUNDING, Chosen, choose, sorted_by
 from engine.query.values import Values
 from engine.retrieval.searcher import Searcher
-from indexers.base import MISSING, Neighbors
+from indexers.base import MISSING
 from indexers.errors import InvalidInput
 from indexers.mask import Mask
-from indexers.plan import EXACT
-from indexers.vectors import FloatArray, IdArray, normalize
+from indexers.vectors import FloatArray, normalize
 
 if TYPE_CHECKING:
+    from engine.query.keywords import Keywords
     from engine.query.where.columns import Columns
 
 SLACK = 5e-3
@@ -39,6 +38,7 @@ def answer_shaped(
     queries: Sequence[Query],
     mask: Mask | None,
     columns: Columns | None,
+    keywords: Keywords | None = None,
 ) -> AnswerList:
     """Search a version, and shape what was found.
 
@@ -49,19 +49,22 @@ def answer_shaped(
         queries: the questions, which differ in their terms alone.
         mask: which rows their filter lets through; None where they have none.
         columns: of the version; None where no column is asked for.
+        keywords: words of the version; None where none are looked for.
     """
-    xq = searcher.check_queries(asked.xq)
-    found = [
-        _shaped(snapshot, searcher, xq[number : number + 1], query, without(mask, own, searcher.rows), columns)
-        for number, (query, own) in enumerate(zip(queries, _own(asked, queries), strict=True))
-    ]
-    most = max((len(one.rows) for one, _ in found), default=0)
+    xq = searcher.check_queries(asked.xq) if len(asked.xq) else asked.xq
+    found = []
+    for number, (query, own) in enumerate(zip(queries, _own(asked, queries), strict=True)):
+        ranking = Ranking(
+            snapshot, searcher, xq[number : number + 1], query, without(mask, own, searcher.rows), keywords
+        )
+        found.append(_shaped(ranking, columns))
+    most = max((len(one.rows) for one, *_ in found), default=0)
     scores = np.full((len(found), most), -np.inf, dtype=np.float32)
     positions = np.full((len(found), most), MISSING, dtype=np.int64)
-    for number, (one, _) in enumerate(found):
-        scores[number, : len(one.rows)], positions[number, : len(one.rows)] = as_arrays(one)
+    for number, (one, _, own_scores) in enumerate(found):
+        scores[number, : len(one.rows)], positions[number, : len(one.rows)] = own_scores, one.rows
     ids = np.where(positions == MISSING, MISSING, snapshot.ids[positions] if positions.size else positions)
-    return AnswerList(scores, ids, asked.names, snapshot, positions, asked.notes, [shaped for _, shaped in found])
+    return AnswerList(scores, ids, asked.names, snapshot, positions, asked.notes, [shaped for _, shaped, _ in found])
 
 
 def _own(asked: Asked, queries: Sequence[Query]) -> Sequence[Sequence[int]]:
@@ -77,10 +80,9 @@ def without(mask: Mask | None, rows: Sequence[int], count: int) -> Mask | None:
     return others if mask is None else others & mask
 
 
-def _shaped(
-    snapshot: Snapshot, searcher: Searcher, xq: FloatArray, query: Query, mask: Mask | None, columns: Columns | None
-) -> tuple[Chosen, Shaped]:
-    """Answer one query, unit float32 [1, D]."""
+def _shaped(ranking: Ranking, columns: Columns | None) -> tuple[Chosen, Shaped, FloatArray]:
+    """Answer one query: the rows, what they were shaped by, and their cosines."""
+    query, snapshot, searcher = ranking.query, ranking.snapshot, ranking.searcher
     shape, digest = query.shape, f"{query.digest}/{searcher.space}"
     if shape.after is not None:
         begun = Cursor.parse(shape.after)
@@ -88,8 +90,7 @@ def _shaped(
             raise InvalidInput("the cursor is of another question: what differs between its pages is k alone")
         shape = replace(shape, after=None, pages=True, offset=begun.offset)
     grouped = Values(columns, shape.group_by) if columns is not None and shape.group_by is not None else None
-    ranked = ordered_rows(snapshot, searcher, xq, query, mask)
-    found = choose(ranked, query.k, shape, searcher.vectors, grouped)
+    found = choose(ranking.ranked(), query.k, shape, searcher.vectors, grouped)
     more = shape.offset + (len(dict.fromkeys(found.groups)) if grouped is not None else len(found.rows))
     cursor = str(Cursor(snapshot.manifest.version, more, digest)) if found.more and shape.pages else None
     if columns is not None and shape.sort is not None:
@@ -97,34 +98,10 @@ def _shaped(
         found = sorted_by(found, [values(row) for row in found.rows], largest=shape.sort.startswith("-"))
     copies = None
     if shape.distinct is not None:
-        copies = [_copies(snapshot, searcher, row, shape.distinct, mask) for row in found.rows]
-    return found, Shaped(copies, None if grouped is None else found.groups, cursor)
-
-
-def ordered_rows(
-    snapshot: Snapshot, searcher: Searcher, xq: FloatArray, query: Query, mask: Mask | None
-) -> Iterator[tuple[int, float]]:
-    """Yield the rows that may answer one query, unit float32 [1, D], best first, as far as its shape lets them."""
-    plan = query.plan_on(searcher.routes)
-
-    def search(k: int) -> Neighbors:
-        found = searcher.search(xq, k, plan, dim=query.dim, mask=mask)
-        check_finite(found, snapshot.root)
-        return found
-
-    def scores(rows: IdArray) -> NDArray[np.float64]:
-        """Return cosines by the first numbers that count, as no way to search computes them; see `in_order`."""
-        stored = searcher.vectors(rows).astype(np.float64)[:, : query.dim]
-        asked = xq[0, : query.dim].astype(np.float64)
-        length = np.sqrt((stored * stored).sum(axis=1) * (asked * asked).sum()) if query.dim is not None else 1.0
-        found: NDArray[np.float64] = np.clip((stored * asked).sum(axis=1) / length, -1.0, 1.0)
-        return found
-
-    # Searched again for more, a plan that does not find all would find better ones than those before.
-    approximate = plan is not None and plan.index != EXACT
-    only = max(BY_PLAN, 4 * (query.shape.offset + query.k)) if approximate else None
-    ranked = in_order(search, (searcher.live if mask is None else searcher.live & mask).count, scores, only=only)
-    return filtered(ranked, query.shape, searcher.vectors)
+        copies = [_copies(snapshot, searcher, row, shape.distinct, ranking.mask) for row in found.rows]
+    scores = ranking.scored(found.rows, found.scores)
+    groups = None if grouped is None else found.groups
+    return found, Shaped(copies, groups, cursor, scores.words, scores.fused), scores.cosines
 
 
 def _copies(snapshot: Snapshot, searcher: Searcher, row: int, least: float, mask: Mask | None) -> int:
@@ -132,6 +109,6 @@ def _copies(snapshot: Snapshot, searcher: Searcher, row: int, least: float, mask
     unit = normalize(searcher.vectors([row]))
     # What is stored in half precision is not quite of unit length: first more than enough, and of those the cosines.
     near = Query(exact=True, shape=Shape(min_score=max(-1.0, least - SLACK)))
-    rows = [other for other, _ in ordered_rows(snapshot, searcher, unit, near, mask) if other != row]
+    rows = [other for other, _ in Ranking(snapshot, searcher, unit, near, mask).ranked() if other != row]
     blocks = (rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK))
     return sum(int((normalize(searcher.vectors(block)) @ unit[0] >= least - ROUNDING).sum()) for block in blocks)

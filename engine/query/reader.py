@@ -24,6 +24,7 @@ from indexers.vectors import as_matrix
 
 if TYPE_CHECKING:
     from engine.query.explain import Explanation
+    from engine.query.ranking import Ranking
     from engine.query.where.tree import Filter
 
     Where = Filter | str | dict[str, Any] | None
@@ -73,10 +74,10 @@ class Reader(Listed):
             InvalidInput: they differ in k, plan or another property; and as for `ask`.
         """
         wanted = checks.several("queries", queries, ask.as_query)
-        how = {query.with_terms() for query in wanted} or {Query()}
+        how = {query.frame() for query in wanted} or {Query()}
         if len(how) > 1:
             raise InvalidInput(
-                "queries that are asked together differ in their terms alone: ask the others by themselves"
+                "queries that are asked together differ in their terms and words alone: ask the others by themselves"
             )
         return self._asked(wanted, how.pop())
 
@@ -97,13 +98,14 @@ class Reader(Listed):
         how: Query,
         mask: Mask | None,
     ) -> AnswerList:
-        if how.shape.is_plain:
+        keywords = None if how.words is None else self._words_of(snapshot)
+        if how.shape.is_plain and keywords is None:
             return answer_all(snapshot, searcher, asked, how, mask)
         from engine.query.paged import answer_shaped
 
         asks_columns = how.shape.group_by is not None or how.shape.sort is not None
         columns = self._filters_of(snapshot).columns if asks_columns else None
-        return answer_shaped(snapshot, searcher, asked, queries, mask, columns)
+        return answer_shaped(snapshot, searcher, asked, queries, mask, columns, keywords)
 
     def _of_cursor(self, after: str, snapshot: Snapshot) -> Reader | None:
         """Return a reader of the version that a page is of, kept for the next; None where that is a snapshot's.
@@ -139,7 +141,7 @@ class Reader(Listed):
 
     def search(
         self,
-        query: Any,
+        query: Any = None,
         k: int = 10,
         *,
         plan: str | SearchPlan | None = None,
@@ -147,21 +149,26 @@ class Reader(Listed):
         exact: bool = False,
         recall: float | None = None,
         where: Where = None,
+        words: str | bool | None = None,
+        blend: float | None = None,
         like: Any = (),
         unlike: Any = (),
         **then: Any,
     ) -> Answers | AnswerList:
-        """Find the items that match texts or vectors best.
+        """Find the items that match texts, vectors or words best.
 
         Args:
             query: a text, a sequence of texts, vectors [nq, D] (or one, [D]) of the space that is searched (a head is
-                not applied to them), or terms as adding and subtracting makes them (`Term`).
+                not applied to them), or terms as adding and subtracting makes them (`Term`); None for `words` alone.
             k: answers a query.
             plan: how; the collection's default if None.
             dim: stop at this prefix.
             exact: find precisely the best, whatever it takes.
             recall: search by the fastest plan of the tuned curve that keeps this recall.
             where: a filter over columns, such as "taken >= '2019-01-01' AND camera LIKE 'Pixel%'"; see `Filter`.
+            words: words that are looked for in captions, names and other texts: `red "mountain bike" IMG_20*`; True for
+                those of the query's own text. Beside a query both count; see `Query`.
+            blend: what the words count beside the query, from 0 to 1.
             like: items and pictures, as `similar` takes them, or terms, that answers are to be like as well.
             unlike: likewise, that they are to be unlike.
             then: what becomes of what is found, such as `group_by="folder"`; see `Shape`.
@@ -176,6 +183,8 @@ class Reader(Listed):
         """
         how = ask.query_without_terms(k, plan, exact, recall, dim, where, shape=shape_of(then))
         beside = terms.terms_beside(like, unlike)
+        if words is not None or blend is not None or query is None:
+            return self._worded(query, how, words, blend, beside)
         if isinstance(query, str | Term | Terms):
             return self._asked([how.with_terms(*terms.terms_of(query), *beside)], how)[0]
         if ask.is_texts(query):
@@ -189,6 +198,24 @@ class Reader(Listed):
         snapshot, searcher = self._pair()
         answers = answer_all(snapshot, searcher, asked, how, self._mask(snapshot, how.filter))
         return answers[0] if xq.ndim == 1 else answers
+
+    def _worded(
+        self, query: Any, how: Query, words: str | bool | None, blend: float | None, beside: Sequence[Term]
+    ) -> Answers | AnswerList:
+        """Search with words, beside a query or alone."""
+        alone = query is None or isinstance(query, str | Term | Terms)
+        if alone or ask.is_texts(query):
+            several = [query] if alone else list(query)
+        else:
+            xq = ask.as_asked(query)
+            several, alone = list(as_matrix(xq, name="queries")), xq.ndim == 1
+        wanted = []
+        for one in several:
+            own = () if one is None else terms.terms_of(one)
+            said = terms.text_of(own) if words is True else words or None
+            wanted.append(how.with_words(said, blend).with_terms(*own, *beside))
+        found = self.ask_all(wanted)
+        return found[0] if alone else found
 
     @overload
     def similar(self, item: str | Path | int | bytes, k: int = 10, **how: Unpack[Like]) -> Answers: ...
@@ -241,6 +268,8 @@ class Reader(Listed):
         *,
         plan: Plan = None,
         where: Where = None,
+        words: str | None = None,
+        blend: float | None = None,
         like: Any = (),
         unlike: Any = (),
         min_score: float | None = None,
@@ -255,25 +284,33 @@ class Reader(Listed):
             15
 
         Args:
-            query: a text, a vector [D], or terms, as `search` takes them.
-            plan, where, like, unlike: as for `search`.
+            query: a text, a vector [D], or terms, as `search` takes them; None for `words` alone.
+            plan, where, words, blend, like, unlike: as for `search`.
             min_score, distinct: see `Shape`.
             include_self: whether indexed items that are asked with are among them.
 
         Raises:
             InvalidInput: several queries; and as for `search`.
         """
-        from engine.query.paged import ordered_rows, without
-
         shape = Shape(min_score=min_score, distinct=distinct)
-        how = Query((), 1, plan, where=where, shape=shape, include_self=include_self)
-        wanted = how.with_terms(*terms.terms_of(query), *terms.terms_beside(like, unlike))
+        how = Query((), 1, plan, where=where, shape=shape, include_self=include_self, words=words, blend=blend)
+        own = () if query is None else terms.terms_of(query)
+        ranking = self.ranking(how.with_terms(*own, *terms.terms_beside(like, unlike)))
+        for row, score in ranking.ranked():
+            yield ranking.answer(row, score)
+
+    def ranking(self, query: Query) -> Ranking:
+        """Return the rows that may answer a question, in order, below ids and items."""
+        from engine.query.paged import without
+        from engine.query.ranking import Ranking
+
         snapshot, searcher = self._pair()
-        asked = self._encoded([wanted], snapshot, searcher)
-        own = asked.own[0] if asked.own and not include_self else ()
-        allowed = without(self._mask(snapshot, wanted.filter), own, searcher.rows)
-        for row, score in ordered_rows(snapshot, searcher, searcher.check_queries(asked.xq), wanted, allowed):
-            yield Answer(snapshot.item(row), score)
+        asked = self._encoded([query], snapshot, searcher)
+        own = asked.own[0] if asked.own and not query.include_self else ()
+        allowed = without(self._mask(snapshot, query.filter), own, searcher.rows)
+        keywords = None if query.words is None else self._words_of(snapshot)
+        xq = searcher.check_queries(asked.xq) if len(asked.xq) else asked.xq
+        return Ranking(snapshot, searcher, xq, query, allowed, keywords)
 
     def explain(self, query: Any, k: int = 10, *, plan: Plan = None, where: Where = None) -> Explanation:
         """Carry out a plan stage by stage, and compare each stage with the exact answer.

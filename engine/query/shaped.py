@@ -11,7 +11,7 @@ import numpy as np
 
 from engine.query.shape import SAME, Shape
 from engine.query.values import NAN
-from indexers.vectors import FloatArray, IdArray, normalize
+from indexers.vectors import FloatArray, normalize
 
 VARIED, LEAST_VARIED = 20, 200
 """From so many times k answers, and at least from so many, varied ones are chosen."""
@@ -154,8 +154,3 @@ def sorted_by(found: Chosen, values: Sequence[Any], *, largest: bool) -> Chosen:
         return [column[at] for at in order] if column else []
 
     return Chosen(again(found.rows), again(found.scores), again(found.groups), found.more)
-
-
-def as_arrays(found: Chosen) -> tuple[FloatArray, IdArray]:
-    """Return scores, float32 [n], and row numbers, int64 [n]."""
-    return np.array(found.scores, dtype=np.float32), np.array(found.rows, dtype=np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -99,7 +100,7 @@ def answers_table(answers: Sequence[Answers], *, queries: bool = False) -> pa.Ta
     """
     items = [item for one in answers for item in one.items]
     names = list(dict.fromkeys(name for item in items for name in item.meta))
-    taken = {"query", "rank", "id", "uri", "score", "caption", "copies", "group"}
+    taken = {"query", "rank", "id", "uri", "score", "caption", "copies", "group", "words", "fused"}
     asked: dict[str, Any] = {}
     if queries:
         texts = [None if one.query is None else str(one.query) for one in answers for _ in one.items]
@@ -109,6 +110,9 @@ def answers_table(answers: Sequence[Answers], *, queries: bool = False) -> pa.Ta
         shaped["copies"] = pa.array([copies for one in answers for copies in one.copies or ()], pa.int64())
     if any(one.groups is not None for one in answers):
         shaped["group"] = _column([group for one in answers for group in one.groups or ()])
+    for name in ("words", "fused"):
+        if any(getattr(one, name) is not None for one in answers):
+            shaped[name] = pa.array([float(value) for one in answers for value in getattr(one, name)], pa.float32())
     called = {name: f"meta.{name}" if name in taken else name for name in names}
     own = {called[name]: _column([item.meta.get(name) for item in items]) for name in names}
     uris = [os.fsencode(item.uri).decode("utf-8", "replace") for item in items]
@@ -118,12 +122,16 @@ def answers_table(answers: Sequence[Answers], *, queries: bool = False) -> pa.Ta
             "rank": pa.array([rank for one in answers for rank in range(1, len(one) + 1)], pa.int64()),
             "id": pa.array([item.id for item in items], pa.int64()),
             "uri": pa.array(uris, pa.string()),
-            "score": pa.array([float(score) for one in answers for score in one.scores], pa.float32()),
+            "score": pa.array([_known(score) for one in answers for score in one.scores], pa.float32()),
             "caption": pa.array([item.caption for item in items], pa.string()),
             **shaped,
             **own,
         }
     )
+
+
+def _known(score: float) -> float | None:
+    return None if math.isnan(score) else float(score)
 
 
 def _column(values: Sequence[Any]) -> pa.Array:

@@ -144,6 +144,18 @@ def terms_of(query: Any) -> tuple[Term, ...]:
     return _terms_of(query) if isinstance(query, Term | Terms) else (Term.of_vector(query),)
 
 
+def text_of(terms: Iterable[Term]) -> str:
+    """Return the texts that are asked with, one after the other: what its words are.
+
+    Raises:
+        InvalidInput: there are none.
+    """
+    texts = [str(term.value) for term in terms if term.kind == "text" and term.weight > 0]
+    if not texts:
+        raise InvalidInput("words: there is no text in the query whose words could be looked for: name them")
+    return " ".join(texts)
+
+
 def terms_beside(like: Any, unlike: Any) -> list[Term]:
     """Return the terms of what answers are to be like or unlike as well.
 

@@ -68,7 +68,7 @@ def answers_html(answers: Answers) -> str:
     """Return answers as a table for a notebook, the best of them with a thumbnail where their pictures may be shown."""
     originals = Originals(answers.snapshot.root, answers.snapshot.manifest.sources)
     rows = []
-    for rank, (item, score, *_) in zip(range(1, SHOWN + 1), answers, strict=False):
+    for rank, item, score in zip(range(1, SHOWN + 1), answers.items, answers.ordered_by, strict=False):
         cells = (
             str(rank),
             picture_html(item, originals),

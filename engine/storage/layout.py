@@ -6,6 +6,7 @@
       versions/0000000007.json               immutable; the highest number is current
       items/<hash>.parquet                   what was indexed: one row an item
       lookup/<hash>.arrow                    the same rows laid out for random access (derived)
+      words/<hash>.arrow                     where each word comes in them (derived)
       deletes/<hash>.parquet                 tombstones by (shard, row)
       failures/<hash>.parquet                what could not be indexed, and why
       notes/<hash>.parquet                   what need not be opened again (derived)
@@ -35,6 +36,7 @@ FIRST_FORMAT, FORMAT = 1, 2
 VERSIONS = "versions"
 ITEMS = "items"
 LOOKUP = "lookup"
+WORDS = "words"
 DELETES = "deletes"
 FAILURES = "failures"
 NOTES = "notes"
@@ -51,7 +53,7 @@ TEMPORARY = ".tmp-"
 
 _VERSION = re.compile(r"[0-9]{10}\.json")
 _FILE = re.compile(
-    r"(items|lookup|deletes|failures|notes|spaces/[a-z0-9_-]{1,64}/(embeddings|encoder|vectors|indexes|heads))"
+    r"(items|lookup|words|deletes|failures|notes|spaces/[a-z0-9_-]{1,64}/(embeddings|encoder|vectors|indexes|heads))"
     r"/(?P<stem>[0-9a-f]{32})\.(parquet|arrow|json|npy|faiss|pruned|safetensors)"
 )
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -86,7 +88,7 @@ def is_own(path: str) -> bool:
 
 def folders(root: Path) -> Iterator[str]:
     """Yield the folders of a collection, whether they are there or not, relative to it, each before those in it."""
-    yield from (VERSIONS, ITEMS, LOOKUP, DELETES, FAILURES, NOTES, SPACES)
+    yield from (VERSIONS, ITEMS, LOOKUP, WORDS, DELETES, FAILURES, NOTES, SPACES)
     with contextlib.suppress(FileNotFoundError):
         for space in sorted(os.listdir(root / SPACES)):
             if is_space_name(space):
