@@ -19,8 +19,8 @@ import indexers  # noqa: F401 - before NumPy is: it says how long NumPy's thread
 if TYPE_CHECKING:
     from engine.api import Collection
     from engine.collection.history import Version
-    from engine.collection.manifest import Covering, IndexEntry, Manifest, Part, Source, SourceTable, Space
-    from engine.collection.plans import CurvePoint, PlanEntry, Tuning
+    from engine.collection.manifest import Covering, IndexEntry, Manifest, Part, Source, SourceTable, Space, Words
+    from engine.collection.plans import Blend, CurvePoint, PlanEntry, Tuning
     from engine.collection.snapshot import Item, Snapshot
     from engine.encoders.base import Encoder, Fingerprint
     from engine.evaluation.evaluate import evaluate
@@ -89,6 +89,7 @@ _HOME = {
     "AnswerList": "engine.query.answers",
     "Answers": "engine.query.answers",
     "Batch": "engine.jobs.batch",
+    "Blend": "engine.collection.plans",
     "Coarse": "engine.retrieval.coarse",
     "Collection": "engine.api",
     "CollectionError": "indexers.errors",
@@ -171,6 +172,7 @@ _HOME = {
     "Version": "engine.collection.history",
     "WantedOptions": "engine.ingest.wanted",
     "WeightsMissing": "indexers.errors",
+    "Words": "engine.collection.manifest",
     "evaluate": "engine.evaluation.evaluate",
     "load_head": "engine.heads.model",
     "train_head": "engine.jobs.train",
@@ -182,6 +184,7 @@ __all__ = [
     "AnswerList",
     "Answers",
     "Batch",
+    "Blend",
     "Coarse",
     "Collection",
     "CollectionError",
@@ -264,6 +267,7 @@ __all__ = [
     "Version",
     "WantedOptions",
     "WeightsMissing",
+    "Words",
     "evaluate",
     "load_head",
     "train_head",

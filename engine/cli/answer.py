@@ -44,8 +44,11 @@ def present(answers: Sequence[Answers], how: Answering, opened: Reader) -> bool:
     if not (how.paths or how.paths0):
         print_answers(answers, as_json=how.as_json)
     say_notes(answers)
-    if how.where is not None and answers and not any(map(len, answers)):
-        say("no item matches --where")
+    if answers and not any(map(len, answers)):
+        if how.where is not None and (how.words is None or not len(opened.matching(how.where))):
+            say("no item matches --where")
+        elif how.words is not None:
+            say("no item has any of these words")
     if how.facet is not None:
         print_facets(how.facet, counts, as_json=how.as_json)
     whole = _leave(answers, how, opened)

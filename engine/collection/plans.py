@@ -39,6 +39,10 @@ class PlanEntry:
 class Blend:
     """What words count beside vectors, as it was tuned on judged topics.
 
+    Example:
+        >>> engine.Blend(0.45, 0.3, 0.6, 200, {"vectors": 0.37, "words": 0.39, "both": 0.48})
+        Blend(weight=0.45, low=0.3, high=0.6, topics=200, ...)
+
     Attributes:
         weight: of BM25, from 0 to 1; the cosine has the rest.
         low: the 95 % interval of the weight that is best, over topics drawn again and again.

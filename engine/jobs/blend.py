@@ -18,6 +18,8 @@ from engine.evaluation.few import warn_of_few
 from engine.evaluation.graded import Judged, ndcg
 from engine.progress import Listener, over_rows
 from engine.query.ask import Query
+from engine.query.keywords import Keywords
+from engine.query.ranking import Ranking
 from engine.query.reader import Reader
 from engine.query.terms import Term
 from engine.storage.disk import writing
@@ -51,20 +53,24 @@ def tune_blend(opened: Reader, topics: Path, qrels: Path, listener: Listener) ->
     called = dict(zip(rows.tolist(), called_in_order, strict=True))
     if absent:
         listener.say(f"{absent} judged documents are not in the collection, and count as not found")
+    keywords = Keywords(opened.snapshot)
     values = np.empty((len(names), len(WEIGHTS)))
     with over_rows(listener, "topics", len(names)) as advance:
         for number, name in enumerate(names):
-            values[number] = _values(opened, texts[name], called, judged[name])
+            values[number] = _values(opened, keywords, texts[name], called, judged[name])
             advance(1)
     found = blend_of(values)
     _store(opened.root, opened.space_name, found)
     return found
 
 
-def _values(opened: Reader, text: str, called: Mapping[int, str], judged: Judged) -> NDArray[np.float64]:
+def _values(
+    opened: Reader, keywords: Keywords, text: str, called: Mapping[int, str], judged: Judged
+) -> NDArray[np.float64]:
     """Return the nDCG of one topic by weight."""
     query = Query((Term.of_text(text),), exact=True).with_words(text)
-    rows, near, words = opened.ranking(query).candidates(DEPTH)
+    ranking = Ranking(opened.snapshot, opened.searcher, opened.encode_texts([text]), query, None, keywords)
+    rows, near, words = ranking.candidates(DEPTH)
     found = np.empty(len(WEIGHTS))
     for at, weight in enumerate(WEIGHTS):
         order = np.lexsort((rows, -((1 - weight) * near + weight * words)))[:CUT]

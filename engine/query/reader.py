@@ -295,11 +295,11 @@ class Reader(Listed):
         shape = Shape(min_score=min_score, distinct=distinct)
         how = Query((), 1, plan, where=where, shape=shape, include_self=include_self, words=words, blend=blend)
         own = () if query is None else terms.terms_of(query)
-        ranking = self.ranking(how.with_terms(*own, *terms.terms_beside(like, unlike)))
+        ranking = self._ranking(how.with_terms(*own, *terms.terms_beside(like, unlike)))
         for row, score in ranking.ranked():
             yield ranking.answer(row, score)
 
-    def ranking(self, query: Query) -> Ranking:
+    def _ranking(self, query: Query) -> Ranking:
         """Return the rows that may answer a question, in order, below ids and items."""
         from engine.query.paged import without
         from engine.query.ranking import Ranking

@@ -162,6 +162,7 @@ def test_a_build_of_fewer_shards_leaves_the_parts(root: Path) -> None:
         embeddings=entry.embeddings[:2],
         head=None,
         lookup=manifest.lookup,
+        words=manifest.words,
         vectors=changes.cover(manifest, entry.vectors.file, range(2)),
         indexes=(),
         pruned=None,
@@ -340,5 +341,5 @@ def test_a_lookup_begins_with_the_first_shard(root: Path) -> None:
     file = replace(manifest.lookup.file, rows=manifest.rows_in(span))
     wrong = replace(manifest, lookup=changes.cover(manifest, file, span))
     (root / layout.version_file(manifest.version)).write_text(wrong.to_json())
-    with pytest.raises(CorruptCollection, match="the lookup does not begin with the first shard"):
+    with pytest.raises(CorruptCollection, match="the lookup or the words do not begin with the first shard"):
         newest(root)

@@ -12,7 +12,7 @@ from engine.api import Collection
 from engine.collection import changes, spaces
 from engine.collection.commit import commit
 from engine.collection.describe import describe
-from engine.collection.manifest import Manifest
+from engine.collection.manifest import Manifest, Words
 from engine.collection.snapshot import Snapshot
 from engine.collection.verify import verify
 from engine.encoders.base import Fingerprint
@@ -138,6 +138,7 @@ def test_indexes_of_a_space_that_came_back_with_another_head_are_refused(nested:
         embeddings=entry.embeddings,
         head=entry.head,
         lookup=lookup,
+        words=Words(),
         vectors=entry.vectors,
         indexes=entry.indexes,
         pruned=None,
@@ -163,6 +164,7 @@ def test_the_lookup_of_a_longer_build_stands(nested: Path, tmp_path: Path) -> No
         embeddings=entry.embeddings,
         head=entry.head,
         lookup=lookup,
+        words=Words(),
         vectors=entry.vectors,
         indexes=(),
         pruned=None,
