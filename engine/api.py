@@ -266,7 +266,8 @@ class Collection(Reader):
         Raises:
             InvalidInput, DependencyMissing, CommitConflict: see `jobs.words.index_words`.
         """
-        made = words.index_words(self.root, columns, stem, as_listener(listener))
+        language = checks.optional("stem", stem, checks.text)
+        made = words.index_words(self.root, columns, language, as_listener(listener))
         return self._changed(Summary(version=made.version))
 
     def tune_words(self, topics: str | Path, qrels: str | Path, listener: Listener | None = None) -> Blend:

@@ -43,7 +43,7 @@ ANSWERS = set(
     Accelerator Answer AnswerList Answers Batch Coarse Covering CurvePoint Evaluation Explanation FileRef Fingerprint
     Found Head IndexEntry Item LabelTable Loss Manifest Mask Neighbors Noted Part PlanEntry Probed ProbedIndex Reader
     PrunedIndex Routes Row Searcher Segment Snapshot Source SourceTable Space Step Summary Taken Terms Tower Tuning
-    Unjoined Unnamed VectorStore Version
+    Blend Unjoined Words Unnamed VectorStore Version
     """.split()
 )
 # Rows that are read, and then refused as too few: nothing is trained here.
@@ -81,6 +81,11 @@ def doors(root: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         ),
         "remove_space": (here.remove_space, {"name": "other"}),
         "use": (here.use, {"name": "main"}),
+        "index_words": (here.index_words, {"columns": None, "stem": None, "listener": None}),
+        "tune_words": (
+            here.tune_words,
+            {"topics": root.parent / "none", "qrels": root.parent / "none", "listener": None},
+        ),
         "tune": (here.tune, {"options": None, "listener": None}),
         "rollback": (here.rollback, {"version": 2}),
         "encode_texts": (here.encode_texts, {"texts": ["a"]}),
@@ -127,6 +132,7 @@ def opening_it(root: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]
 def asking_it(here: Collection) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     """Return the ways to ask."""
     search = {"k": 3, "plan": None, "dim": None, "exact": False, "recall": None, "where": None}
+    search |= {"words": None, "blend": None}
     shape = {"offset": 0, "min_score": None, "distinct": None, "group_by": None, "group_size": 1, "sort": None}
     more = {**shape, "pages": False, "after": None, "diverse": None}
     return {
@@ -150,7 +156,7 @@ def asking_it(here: Collection) -> dict[str, tuple[Callable[..., Any], dict[str,
             lambda **given: list(here.iterate(**given)),
             {
                 **{"query": clustered(1, 8)[0], "plan": None, "where": None, "like": (), "unlike": ()},
-                **{"min_score": None, "distinct": None, "include_self": False},
+                **{"min_score": None, "distinct": None, "include_self": False, "words": None, "blend": None},
             },
         ),
         "Filter": (

@@ -69,9 +69,9 @@ def liking(
 
 def with_its_words(wanted: Query, terms: Sequence[Term], how: Answering) -> Query:
     """Return a question of these terms, which looks for the words of their texts too if options say so."""
-    from engine.query.terms import text_of
+    from engine.query.terms import words_of
 
-    own = wanted.with_words(text_of(terms), how.blend) if how.hybrid else wanted
+    own = wanted.with_words(words_of(True, terms), how.blend) if how.hybrid else wanted
     return own.with_terms(*terms)
 
 

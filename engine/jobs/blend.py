@@ -69,7 +69,18 @@ def _values(
 ) -> NDArray[np.float64]:
     """Return the nDCG of one topic by weight."""
     query = Query((Term.of_text(text),), exact=True).with_words(text)
-    ranking = Ranking(opened.snapshot, opened.searcher, opened.encode_texts([text]), query, None, keywords)
+    xq = opened.encode_texts([text])
+    return values_of(Ranking(opened.snapshot, opened.searcher, xq, query, None, keywords), called, judged)
+
+
+def values_of(ranking: Ranking, called: Mapping[int, str], judged: Judged) -> NDArray[np.float64]:
+    """Return the nDCG of one query with words by weight.
+
+    Args:
+        ranking: the rows that may answer it.
+        called: what judgements call each row.
+        judged: the judgements of the query.
+    """
     rows, near, words = ranking.candidates(DEPTH)
     found = np.empty(len(WEIGHTS))
     for at, weight in enumerate(WEIGHTS):

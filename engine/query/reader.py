@@ -212,8 +212,7 @@ class Reader(Listed):
         wanted = []
         for one in several:
             own = () if one is None else terms.terms_of(one)
-            said = terms.text_of(own) if words is True else words or None
-            wanted.append(how.with_words(said, blend).with_terms(*own, *beside))
+            wanted.append(how.with_words(terms.words_of(words, own), blend).with_terms(*own, *beside))
         found = self.ask_all(wanted)
         return found[0] if alone else found
 
@@ -236,6 +235,8 @@ class Reader(Listed):
         exact: bool = False,
         recall: float | None = None,
         where: Where = None,
+        words: str | bool | None = None,
+        blend: float | None = None,
         include_self: bool = False,
         max_pixels: int = DEFAULT_MAX_PIXELS,
         **then: Any,
@@ -246,7 +247,7 @@ class Reader(Listed):
             item: an id, the path of an item or of any picture, a picture as `Term.of_picture` takes it, or several of
                 all these in a list; or an array of real vectors, [D] or [nq, D].
             k: answers a query.
-            plan, dim, exact, recall, where: as for `search`.
+            plan, dim, exact, recall, where, words, blend: as for `search`.
             include_self: whether an indexed item is among its own answers.
             max_pixels: a larger picture file is refused.
             then: what becomes of what is found, such as `distinct=0.999`; see `Shape`.
@@ -258,6 +259,8 @@ class Reader(Listed):
             ItemNotFound, PictureError, InvalidInput, InvalidSpec: as for `ask`; of several inputs it is said which.
         """
         how = ask.query_without_terms(k, plan, exact, recall, dim, where, include_self, max_pixels, shape_of(then))
+        if words is not None or blend is not None:
+            how = how.with_words(terms.words_of(words, ()), blend)
         wanted, alone = terms.as_likenesses(item)
         answers = self._asked([how.with_terms(term) for term in wanted], how)
         return answers[0] if alone else answers

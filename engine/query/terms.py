@@ -144,12 +144,14 @@ def terms_of(query: Any) -> tuple[Term, ...]:
     return _terms_of(query) if isinstance(query, Term | Terms) else (Term.of_vector(query),)
 
 
-def text_of(terms: Iterable[Term]) -> str:
-    """Return the texts that are asked with, one after the other: what its words are.
+def words_of(words: Any, terms: Iterable[Term]) -> Any:
+    """Return the words that are looked for: of True those of the texts that are asked with, one after the other.
 
     Raises:
-        InvalidInput: there are none.
+        InvalidInput: there are no texts.
     """
+    if words is not True:
+        return None if words is False else words
     texts = [str(term.value) for term in terms if term.kind == "text" and term.weight > 0]
     if not texts:
         raise InvalidInput("words: there is no text in the query whose words could be looked for: name them")
