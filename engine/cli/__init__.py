@@ -30,6 +30,7 @@ VERBS = {
     "tune": "Find the fastest plan that keeps a recall.",
     "explain": "Show what a search does, stage by stage.",
     "evaluate": "Measure what a prefix costs and what a head bought.",
+    "export": "Write a collection as others read it.",
     "info": "Say what is in a collection.",
     "verify": "Check every file of a collection.",
     "repair": "Put a damaged collection right.",
