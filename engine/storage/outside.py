@@ -32,8 +32,8 @@ def appearing(path: Path, *, folder: bool = False, overwrite: bool = False) -> I
     """
     check_free(path, folder=folder, overwrite=overwrite)
     temporary = path.absolute().with_name(f"{layout.TEMPORARY}{uuid.uuid4().hex}")
+    _begin(temporary, path, folder=folder)
     try:
-        _begin(temporary, path, folder=folder)
         yield temporary
         for one in sorted(temporary.rglob("*")) if folder else []:
             disk.sync(one)

@@ -5,7 +5,9 @@ Aumüller, Bernhardsson, Faithfull 2020, ANN-Benchmarks (https://github.com/erik
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,7 +43,7 @@ def write_hdf5(writing: Writing) -> None:
         raise DependencyMissing("HDF5 needs h5py: pip install 'nestvec[hdf5]'") from error
     items, options = writing.items, writing.options
     train, held = _split(items, options.held_out, options.seed) if options.queries is None else (items, None)
-    with h5py.File(writing.place, "w") as file:
+    with _Outgoing(writing.place) as out, h5py.File(out, "w") as file:
         if held is not None:
             test = np.concatenate([np.empty((0, items.dim), np.float32), *(one.vectors for one in held.blocks())])
             file["test_ids"] = held.ids
@@ -50,10 +52,44 @@ def write_hdf5(writing: Writing) -> None:
             test = as_queries(options.queries, name="queries", dim=items.dim)
         file["test"] = test
         file["train_ids"] = train.ids
-        found = _nearest(_kept(file, writing.blocks(train), train), normalize(test), min(options.k, len(train)))
+        blocks = _kept(file, out, writing.blocks(train), train)
+        found = _nearest(blocks, normalize(test), min(options.k, len(train)))
         file["neighbors"], file["distances"] = found.ids, 1 - found.scores
         said = {"type": "dense", "distance": DISTANCE, "dimension": items.dim, "point_type": "float"}
         file.attrs.update(said)
+        file.close()
+        out.check()
+
+
+class _Outgoing(io.FileIO):
+    """A file to write that tells of no error until it is asked: HDF5 dies of one when the process ends."""
+
+    def __init__(self, place: Path) -> None:
+        super().__init__(place, "w+")
+        self._problem: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write all of it, or pretend to."""
+        left = memoryview(data).cast("B")
+        try:
+            while len(left) and self._problem is None:
+                left = left[super().write(left) or 0 :]
+        except OSError as error:
+            self._problem = error
+        return len(data)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Make it as long as it is to be, or pretend to."""
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self._problem = self._problem or error
+            return size or 0
+
+    def check(self) -> None:
+        """Raise what went wrong."""
+        if self._problem is not None:
+            raise self._problem
 
 
 def _split(items: Selection, held_out: int | None, seed: int) -> tuple[Selection, Selection]:
@@ -67,12 +103,13 @@ def _split(items: Selection, held_out: int | None, seed: int) -> tuple[Selection
     return items.only(items.allowed & Mask.of(~chosen)), items.only(Mask.of(chosen))
 
 
-def _kept(file: h5py.File, blocks: Iterator[Block], train: Selection) -> Iterator[FloatArray]:
+def _kept(file: h5py.File, out: _Outgoing, blocks: Iterator[Block], train: Selection) -> Iterator[FloatArray]:
     """Write vectors block by block, and yield each."""
     written, at = file.create_dataset("train", (len(train), train.dim), np.float32), 0
     for block in blocks:
         written[at : at + len(block)] = block.vectors
         at += len(block)
+        out.check()
         yield block.vectors
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from engine.encoders.formats import sniff
 from engine.query.export.writing import Writing
-from engine.storage.kinds import PICTURE_SUFFIXES
+from engine.storage.kinds import PICTURE_SUFFIXES, RAW_SUFFIXES
 
 SHARD_ITEMS, SHARD_BYTES = 10_000, 1_000_000_000
 """What img2dataset puts into a file, and no more bytes than these, about."""
@@ -58,6 +58,8 @@ def _suffix(data: bytes, path: str) -> str:
     named = PurePosixPath(path).suffix.lower()
     if known in (None, "raw file"):
         return named[1:] if named in PICTURE_SUFFIXES else "bin"
+    if known == "TIFF" and named in RAW_SUFFIXES:  # most of these are TIFF files too
+        return named[1:]
     return SUFFIXES.get(str(known), str(known).lower())
 
 
