@@ -86,6 +86,7 @@ def exact(opened: engine.Collection, k: int, where: str | None = None) -> tuple[
     return xq, [one.ids for one in found], np.stack([one.scores for one in found])
 
 
+SOURCES = ("photos", "shard.tar", "more.zip", "rows.parquet")
 NAME = os.fsdecode(b"caf\xe9.png")
 
 
@@ -106,8 +107,7 @@ def pictures(folder: Path) -> Path:
     image = pa.array([{"bytes": bytes_, "path": "7.png"}], kind)
     pq.write_table(pa.table({"image": image, "stars": [7]}), folder / "rows.parquet")
     (folder / "loose.png").unlink()
-    sources = [folder / name for name in ("photos", "shard.tar", "more.zip", "rows.parquet")]
-    assert index(folder / "photos.nest", *sources).added == 9
+    assert index(folder / "photos.nest", *(folder / name for name in SOURCES)).added == 9
     return folder / "photos.nest"
 
 
