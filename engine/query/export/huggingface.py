@@ -44,7 +44,7 @@ def write_huggingface(writing: Writing) -> None:
 def _write_shard(path: Path, schema: pa.Schema, first: pa.Table, more: Iterator[pa.Table]) -> pa.Table | None:
     """Write tables until a file is large enough; return the first of the next, if there is one."""
     size = 0
-    with pq.ParquetWriter(path, schema, compression={"default": "zstd"}) as writer:
+    with pq.ParquetWriter(path, schema, write_page_checksum=True) as writer:
         table: pa.Table | None = first
         while table is not None and size < SHARD_BYTES:
             writer.write_table(table)

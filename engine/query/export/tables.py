@@ -39,13 +39,22 @@ def write_lance(writing: Writing) -> None:
         raise DependencyMissing("Lance needs pylance: pip install 'nestvec[lance]'") from error
     items = writing.items.beside(VECTOR).renamed(lambda name: name.replace(".", "_"))
     check_types(items.schema, _is_no_lance, "Lance")
-    schema = with_vector(items)
+    problems: list[BaseException] = []
 
     def batches() -> Iterator[pa.RecordBatch]:
-        for block in writing.blocks(items):
-            yield from block.with_vectors().to_batches()
+        try:
+            for block in writing.blocks(items):
+                yield from block.with_vectors().to_batches()
+        except BaseException as error:  # of which Lance only keeps the text
+            problems.append(error)
+            raise
 
-    lance.write_dataset(pa.RecordBatchReader.from_batches(schema, batches()), str(writing.place))
+    try:
+        lance.write_dataset(pa.RecordBatchReader.from_batches(with_vector(items), batches()), str(writing.place))
+    except BaseException:
+        if problems:
+            raise problems[0] from None
+        raise
 
 
 def _is_no_lance(kind: Any) -> bool:

@@ -20,10 +20,10 @@ import pytest
 
 import engine
 from engine.query.export.registry import FORMATS
-from indexers.errors import DiskFull, InvalidInput
+from indexers.errors import CorruptCollection, InvalidInput
 from tests.conftest import Carried
 from tests.helpers import Hears, needs_bundled, python
-from tests.query.export.made import SOURCES, N, pictures, rich
+from tests.query.export.made import SOURCES, N, rich
 
 HERE = [name for name in FORMATS if name != "lance" or find_spec("lance")]
 OF_VECTORS = [name for name in HERE if not FORMATS[name].pictures]
@@ -93,13 +93,17 @@ def test_a_name_that_somebody_takes_meanwhile_stays_theirs(vectors: engine.Colle
     assert (tmp_path / "v.faiss").read_text() == "theirs" and left(tmp_path) == ["v.faiss"]
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), CorruptCollection("a shard is damaged"), OSError(5, "no")])
 @pytest.mark.parametrize("to", OF_VECTORS)
-def test_an_error_on_the_way_leaves_nothing(vectors: engine.Collection, tmp_path: Path, to: str) -> None:
+def test_an_error_on_the_way_is_told_and_leaves_nothing(
+    vectors: engine.Collection, tmp_path: Path, to: str, error: BaseException
+) -> None:
     def stop() -> None:
-        raise KeyboardInterrupt
+        raise error
 
-    with pytest.raises(BaseException, match=r"^$|KeyboardInterrupt|exception"):
+    with pytest.raises(type(error)) as raised:
         vectors.export(tmp_path / "there", to, listener=Hears(advanced=stop))
+    assert raised.value is error
     assert left(tmp_path) == []
 
 
@@ -126,23 +130,26 @@ def test_who_is_killed_leaves_nothing_under_the_name(vectors: engine.Collection,
         assert vectors.export(tmp_path / f"there-{to}", to).items == N - 2
 
 
-@pytest.mark.parametrize("to", OF_VECTORS)
-def test_a_full_disk_is_said(vectors: engine.Collection, tmp_path: Path, to: str) -> None:
-    code = """
-import resource, sys
+FULL = """
+import os, resource, sys
 import engine
-from indexers.errors import DiskFull
-with engine.Collection.open(sys.argv[1], device="cpu") as opened:
-    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, usual[1]))
-    try:
-        opened.export(sys.argv[2], sys.argv[3])
-    except DiskFull as error:
-        print("full" if "nothing is left of it" in str(error) else error)
+root, folder, *formats = sys.argv[1:]
+for to in formats:
+    if (child := os.fork()) == 0:
+        with engine.Collection.open(root, device="cpu") as opened:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (3000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+            try:
+                opened.export(f"{folder}/there-{to}", to)
+            except engine.DiskFull as error:
+                sys.exit(7 if "nothing is left of it" in str(error) else 8)
+        sys.exit(9)
+    print(to, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
-    assert python(code, vectors.root, tmp_path / "there", to) == ["full"]
+
+
+def test_a_full_disk_is_said(vectors: engine.Collection, tmp_path: Path) -> None:
+    assert python(FULL, vectors.root, tmp_path, *OF_VECTORS) == [word for to in OF_VECTORS for word in (to, "7")]
     assert left(tmp_path) == []
-    assert issubclass(DiskFull, engine.NestvecError)
 
 
 # -- what is asked ---------------------------------------------------------------------------
@@ -226,18 +233,13 @@ def test_progress_is_told_to_the_last_item(vectors: engine.Collection, tmp_path:
 # -- pictures --------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return pictures(tmp_path_factory.mktemp("own"))
-
-
 @pytest.fixture
-def own(mine: Path, tmp_path: Path) -> Iterator[Path]:
+def own(photos: engine.Collection, tmp_path: Path) -> Iterator[Path]:
     """A collection whose pictures may be moved away: they are put back."""
-    sources = [mine.parent / name for name in SOURCES]
+    sources = [photos.root.parent / name for name in SOURCES]
     for one in sources:
         (shutil.copytree if one.is_dir() else shutil.copy)(one, tmp_path / one.name)
-    yield mine
+    yield photos.root
     for one in sources:
         shutil.rmtree(one) if one.is_dir() else one.unlink(missing_ok=True)
         (shutil.copytree if one.suffix == "" else shutil.copy)(tmp_path / one.name, one)
