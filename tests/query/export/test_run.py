@@ -109,7 +109,7 @@ def test_an_error_on_the_way_is_told_and_leaves_nothing(
 
 KILLED = """
 import os, signal, sys
-import engine
+import engine.api, engine.query.export.run, engine.query.where.kept
 from tests.helpers import Hears
 root, folder, *formats = sys.argv[1:]
 for to in formats:
@@ -132,7 +132,7 @@ def test_who_is_killed_leaves_nothing_under_the_name(vectors: engine.Collection,
 
 FULL = """
 import os, resource, sys
-import engine
+import engine.api, engine.query.export.run, engine.query.where.kept
 root, folder, *formats = sys.argv[1:]
 for to in formats:
     if (child := os.fork()) == 0:
