@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from engine.query.answers import Answer, AnswerList, Answers
     from engine.query.ask import Query
     from engine.query.explain import Explanation, Step
+    from engine.query.export.options import Exported, ExportOptions, LeftOut
     from engine.query.reader import Reader
     from engine.query.shape import Shape
     from engine.query.terms import Term, Terms
@@ -109,6 +110,8 @@ _HOME = {
     "Evaluation": "engine.evaluation.options",
     "ExampleOptions": "engine.jobs.examples",
     "Explanation": "engine.query.explain",
+    "ExportOptions": "engine.query.export.options",
+    "Exported": "engine.query.export.options",
     "FileRef": "engine.storage.layout",
     "Filter": "engine.query.where.tree",
     "Fingerprint": "engine.encoders.base",
@@ -124,6 +127,7 @@ _HOME = {
     "Item": "engine.collection.snapshot",
     "ItemNotFound": "indexers.errors",
     "LabelTable": "engine.ingest.tables",
+    "LeftOut": "engine.query.export.options",
     "Listener": "engine.progress",
     "Loss": "engine.progress",
     "Manifest": "engine.collection.manifest",
@@ -204,6 +208,8 @@ __all__ = [
     "Evaluation",
     "ExampleOptions",
     "Explanation",
+    "ExportOptions",
+    "Exported",
     "FileRef",
     "Filter",
     "Fingerprint",
@@ -219,6 +225,7 @@ __all__ = [
     "Item",
     "ItemNotFound",
     "LabelTable",
+    "LeftOut",
     "Listener",
     "Loss",
     "Manifest",

@@ -90,6 +90,7 @@ def read_index(path: Path, *, spec: IndexSpec, full_dim: int, rows: int) -> Fais
     with _reading:
         # No array in the file can be longer than the file; a transform counts as a full matrix, even
         # one that only picks columns.
+        before = faiss.get_deserialization_vector_byte_limit(), faiss.get_deserialization_loop_limit()
         faiss.set_deserialization_vector_byte_limit(2 * size + 8 * full_dim * full_dim + 4096)
         faiss.set_deserialization_loop_limit(LOOP_LIMIT)
         try:
@@ -97,6 +98,9 @@ def read_index(path: Path, *, spec: IndexSpec, full_dim: int, rows: int) -> Fais
         except (RuntimeError, MemoryError) as error:
             reason = str(error).rsplit(":", 1)[-1].strip()
             raise _unreadable(path, f"FAISS {faiss.__version__} cannot read it: {reason}") from error
+        finally:  # whoever else reads indexes in this process has limits of their own
+            faiss.set_deserialization_vector_byte_limit(before[0])
+            faiss.set_deserialization_loop_limit(before[1])
     if index.d != full_dim or index.ntotal != rows:
         raise _unreadable(path, f"expected an index of {rows} rows × {full_dim}, found {index.ntotal} × {index.d}")
     _check_kind(index, spec, full_dim, rows, path)

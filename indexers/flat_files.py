@@ -1,4 +1,4 @@
-"""Whole vectors out of index files that FAISS wrote for somebody else: flat ones, and cells of flat vectors.
+"""Whole vectors in index files of FAISS: out of flat ones and cells of flat vectors that it wrote, and into a flat one.
 
 FAISS itself is not asked to read them: it takes each size in a file on trust. Nothing is set aside here but what the
 file has room for, and vectors stay in it, mapped, until they are wanted.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import mmap
 import struct
+from collections.abc import Iterable
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -19,7 +20,25 @@ from indexers.vectors import FloatArray, IdArray
 HEADER = struct.Struct("<iqqqBi")  # d, ntotal, two that mean nothing, is_trained, metric
 FLAT, CELLS, NAMED = ("IxFI", "IxF2", "IxFl"), ("IwFl",), ("IxMp", "IxM2")
 HASHTABLE = 2
+INNER_PRODUCT = 0
+UNUSED = 1 << 20
 MOST_DIM = 1 << 20
+
+
+def write_flat(file: BinaryIO, dim: int, ids: IdArray, blocks: Iterable[FloatArray]) -> None:
+    """Write what FAISS reads as an `IndexIDMap2` over an `IndexFlatIP`; it would want all vectors in memory for that.
+
+    Args:
+        file: an open file, at its beginning.
+        dim: their dimension D.
+        ids: int64 [n].
+        blocks: float32 [m, D] each, n rows in all.
+    """
+    header = HEADER.pack(dim, len(ids), UNUSED, UNUSED, 1, INNER_PRODUCT)
+    file.write(b"IxM2" + header + b"IxFI" + header + struct.pack("<Q", len(ids) * dim))
+    for block in blocks:
+        file.write(np.ascontiguousarray(block, "<f4").data)
+    file.write(struct.pack("<Q", len(ids)) + np.ascontiguousarray(ids, "<i8").tobytes())
 
 
 class FlatFile:

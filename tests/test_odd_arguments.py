@@ -43,7 +43,11 @@ ANSWERS = set(
     Accelerator Answer AnswerList Answers Batch Coarse Covering CurvePoint Evaluation Explanation FileRef Fingerprint
     Found Head IndexEntry Item LabelTable Loss Manifest Mask Neighbors Noted Part PlanEntry Probed ProbedIndex Reader
     PrunedIndex Routes Row Searcher Segment Snapshot Source SourceTable Space Step Summary Taken Terms Tower Tuning
+<<<<<<< HEAD
     Blend Unjoined Words Unnamed VectorStore Version
+=======
+    Unjoined Unnamed VectorStore Version Exported LeftOut
+>>>>>>> wt-exports
     """.split()
 )
 # Rows that are read, and then refused as too few: nothing is trained here.
@@ -151,6 +155,13 @@ def asking_it(here: Collection) -> dict[str, tuple[Callable[..., Any], dict[str,
         "get": (here.get, {"items": [0], "keys": (), "columns": ["id"], "vectors": True}),
         "scan": (lambda **given: list(here.scan(**given)), {"where": None, "columns": ["id"], "batch_rows": 9}),
         "vectors": (lambda **given: list(here.vectors(**given)), {"where": None}),
+        "export": (
+            lambda **given: exporting(here, **given),
+            {
+                **{"path": here.root.parent / "made.faiss", "to": "faiss", "where": None, "space": None},
+                **{"options": None, "listener": None},
+            },
+        ),
         "facets": (here.facets, {"column": "path", "where": None, "most": 3}),
         "iterate": (
             lambda **given: list(here.iterate(**given)),
@@ -167,6 +178,12 @@ def asking_it(here: Collection) -> dict[str, tuple[Callable[..., Any], dict[str,
         "ids_of": (here.ids_of, {"keys": ["v-1"]}),
         "similar": (here.similar, {"item": 0, **search, **more, "include_self": False, "max_pixels": 100}),
     }
+
+
+def exporting(here: Collection, **given: Any) -> None:
+    """Export, and take away what was written, wherever that is."""
+    made = Path(here.export(**given).path)
+    shutil.rmtree(made) if made.is_dir() else made.unlink()
 
 
 def asking() -> engine.Query:
@@ -203,6 +220,12 @@ def options(root: Path, here: Collection) -> dict[str, tuple[Callable[..., Any],
             {"table": engine.TableOptions()},
         ),
         "EvaluateOptions": (lambda **given: engine.evaluate(here, engine.EvaluateOptions(**given)), {"k": 2}),
+        "ExportOptions": (
+            lambda **given: exporting(
+                here, path=root.parent / "made", to="hdf5", options=engine.ExportOptions(**given)
+            ),
+            {"k": 2},
+        ),
         "IndexSpec": (lambda **given: here.build([engine.IndexSpec(**given)]), {"family": "flat", "dim": 4}),
         "SearchPlan": (
             lambda **given: here.search(clustered(1, 8)[0], 3, plan=engine.SearchPlan(**given)),

@@ -31,6 +31,7 @@ VERBS = {
     "words": "Say which words of the items can be looked for.",
     "explain": "Show what a search does, stage by stage.",
     "evaluate": "Measure what a prefix costs and what a head bought.",
+    "export": "Write a collection as others read it.",
     "info": "Say what is in a collection.",
     "verify": "Check every file of a collection.",
     "repair": "Put a damaged collection right.",

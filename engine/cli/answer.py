@@ -80,7 +80,7 @@ def _leave(answers: Sequence[Answers], how: Answering, opened: Reader) -> bool:
 
             whole = put_files(answers, folder, originals, link=link) and whole
     if originals.unnamed:
-        say(_how_to_confirm(sorted(map(path_name, originals.unnamed))))
+        say(how_to_confirm(sorted(map(path_name, originals.unnamed))))
     return whole
 
 
@@ -116,12 +116,12 @@ def _one_by_one(ask: Callable[[str], Any], items: Sequence[str]) -> tuple[list[A
     return answers, wrong
 
 
-def _how_to_confirm(folders: list[str]) -> str:
+def how_to_confirm(folders: Sequence[str], done: str = "shown") -> str:
     """Say in one line why pictures are not shown."""
     more = f" and {len(folders) - 1} more folders" if len(folders) > 1 else ""
     return (
-        f"pictures below {folders[0]}{more} are not shown: the collection says that they are its own, and "
-        "nobody has indexed them into it on this machine. To show those below a folder: --pictures-from FOLDER"
+        f"pictures below {folders[0]}{more} are not {done}: the collection says that they are its own, and "
+        "nobody has indexed them into it on this machine. To take those below a folder: --pictures-from FOLDER"
     )
 
 

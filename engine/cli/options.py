@@ -73,6 +73,15 @@ where = click.option(
     help="Only items of which this is true: SQL over their columns, such as \"taken >= '2019-01-01' AND rating > 3\".",
 )
 
+pictures_from = click.option(
+    "--pictures-from",
+    type=NamedPath(path_type=Path, exists=True, file_okay=False),
+    multiple=True,
+    metavar="FOLDER",
+    help="Where pictures leave the collection, with --html, --copy-to, --link-to and export: take those below this "
+    "folder too; repeatable.",
+)
+
 
 @dataclass(frozen=True)
 class Answering:
@@ -194,13 +203,7 @@ _ANSWERING = (
     click.option("--link-to", type=FOLDER, help="Likewise, as symbolic links."),
     click.option("--table", type=FILE, help="Write the answers to this file as a table, .csv or .parquet."),
     click.option("--html", type=FILE, help="Write a contact sheet of the answers to this file."),
-    click.option(
-        "--pictures-from",
-        type=NamedPath(path_type=Path, exists=True, file_okay=False),
-        multiple=True,
-        metavar="FOLDER",
-        help="With --html, --copy-to and --link-to: take pictures below this folder too; repeatable.",
-    ),
+    pictures_from,
     max_pixels,
     space,
     encoder,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.collection.snapshot import Snapshot
@@ -18,6 +19,8 @@ from indexers.vectors import FloatArray, IdArray
 if TYPE_CHECKING:
     from pyarrow import RecordBatch, Table
 
+    from engine.progress import Listener
+    from engine.query.export.options import Exported, ExportOptions
     from engine.query.where.tree import Filter
 
     Where = Filter | str | dict[str, Any] | None
@@ -110,6 +113,52 @@ class Listed(Held):
 
         snapshot, allowed = self._allowed(where)
         return vector_blocks(snapshot, self._name(snapshot), allowed)
+
+    def export(
+        self,
+        path: str | Path,
+        to: str,
+        *,
+        where: Where = None,
+        space: str | None = None,
+        options: ExportOptions | None = None,
+        listener: Listener | None = None,
+    ) -> Exported:
+        """Write items as others read them, to a file or a folder that appears whole or not at all.
+
+        Example:
+            >>> photos = engine.Collection.open("photos.nest")
+            >>> photos.export("drawings.jsonl", "qdrant", where="folder = 'drawings'").items
+            15
+
+        Args:
+            path: where; nothing that is there is replaced, unless `options` say so.
+            to: "parquet", "hdf5", "clip-retrieval", "faiss", "qdrant", "lance", "huggingface" or "webdataset".
+            where: a filter; None for all items.
+            space: whose vectors; the space that is searched if None.
+            options: columns, pictures, queries.
+            listener: hears how far it is.
+
+        Raises:
+            InvalidFilter: the filter is none, or there is no such column.
+            InvalidInput: there is no such format or space, something is there already, an option says nothing to the
+                format, or it consists of pictures and there are none.
+            DependencyMissing: what writes the format is not installed.
+            DiskFull: it does not fit.
+        """
+        from engine.progress import as_listener
+        from engine.query.export.options import ExportOptions
+        from engine.query.export.registry import FORMATS
+        from engine.query.export.run import export
+        from engine.query.export.selection import Selection
+
+        target, to, heard = checks.path("path", path), checks.one_of("to", to, FORMATS), as_listener(listener)
+        options = ExportOptions() if options is None else checks.instance("options", options, ExportOptions)
+        snapshot, allowed = self._allowed(where)
+        name = checks.optional("space", space, checks.text) or self._name(snapshot)
+        snapshot.manifest.named_space(name, self.root)
+        columns = self._filters_of(snapshot).columns
+        return export(Selection(snapshot, columns, options.columns, name, allowed), target, to, options, heard)
 
     def _allowed(self, where: Where) -> tuple[Snapshot, Mask]:
         """Return the open version, and which of its rows a filter lets through."""

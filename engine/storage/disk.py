@@ -120,16 +120,21 @@ def room_for(root: Path, what: str, needed: int = 0) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:
-        # FAISS knows no error numbers: it throws the text of them.
-        texts = {one: os.strerror(one) for one in FULL}
-        said = [text for one, text in texts.items() if one == getattr(error, "errno", None) or text in str(error)]
-        if not said:
+        if (said := full(error)) is None:
             raise
         wants = f"{what} needs {needed:,} bytes" if needed else f"{what} could not be written whole"
         raise DiskFull(
-            f"{root}: {said[0].lower()}: {wants}, and {shutil.disk_usage(root).free:,} are free. The collection is as "
+            f"{root}: {said.lower()}: {wants}, and {shutil.disk_usage(root).free:,} are free. The collection is as "
             f"it was: make room (`nestvec gc {root}` frees what older versions hold) and run the same command again"
         ) from error
+
+
+def full(error: Exception) -> str | None:
+    """Return how the system says that an error is of a disk without room; None where it is of something else."""
+    # FAISS and HDF5 know no error numbers: they throw the text of them.
+    texts = {one: os.strerror(one) for one in FULL}
+    said = (text for one, text in texts.items() if one == getattr(error, "errno", None) or text in str(error))
+    return next(said, None)
 
 
 # -- locks -----------------------------------------------------------------------------------

@@ -93,7 +93,7 @@ def read_parquet(
         counted = count_pages(raw, footer, columns, range(len(footer.groups)), size, own=own)
     with _opened(path, found, footer, counted) as file:
         _count_delta(file, counted, size)
-        table = _by_groups(file, columns) if own else file.read(columns=columns)
+        table = _by_groups(file, columns) if own or _is_nested(footer, counted) else file.read(columns=columns)
     kinds = schema.types if columns is None else [schema.field(name).type for name in table.column_names]
     return written_out(table, kinds, counted.bytes, size)
 
@@ -106,8 +106,18 @@ def _by_groups(file: pq.ParquetFile, columns: list[str] | None) -> pa.Table:
 
 def _opened(path: Path, found: pq.FileMetaData, footer: Footer, counted: Counted) -> pq.ParquetFile:
     """Open a file so that texts are read as they lie in dictionaries."""
-    texts = [one.path for one in footer.columns if one.is_text and one.path not in counted.others]
+    texts = _texts(footer, counted)
     return pq.ParquetFile(path, metadata=found, read_dictionary=texts, page_checksum_verification=True)
+
+
+def _texts(footer: Footer, counted: Counted) -> list[str]:
+    """Return the columns of texts that are read as they lie in dictionaries."""
+    return [one.path for one in footer.columns if one.is_text and one.path not in counted.others]
+
+
+def _is_nested(footer: Footer, counted: Counted) -> bool:
+    """Whether some of these lie in lists or structs: Arrow cannot join them across row groups."""
+    return any("." in path for path in _texts(footer, counted))
 
 
 def _count_delta(file: pq.ParquetFile, counted: Counted, size: int) -> None:
@@ -139,9 +149,11 @@ def parquet_batches(
         groups = [count_pages(raw, footer, columns, [group], size) for group in range(len(footer.groups))]
         counted = functools.reduce(Counted.beside, groups, Counted())
     with _opened(path, found, footer, counted) as file:
-        for batch in file.iter_batches(batch_size=min(rows, counted.delta_rows(size)), columns=columns):
-            kinds = schema.types if columns is None else [schema.field(name).type for name in batch.schema.names]
-            yield written_out(pa.Table.from_batches([batch]), kinds, 0, size)
+        numbers, most = list(range(len(footer.groups))), min(rows, counted.delta_rows(size))
+        for some in [[one] for one in numbers] if _is_nested(footer, counted) else [numbers]:
+            for batch in file.iter_batches(batch_size=most, row_groups=some, columns=columns):
+                kinds = schema.types if columns is None else [schema.field(name).type for name in batch.schema.names]
+                yield written_out(pa.Table.from_batches([batch]), kinds, 0, size)
 
 
 def count_pages(

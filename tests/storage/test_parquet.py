@@ -87,6 +87,16 @@ def test_whatever_can_be_in_a_file_comes_out_as_it_is(tmp_path: Path, name: str,
     assert pa.concat_tables(parquet_batches(path, 2, lambda schema: None)).equals(expected)
 
 
+@pytest.mark.parametrize("rows", [7, 100, 150, 1000])
+def test_texts_in_lists_and_structs_are_read_across_row_groups(tmp_path: Path, rows: int) -> None:
+    written = pa.table({"tags": [["a", "b"], ["c"], None] * 100, "place": [{"city": "k"}] * 300, "n": range(300)})
+    pq.write_table(written, tmp_path / "t.parquet", row_group_size=100)
+    assert read_parquet(tmp_path / "t.parquet").equals(written)
+    batches = list(parquet_batches(tmp_path / "t.parquet", rows, lambda schema: None))
+    assert max(map(len, batches)) <= rows
+    assert pa.concat_tables(batches).equals(written)
+
+
 def test_views_become_texts(tmp_path: Path) -> None:
     pq.write_table(pa.table({"v": pa.array(["x", None, "y"], pa.string_view())}), tmp_path / "x.parquet")
     assert read_parquet(tmp_path / "x.parquet").to_pydict() == {"v": ["x", None, "y"]}

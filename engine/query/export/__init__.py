@@ -1,0 +1,1 @@
+"""A collection written as others read it."""
