@@ -10,6 +10,7 @@ import click
 from engine.cli import SKIPPED, options
 from engine.cli.answer import check_printing, present, present_like
 from engine.cli.asked import hint_at_negation, is_sum, liking, question, terms_beside, terms_of_sum
+from engine.cli.marked import Marking
 from engine.cli.meant import check_order, understood
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ def command(
 
     What stands behind COLLECTION is one query, quoted or not; several are given by -q or --queries. A picture file in
     its place is asked with as by `nestvec similar`. Words, picture files and id:NUMBER with + or - between them are
-    added and subtracted, each with a weight before it or without. With --json it prints one object a query, in query
-    order.
+    added and subtracted, each with a weight before it or without. Answers that were good or bad are marked, and the
+    query asked again. With --json it prints one object a query, in query order.
 
     \b
     Example:
@@ -47,10 +48,11 @@ def command(
         nestvec search photos.nest --queries captions.txt --json
         nestvec search photos.nest "red bicycle" + 0.5:./wheel.jpg - "child" + id:4711
         nestvec search photos.nest "sunset" --group-by folder --distinct --html answers.html
+        nestvec search photos.nest "sunset" --session sunset.json --good 12,40 --bad 7
         nestvec search photos.nest "sunset" --paths0 | xargs -0 cp -t CHOSEN
     """
     from engine.query.reader import Reader
-    from engine.query.terms import Term
+    from engine.query.terms import Term, as_likeness
 
     check_order(collection, texts)
     check_printing(how)
@@ -59,17 +61,23 @@ def command(
     sentences = [*([query.sentence] if query.sentence else []), *named]
     likes = terms_beside(how)
     ways = bool(sentences or queries) + bool(query.pictures) + bool(vectors) + bool(terms)
-    if ways > 1 or not (ways or likes):
+    marking = Marking(how.good, how.bad, how.session)
+    if ways > 1 or not (ways or likes or marking):
         raise click.UsageError("give texts (words, -q or --queries), pictures, or --vectors: one of them")
     wanted = question(how)
     hint_at_negation([*sentences, *(str(term.value) for term in terms if term.kind == "text")])
     with Reader.open(collection, device=how.device, space=how.space, encoder=how.encoder) as opened:
-        if query.pictures:
+        if query.pictures and not marking:
             present_like(query.pictures, liking(opened, wanted, likes), how, opened)
             return
         several = [[Term.of_text(text)] for text in [*sentences, *(read_queries(queries) if queries else [])]]
         several = [[Term.of_vector(row)] for row in load_vectors(vectors)] if vectors else several or [terms]
-        if not present(opened.ask_all([wanted.with_terms(*one, *likes) for one in several]), how, opened):
+        if marking:
+            several = [[as_likeness(picture)] for picture in query.pictures] or several
+            found = marking.ask(opened, wanted, several, likes)
+        else:
+            found = opened.ask_all([wanted.with_terms(*one, *likes) for one in several])
+        if not present(found, how, opened):
             raise click.exceptions.Exit(SKIPPED)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.query.shape import PLAIN, Shape, Then
-from engine.query.terms import Term, is_given_picture
+from engine.query.terms import NO_MARKS, Marks, Term, is_given_picture
 from engine.retrieval.route import Routes
 from engine.storage.kinds import DEFAULT_MAX_PIXELS
 from indexers import checks
@@ -43,6 +43,7 @@ class Query:
         include_self: whether indexed items that are asked with are among the answers.
         max_pixels: a picture file that is larger is refused.
         shape: what becomes of what is found: pages, groups, variety. Without a plan the search is exact then.
+        marks: which answers were judged good, and which bad; a query with good ones needs no terms.
 
     Raises:
         InvalidInput: more than one of plan, exact and recall, or a value of another type or range.
@@ -59,6 +60,7 @@ class Query:
     include_self: bool = field(default=False, kw_only=True)
     max_pixels: int = field(default=DEFAULT_MAX_PIXELS, kw_only=True)
     shape: Shape = field(default=PLAIN, kw_only=True)
+    marks: Marks = field(default=NO_MARKS, kw_only=True)
 
     def __post_init__(self) -> None:
         if sum((self.plan is not None, checks.truth("exact", self.exact), self.recall is not None)) > 1:
@@ -74,6 +76,7 @@ class Query:
             include_self=checks.truth("include_self", self.include_self),
             max_pixels=checks.whole("max_pixels", self.max_pixels, high=checks.MOST_BYTES),
             shape=checks.instance("shape", self.shape, Shape),
+            marks=checks.instance("marks", self.marks, Marks),
         )
         if type(self.terms) is not tuple or self.terms:
             checks.settle(self, terms=tuple(checks.several("terms", self.terms, _term)))
@@ -84,6 +87,8 @@ class Query:
         names = [(term.name, term.weight) for term in self.terms if term.name is not None]
         if len(names) == 1 and names[0][1] > 0:
             return names[0][0]
+        if self.marks and not self.terms:
+            return "marks"
         return " ".join(f"{'+' if weight > 0 else '-'} {name}" for name, weight in names).removeprefix("+ ") or None
 
     @property
@@ -145,8 +150,10 @@ def _kept(
     include_self: bool,
     max_pixels: int,
     shape: Shape,
+    marks: Marks,
 ) -> Query:
-    return Query((), k, plan, exact, recall, dim, where, include_self=include_self, max_pixels=max_pixels, shape=shape)
+    more: Any = {"include_self": include_self, "max_pixels": max_pixels, "shape": shape, "marks": marks}
+    return Query((), k, plan, exact, recall, dim, where, **more)
 
 
 def query_without_terms(
@@ -159,15 +166,17 @@ def query_without_terms(
     include_self: bool = False,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     shape: Shape = PLAIN,
+    marks: Marks | None = None,
 ) -> Query:
     """Return a question that has all but its terms; the same again where the same was wanted before.
 
     To check it takes as long as a search of few rows.
     """
+    judged = NO_MARKS if marks is None else marks
     try:
-        return _kept(k, plan, exact, recall, dim, where, include_self, max_pixels, shape)
+        return _kept(k, plan, exact, recall, dim, where, include_self, max_pixels, shape, judged)
     except TypeError:  # something that has no hash: a filter as JSON, or what is refused in words
-        more: Any = {"include_self": include_self, "max_pixels": max_pixels, "shape": shape}
+        more: Any = {"include_self": include_self, "max_pixels": max_pixels, "shape": shape, "marks": judged}
         return Query((), k, plan, exact, recall, dim, where, **more)
 
 
@@ -183,6 +192,7 @@ class How(Then, total=False):
     exact: bool
     recall: float | None
     where: Filter | str | dict[str, Any] | None
+    marks: Marks | None
 
 
 class Like(How, total=False):
