@@ -214,10 +214,10 @@ class Collection(Reader):
         Example:
             >>> photos = engine.Collection.open("photos.nest")
             >>> found = photos.between("an animal", "a vehicle")
-            >>> photos.update_each(found["id"], {"vehicle": found["share"]}).relabelled
-            33
-            >>> photos.search("a bus", k=1, where="vehicle > 0.9").captions
-            ['bus']
+            >>> photos.update_each(found["id"], {"vehicle": found["share"]}).relabelled == len(photos)
+            True
+            >>> photos.search("a boat", k=1, where="vehicle > 0.9").captions
+            ['sailboat']
 
         Args:
             items: ids, or paths or names, each item once; a column or an array of ids too.

@@ -92,4 +92,4 @@ def print_places(places: Sequence[dict[str, Any]], k: int, opened: Reader, as_js
         if as_json:
             print_json({**named("uri", item.uri), **one})
         else:
-            line(f"{one['between']:7.3f}  {one['share']:6.1%}  ", Name(item.uri))
+            line(f"{one['between']:z7.3f}  {one['share']:6.1%}  ", Name(item.uri))

@@ -97,12 +97,13 @@ def logistic(tied: float) -> Way:
 
 def discriminant(spread: Spread, ridge: float) -> Way:
     """Let the covariance of all rows stand for that of a class, with a ridge in means of its diagonal."""
-    every = spread.every + ridge * np.trace(spread.every) / len(spread.mean) * np.eye(len(spread.mean))
+    diagonal = ridge * np.trace(spread.every) / len(spread.mean)
+    turned = np.linalg.inv(spread.every + diagonal * np.eye(len(spread.mean)))
 
     def way(q: Marked, good: Marked, bad: Marked) -> Any:
         if not len(good):
             return None
-        made = np.linalg.solve(every, good.mean(axis=0) - spread.mean)
+        made = turned @ (good.mean(axis=0) - spread.mean)
         return made / np.sqrt(made @ spread.every @ made) + q / np.sqrt(q @ spread.every @ q)
 
     return way

@@ -15,7 +15,7 @@ from indexers.vectors import FloatArray, IdArray, normalize
 from scripts.bench.synthetic import SHAPES, World
 
 SEED = 24
-MOST_JUDGED, QUERIES = 20, 240
+MOST_JUDGED, QUERIES = 20, 180
 LEAST, MEMBERS = 12, 3
 """Items that a class of drawings has, and queries that are the words of a gloss of a class."""
 
