@@ -42,6 +42,9 @@ RIDGE = 0.3
 MARKS, BAD = 2.0, 0.2
 """How much good marks count beside the query in the end (half of it after one), and bad ones beside good ones."""
 
+SAME = 1e-9
+"""Vectors whose variance is less do not differ."""
+
 SEED, BLOCK = 24, 256
 MOST_NAMED = 5
 
@@ -55,11 +58,13 @@ class Spread(NamedTuple):
         mean: float64 [D].
         every: covariance of all rows, float64 [D, D]; S above.
         noise: covariance of what differs between neighbours, with the ridge, float64 [D, D]; N above.
+        pull: S N⁻¹, which every question takes, float64 [D, D]; zeros where the vectors do not differ.
     """
 
     mean: Matrix
     every: Matrix
     noise: Matrix
+    pull: Matrix
 
     @classmethod
     def of(cls, x: FloatArray) -> Spread:
@@ -67,8 +72,11 @@ class Spread(NamedTuple):
         mean = x.mean(axis=0, dtype=np.float64)
         centred = x - mean.astype(np.float32)
         every, noise = (centred.T @ centred).astype(np.float64) / len(x), _between_neighbours(x)
+        if np.trace(every) < SAME:
+            return cls(mean, every, np.eye(len(mean)), np.zeros_like(every))
         size = float(np.trace(noise)) or float(np.trace(every))
-        return cls(mean, every, noise + RIDGE * size / len(mean) * np.eye(len(mean)))
+        noise = noise + RIDGE * size / len(mean) * np.eye(len(mean))
+        return cls(mean, every, noise, np.linalg.solve(noise, every).T)
 
     def direction(self, asked: FloatArray | None, good: FloatArray, bad: FloatArray) -> FloatArray:
         """Return what to search with, unit float32 [D].
@@ -90,15 +98,13 @@ class Spread(NamedTuple):
 
     def _of_class(self, marked: FloatArray) -> Matrix:
         """Return the direction of what was marked alike, float64 [D]; v above."""
-        if np.trace(self.every) < 1e-9:
-            return np.zeros_like(self.mean)
-        away = np.linalg.solve(self.noise, marked.mean(axis=0, dtype=np.float64) - self.mean)
-        return np.linalg.solve((len(marked) + 1) * self.every + self.noise, self.every @ away).astype(np.float64)
+        away = self.pull @ (marked.mean(axis=0, dtype=np.float64) - self.mean)
+        return np.linalg.solve((len(marked) + 1) * self.every + self.noise, away).astype(np.float64)
 
     def _scaled(self, vector: Matrix) -> Matrix:
         """Return a vector whose scores over all rows deviate by 1; zeros where they do not differ."""
         deviation = max(0.0, float(vector @ self.every @ vector)) ** 0.5
-        return vector / deviation if deviation > 1e-9 else np.zeros_like(vector)
+        return vector / deviation if deviation > SAME else np.zeros_like(vector)
 
 
 def _between_neighbours(x: FloatArray) -> Matrix:
