@@ -188,8 +188,8 @@ def report(lines: Sequence[Line], sizes: Sequence[Labelled], times: Sequence[Seq
         f"Made by `python -m scripts.bench feedback` on {cpu_name()}, seed {SEED}. A query is a text that asks for a "
         "class. Its first 1, 5 or 20 answers are judged by their labels, everybody makes one vector of the same marks, "
         "and average precision is of all the other rows. Constants were chosen on every second of WordNet's classes, "
-        "and on a first choice of classes of the other sets, some of which are among these; the figures are of the other "
-        "half. *Worse* are queries with less precision than by the text alone; the second share "
+        "and on a first choice of classes of the other sets, some of which are among these; the figures are of the "
+        "other half. *Worse* are queries with less precision than by the text alone; the second share "
         "is of those that lost more than .01. Where nothing is marked good, nestvec searches with the text, and so do "
         "those that need a good mark.",
         "",
@@ -219,8 +219,8 @@ def _shares(line: Line) -> str:
 
 FOUND = (
     "On synthetic sets with texts beyond a gap nestvec is far ahead of what others do. On real ones it is about as "
-    "good as the best of them, which is another one from set to set, and no .05 better. More than 5 % of the queries become "
-    "worse than by the text alone on real sets, as they do by most rivals."
+    "good as the best of them, which is another one from set to set, and no .05 better. More than 5 % of the queries "
+    "become worse than by the text alone on real sets, as they do by most rivals."
 )
 """What the figures of this page say; read them before this is kept."""
 
