@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from engine.query.export.options import Exported, ExportOptions, LeftOut
     from engine.query.reader import Reader
     from engine.query.shape import Shape
-    from engine.query.terms import Term, Terms
+    from engine.query.terms import Marks, Term, Terms
     from engine.query.where.tree import Filter
     from engine.retrieval.accelerator import Accelerator
     from engine.retrieval.coarse import Coarse
@@ -131,6 +131,7 @@ _HOME = {
     "Listener": "engine.progress",
     "Loss": "engine.progress",
     "Manifest": "engine.collection.manifest",
+    "Marks": "engine.query.terms",
     "Mask": "indexers.mask",
     "ModalityError": "indexers.errors",
     "Neighbors": "indexers.base",
@@ -229,6 +230,7 @@ __all__ = [
     "Listener",
     "Loss",
     "Manifest",
+    "Marks",
     "Mask",
     "ModalityError",
     "Neighbors",

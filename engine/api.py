@@ -208,6 +208,33 @@ class Collection(Reader):
             return Summary(version=self.version)
         return self._changed(Summary(version=made.version, relabelled=allowed.count))
 
+    def update_each(self, items: Any, columns: Mapping[str, Any]) -> Summary:
+        """Set columns of items, of each its own value; otherwise as `update`.
+
+        Example:
+            >>> photos = engine.Collection.open("photos.nest")
+            >>> found = photos.between("an animal", "a vehicle")
+            >>> photos.update_each(found["id"], {"vehicle": found["share"]}).relabelled == len(photos)
+            True
+            >>> photos.search("a boat", k=1, where="vehicle > 0.9").captions
+            ['sailboat']
+
+        Args:
+            items: ids, or paths or names, each item once; a column or an array of ids too.
+            columns: by column as many values, in that order, as a list, an array or a column of a table; None among
+                them takes one away.
+
+        Raises:
+            ItemNotFound: there is no such item.
+            InvalidInput: another number of values, an item that comes twice; and as for `update`.
+            CommitConflict: another process has changed the items meanwhile.
+        """
+        rows = self._rows_of(items)
+        made = update.update_each(self.snapshot, rows, columns)
+        if made is None:
+            return Summary(version=self.version)
+        return self._changed(Summary(version=made.version, relabelled=len(rows)))
+
     def delete(self, where: Filter | str | dict[str, Any]) -> Summary:
         """Take out the items that a filter lets through; `remove` takes out what is named.
 

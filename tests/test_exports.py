@@ -60,7 +60,7 @@ def test_a_collection_offers_these_methods() -> None:
             "ask_all",
             "search",
             "similar",
-            *("iterate", "get", "scan", "vectors", "export", "update", "delete"),
+            *("iterate", "get", "scan", "vectors", "update", "update_each", "delete", "between", "export"),
             "ids_of",
             "matching",
             "facets",

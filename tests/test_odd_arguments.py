@@ -72,6 +72,7 @@ def doors(root: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         "build": (here.build, {"specs": ["flat@4"], "listener": None, "space": "main"}),
         "remove": (here.remove, items),
         "update": (here.update, {"where": "id < 0", "columns": {"n": 3}}),
+        "update_each": (here.update_each, {"items": [], "columns": {"n": []}}),
         "delete": (here.delete, {"where": "id < 0"}),
         "purge": (here.purge, {**items, "listener": None}),
         "compact": (here.compact, {"listener": None}),
@@ -140,13 +141,24 @@ def asking_it(here: Collection) -> dict[str, tuple[Callable[..., Any], dict[str,
         "ask_all": (here.ask_all, {"queries": [asking()]}),
         "Query": (
             lambda **given: here.ask(engine.Query(**given)),
-            {**search, "terms": asking().terms, "include_self": False, "max_pixels": 100, "shape": engine.Shape()},
+            {
+                **{**search, "terms": asking().terms, "include_self": False, "max_pixels": 100},
+                **{"shape": engine.Shape(), "marks": engine.Marks()},
+            },
         ),
         "Term": (
             lambda **given: here.ask(engine.Query((engine.Term(**given),), k=3)),
             {"kind": "item", "value": 0, "weight": 1.0},
         ),
-        "search": (here.search, {"query": clustered(1, 8)[0], **search, **more, "like": (), "unlike": ()}),
+        "search": (
+            here.search,
+            {"query": clustered(1, 8)[0], **search, **more, "like": (), "unlike": (), "marks": None},
+        ),
+        "Marks": (
+            lambda **given: here.ask(dataclasses.replace(asking(), marks=engine.Marks(**given))),
+            {"good": [0], "bad": [1]},
+        ),
+        "between": (here.between, {"low": 0, "high": 1, "where": None}),
         "Shape": (lambda **given: here.ask(dataclasses.replace(asking(), shape=engine.Shape(**given))), more),
         "get": (here.get, {"items": [0], "keys": (), "columns": ["id"], "vectors": True}),
         "scan": (lambda **given: list(here.scan(**given)), {"where": None, "columns": ["id"], "batch_rows": 9}),
@@ -163,7 +175,14 @@ def asking_it(here: Collection) -> dict[str, tuple[Callable[..., Any], dict[str,
             lambda **given: list(here.iterate(**given)),
             {
                 **{"query": clustered(1, 8)[0], "plan": None, "where": None, "like": (), "unlike": ()},
-                **{"min_score": None, "distinct": None, "include_self": False, "words": None, "blend": None},
+                **{
+                    "min_score": None,
+                    "distinct": None,
+                    "include_self": False,
+                    "marks": None,
+                    "words": None,
+                    "blend": None,
+                },
             },
         ),
         "Filter": (
@@ -172,7 +191,10 @@ def asking_it(here: Collection) -> dict[str, tuple[Callable[..., Any], dict[str,
         ),
         "matching": (here.matching, {"where": "id >= 0"}),
         "ids_of": (here.ids_of, {"keys": ["v-1"]}),
-        "similar": (here.similar, {"item": 0, **search, **more, "include_self": False, "max_pixels": 100}),
+        "similar": (
+            here.similar,
+            {"item": 0, **search, **more, "include_self": False, "max_pixels": 100, "marks": None},
+        ),
     }
 
 

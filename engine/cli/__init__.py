@@ -19,6 +19,7 @@ VERBS = {
     "add": "Add pictures or vectors to a collection.",
     "search": "Find the pictures that match a text.",
     "similar": "Find the pictures most like a picture.",
+    "between": "Say where items lie between two poles.",
     "train": "Train a head: make any embedding nest.",
     "apply-head": "Add a space: a collection's vectors sent through a head.",
     "remove": "Take items out of a collection.",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from engine.cli import options
+from engine.cli.marked import Marking
 from engine.cli.meant import Meaning, check_order, understood
 from engine.cli.output import human_bytes, line, print_json
 
@@ -18,11 +19,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @options.collection
-@click.argument("words", nargs=-1, required=True, metavar="QUERY...")
+@click.argument("words", nargs=-1, metavar="[QUERY]...")
 @click.option("-k", type=options.COUNT, default=10, show_default=True, help="Answers.")
 @click.option("--plan", help="The plan to explain; the collection's own by default.")
 @click.option("--item", is_flag=True, help="QUERY is the path or id of an item, and no text; a picture always is.")
 @options.where
+@options.marked
 @options.max_pixels
 @options.space
 @options.encoder
@@ -35,6 +37,9 @@ def command(
     plan: str | None,
     item: bool,
     where: str | None,
+    good: tuple[str, ...],
+    bad: tuple[str, ...],
+    session: Path | None,
     max_pixels: int,
     space: str | None,
     encoder: str | None,
@@ -46,20 +51,25 @@ def command(
     \b
     Example:
         nestvec explain photos.nest "a red bicycle"
+        nestvec explain photos.nest --session sunset.json
         nestvec explain photos.nest 4711 --item --plan 'ivf-pq@64:nprobe=8 | 100@512'
     """
+    from engine.query.ask import Query
     from engine.query.reader import Reader
+    from engine.query.terms import Term, as_likeness
 
     check_order(collection, words)
     meant = Meaning("", words) if item else understood(words)
     if len(meant.pictures) > 1:
         raise click.UsageError(f"one query is explained at a time, and {len(meant.pictures)} items were given")
+    marking = Marking(good, bad, session)
+    if not (words or marking):
+        raise click.UsageError("give a text, a picture, or marks: there is nothing to explain")
     query = meant.pictures[0] if meant.pictures else meant.sentence
+    terms = [[as_likeness(query) if meant.pictures else Term.of_text(query)]] if words else []
+    wanted = Query((), k, plan, where=where, max_pixels=max_pixels)
     with Reader.open(collection, device=device, space=space, encoder=encoder) as opened:
-        if meant.pictures:
-            found = opened.explain_item(query, k, plan=plan, where=where, max_pixels=max_pixels)
-        else:
-            found = opened.explain(query, k, plan=plan, where=where)
+        found = opened.explain(marking.question(opened, wanted, terms, ())[0])
     if as_json:
         print_json({"query": query, **asdict(found)})
     else:
@@ -70,6 +80,8 @@ def print_explanation(found: Explanation) -> None:
     """Print the stages as a table."""
     line(f"plan    {found.plan}")
     line(f"rows    {found.rows}, of which {found.unindexed} not in an index")
+    for note in found.notes:
+        line(f"note    {note}")
     line()
     line(f"{'stage':<44}{'dim':>6}{'hands on':>10}{'ms':>10}{'recall':>8}")
     for step in found.steps:

@@ -83,6 +83,24 @@ pictures_from = click.option(
 )
 
 
+marking = (
+    click.option(
+        "--good",
+        multiple=True,
+        metavar="ITEM",
+        help="This answer was good: an item's path, or ids with commas between them; answers become more like the good "
+        "ones, and what is marked is not among them again; repeatable.",
+    ),
+    click.option("--bad", multiple=True, metavar="ITEM", help="Likewise, an answer that was not; repeatable."),
+    click.option(
+        "--session",
+        type=FILE,
+        help="A file that keeps the query and its marks: --good and --bad are added to it, and where nothing else is "
+        "asked with, its query is.",
+    ),
+)
+
+
 @dataclass(frozen=True)
 class Answering:
     """How queries are answered and printed; see `answering`."""
@@ -98,6 +116,9 @@ class Answering:
     blend: float | None
     like: tuple[str, ...]
     unlike: tuple[str, ...]
+    good: tuple[str, ...]
+    bad: tuple[str, ...]
+    session: Path | None
     offset: int
     pages: bool
     after: str | None
@@ -175,6 +196,7 @@ _ANSWERING = (
         "weight other than 1; repeatable.",
     ),
     click.option("--unlike", multiple=True, metavar="ITEM", help="Likewise, what they are to be unlike; repeatable."),
+    *marking,
     click.option("--min-score", type=click.FloatRange(-1, 1), help="Only answers that score at least this."),
     click.option("--distinct", is_flag=True, help="No copies: of answers that are the same the best stands for all."),
     click.option(
@@ -309,3 +331,10 @@ def _gathered(kind: type[Any], options: tuple[Callable[[Any], Any], ...], name: 
 
 answering = _gathered(Answering, _ANSWERING, "how")
 running = _gathered(Running, _RUNNING, "how")
+
+
+def marked(function: Command) -> Command:
+    """Add the options that say what was judged of answers."""
+    for option in reversed(marking):
+        function = option(function)
+    return function

@@ -18,6 +18,7 @@ from engine.cli.asked import (
     terms_of_sum,
     with_its_words,
 )
+from engine.cli.marked import Marking
 from engine.cli.meant import check_order, understood
 
 if TYPE_CHECKING:
@@ -45,8 +46,8 @@ def command(
 
     What stands behind COLLECTION is one query, quoted or not; several are given by -q or --queries. A picture file in
     its place is asked with as by `nestvec similar`. Words, picture files and id:NUMBER with + or - between them are
-    added and subtracted, each with a weight before it or without. With --json it prints one object a query, in query
-    order.
+    added and subtracted, each with a weight before it or without. Answers that were good or bad are marked, and the
+    query asked again. With --json it prints one object a query, in query order.
 
     \b
     Example:
@@ -57,10 +58,11 @@ def command(
         nestvec search photos.nest --words "IMG_2031"
         nestvec search photos.nest "sunset in Italy" --hybrid
         nestvec search photos.nest "sunset" --group-by folder --distinct --html answers.html
+        nestvec search photos.nest "sunset" --session sunset.json --good 12,40 --bad 7
         nestvec search photos.nest "sunset" --paths0 | xargs -0 cp -t CHOSEN
     """
     from engine.query.reader import Reader
-    from engine.query.terms import Term
+    from engine.query.terms import Term, as_likeness
 
     check_order(collection, texts)
     check_printing(how)
@@ -69,17 +71,23 @@ def command(
     sentences = [*([query.sentence] if query.sentence else []), *named]
     likes = terms_beside(how)
     ways = bool(sentences or queries) + bool(query.pictures) + bool(vectors) + bool(terms)
-    if ways > 1 or not (ways or likes or how.words):
+    marking = Marking(how.good, how.bad, how.session)
+    if ways > 1 or not (ways or likes or how.words or marking):
         raise click.UsageError("give texts (a sentence, -q or --queries), pictures, --vectors or --words: one of them")
     wanted = question(how)
     hint_at_negation([*sentences, *(str(term.value) for term in terms if term.kind == "text")])
     with Reader.open(collection, device=how.device, space=how.space, encoder=how.encoder) as opened:
-        if query.pictures:
+        if query.pictures and not marking:
             present_like(query.pictures, liking(opened, wanted, likes, how), how, opened)
             return
         several = [[Term.of_text(text)] for text in [*sentences, *(read_queries(queries) if queries else [])]]
         several = [[Term.of_vector(row)] for row in load_vectors(vectors)] if vectors else several or [terms]
-        if not present(opened.ask_all([with_its_words(wanted, [*one, *likes], how) for one in several]), how, opened):
+        if marking:
+            several = [[as_likeness(picture)] for picture in query.pictures] or several
+            found = marking.ask(opened, with_its_words(wanted, several[0], how), several, likes)
+        else:
+            found = opened.ask_all([with_its_words(wanted, [*one, *likes], how) for one in several])
+        if not present(found, how, opened):
             raise click.exceptions.Exit(SKIPPED)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli import options
-from engine.cli.answer import check_printing, present_like
+from engine.cli import SKIPPED, options
+from engine.cli.answer import check_printing, present, present_like
 from engine.cli.asked import liking, question, terms_beside
+from engine.cli.marked import Marking
 from engine.cli.meant import check_order
 
 if TYPE_CHECKING:
@@ -38,15 +39,23 @@ def command(
         nestvec similar photos.nest photo.jpg --paths0 | xargs -0 cp -t CHOSEN
     """
     from engine.query.reader import Reader
+    from engine.query.terms import as_likeness
 
     check_order(collection, items)
     check_printing(how)
     with Reader.open(collection, device=how.device, space=how.space, encoder=how.encoder) as opened:
-        found = liking(opened, question(how, include_self=include_self), terms_beside(how), how)
+        wanted, likes = question(how, include_self=include_self), terms_beside(how)
+        marking = Marking(how.good, how.bad, how.session)
+        if marking:
+            several = [[as_likeness(item)] for item in (_ids(opened, [*items]) if are_keys else items)]
+            if not present(marking.ask(opened, wanted, several, likes), how, opened):
+                raise click.exceptions.Exit(SKIPPED)
+            return
+        found = liking(opened, wanted, likes, how)
         present_like(items, (lambda item: found(_ids(opened, item))) if are_keys else found, how, opened)
 
 
-def _ids(opened: Reader, keys: str | list[str]) -> int | list[int]:
+def _ids(opened: Reader, keys: str | list[str]) -> Any:
     """Return the ids of items by their keys, or of one."""
     found: list[int] = opened.ids_of(keys).tolist()
     return found if isinstance(keys, list) else found[0]

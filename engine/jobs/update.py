@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,8 +42,53 @@ def update(snapshot: Snapshot, rows: IdArray, columns: Mapping[str, Any]) -> Man
             its text.
         CommitConflict: another process has changed the items meanwhile.
     """
-    values = {name: None if value is None else cell(value) for name, value in _checked(columns).items()}
-    if not len(rows) or not values:
+    values = {name: _cell(value) for name, value in _checked(columns).items()}
+    return _written(snapshot, rows, lambda own: {name: [value] * len(own) for name, value in values.items()})
+
+
+def update_each(snapshot: Snapshot, rows: IdArray, columns: Mapping[str, Any]) -> Manifest | None:
+    """Set columns of items, of each item its own value, as one version; otherwise as `update`.
+
+    Args:
+        snapshot: the version they were found in.
+        rows: their row numbers, each once, int64 [n].
+        columns: n values by column.
+
+    Raises:
+        InvalidInput: more or fewer values than items, an item that comes twice; and as for `update`.
+        CommitConflict: another process has changed the items meanwhile.
+    """
+    if len(np.unique(rows)) < len(rows):
+        raise InvalidInput("an item comes twice: it has one value")
+    cells: dict[str, list[Cell | None]] = {}
+    for name, given in checks.mapping("columns", columns).items():
+        several = given.to_pylist() if isinstance(given, pa.Array | pa.ChunkedArray) else given
+        several = several.tolist() if isinstance(several, np.ndarray) else several
+        if not isinstance(several, list | tuple) or len(several) != len(rows):
+            raise InvalidInput(
+                f"columns: {checks.brief(name)} needs a value for each of {len(rows):,} items, in a list"
+            )
+        for value in several:
+            if isinstance(value, str):
+                _check_text(checks.text("columns", name), value)
+        (stored,) = _checked({name: None})
+        cells[stored] = [_caption(value) if stored == CAPTION else _cell(value) for value in several]
+    return _written(snapshot, rows, lambda own: {name: [several[at] for at in own] for name, several in cells.items()})
+
+
+def _cell(value: Any) -> Cell | None:
+    return None if value is None else cell(value)
+
+
+def _caption(value: Any) -> Cell | None:
+    return _cell(checks.optional(CAPTION, value, checks.text))
+
+
+def _written(
+    snapshot: Snapshot, rows: IdArray, values: Callable[[list[int]], Mapping[str, Sequence[Cell | None]]]
+) -> Manifest | None:
+    """Commit other values of items; `values` returns by column those of some, by their numbers in `rows`."""
+    if not len(rows) or not values([0]):
         return None
     root, base = snapshot.root, snapshot.manifest
     numbers = np.searchsorted(base.shard_starts, rows, side="right") - 1
@@ -51,11 +96,12 @@ def update(snapshot: Snapshot, rows: IdArray, columns: Mapping[str, Any]) -> Man
         new: dict[str, FileRef] = {}
         keys: set[int] = set()
         for number in np.unique(numbers).tolist():
-            ref, own = base.items[number], rows[numbers == number] - base.shard_starts[number]
+            at = np.flatnonzero(numbers == number)
+            ref, own = base.items[number], rows[at] - base.shard_starts[number]
             snapshot.ensure([ref])
             items = read_table(root, ref).take(pa.array(own))
             keys.update(items.column("key").to_pylist())
-            new[ref.path] = rewrite_items(root, ref, own, _with(items, values))
+            new[ref.path] = rewrite_items(root, ref, own, _with(items, values(at.tolist())))
         return commit(root, relabel(root, new, keys, base), operation="update")
 
 
@@ -91,14 +137,14 @@ def _check_text(name: str, value: str) -> None:
         raise InvalidInput(f"{name}: {checks.brief(value)} is not valid Unicode: {error.reason}") from error
 
 
-def _with(items: pa.Table, values: Mapping[str, Cell | None]) -> pa.Table:
+def _with(items: pa.Table, values: Mapping[str, Sequence[Cell | None]]) -> pa.Table:
     """Return items with other values in some columns."""
     before = items.column(BY_HAND).to_pylist() if BY_HAND in items.column_names else [None] * len(items)
     names = [CAPTION if name == CAPTION else name.removeprefix(META) for name in values]
     told = [json.dumps(list(dict.fromkeys([*json.loads(one or "[]"), *names]))) for one in before]
     items = _set(items, BY_HAND, pa.array(told, pa.string()))
-    for name, value in values.items():
-        column = column_of([value] * len(items))
+    for name, several in values.items():
+        column = column_of(several)
         if name in ITEM_SCHEMA.names:
             column = column.cast(ITEM_SCHEMA.field(name).type)
         items = _set(items, name, column)

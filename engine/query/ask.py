@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.query.shape import PLAIN, Shape, Then
-from engine.query.terms import Term, is_given_picture
+from engine.query.terms import NO_MARKS, Marks, Term, is_given_picture
 from engine.retrieval.route import Routes
 from engine.storage.kinds import DEFAULT_MAX_PIXELS
 from indexers import checks
@@ -46,6 +46,7 @@ class Query:
         words: words that are looked for in captions, names and other texts of the items (see `Words`): `red "mountain
             bike" IMG_20*`. Beside terms both count; without terms the words alone. Without a plan the search is exact.
         blend: what the words count beside the terms, from 0 to 1; what was tuned, or one half, if None.
+        marks: which answers were judged good, and which bad; a query with good ones needs no terms.
 
     Raises:
         InvalidInput: more than one of plan, exact and recall, or a value of another type or range.
@@ -64,6 +65,7 @@ class Query:
     shape: Shape = field(default=PLAIN, kw_only=True)
     words: str | None = field(default=None, kw_only=True)
     blend: float | None = field(default=None, kw_only=True)
+    marks: Marks = field(default=NO_MARKS, kw_only=True)
 
     def __post_init__(self) -> None:
         if sum((self.plan is not None, checks.truth("exact", self.exact), self.recall is not None)) > 1:
@@ -81,6 +83,7 @@ class Query:
             shape=checks.instance("shape", self.shape, Shape),
             words=checks.optional("words", self.words, _words),
             blend=checks.optional("blend", self.blend, _blend),
+            marks=checks.instance("marks", self.marks, Marks),
         )
         if self.words is None and self.blend is not None:
             raise InvalidInput("blend says what words count beside the rest: words says which")
@@ -94,7 +97,7 @@ class Query:
         """What answers call it; None where it is of vectors alone."""
         names = [(term.name, term.weight) for term in self.terms if term.name is not None]
         if not self.terms:
-            return self.words
+            return "marks" if self.marks else self.words
         if len(names) == 1 and names[0][1] > 0:
             return names[0][0]
         return " ".join(f"{'+' if weight > 0 else '-'} {name}" for name, weight in names).removeprefix("+ ") or None
@@ -169,8 +172,10 @@ def _kept(
     include_self: bool,
     max_pixels: int,
     shape: Shape,
+    marks: Marks,
 ) -> Query:
-    return Query((), k, plan, exact, recall, dim, where, include_self=include_self, max_pixels=max_pixels, shape=shape)
+    more: Any = {"include_self": include_self, "max_pixels": max_pixels, "shape": shape, "marks": marks}
+    return Query((), k, plan, exact, recall, dim, where, **more)
 
 
 def query_without_terms(
@@ -183,15 +188,17 @@ def query_without_terms(
     include_self: bool = False,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     shape: Shape = PLAIN,
+    marks: Marks | None = None,
 ) -> Query:
     """Return a question that has all but its terms; the same again where the same was wanted before.
 
     To check it takes as long as a search of few rows.
     """
+    judged = NO_MARKS if marks is None else marks
     try:
-        return _kept(k, plan, exact, recall, dim, where, include_self, max_pixels, shape)
+        return _kept(k, plan, exact, recall, dim, where, include_self, max_pixels, shape, judged)
     except TypeError:  # something that has no hash: a filter as JSON, or what is refused in words
-        more: Any = {"include_self": include_self, "max_pixels": max_pixels, "shape": shape}
+        more: Any = {"include_self": include_self, "max_pixels": max_pixels, "shape": shape, "marks": judged}
         return Query((), k, plan, exact, recall, dim, where, **more)
 
 
@@ -209,6 +216,7 @@ class How(Then, total=False):
     where: Filter | str | dict[str, Any] | None
     words: str | bool | None
     blend: float | None
+    marks: Marks | None
 
 
 class Like(How, total=False):

@@ -77,6 +77,7 @@ class Explanation:
         recall: recall@k of the search.
         rows: live rows searched.
         unindexed: rows among them that were scanned because no index covers them.
+        notes: what became of the question before it was searched: of marks, and what its answers' `notes` say.
     """
 
     plan: str
@@ -89,6 +90,7 @@ class Explanation:
     recall: float
     rows: int
     unindexed: int
+    notes: tuple[str, ...] = ()
 
 
 def explain(

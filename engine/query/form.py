@@ -17,7 +17,7 @@ from indexers.errors import InvalidInput, did_you_mean
 
 if TYPE_CHECKING:
     from engine.query.ask import Query
-    from engine.query.terms import Term
+    from engine.query.terms import Marks, Term
 
 VERSION = 1
 """Of the form; one that says another is refused."""
@@ -37,6 +37,7 @@ def query_as_json(query: Query) -> dict[str, Any]:
     usual |= {"include_self": query.include_self or None, "max_pixels": query.max_pixels}
     usual |= {"words": query.words, "blend": query.blend}
     usual |= {name: getattr(query.shape, name) for name in SHAPE}
+    usual["marks"] = {"good": [*query.marks.good], "bad": [*query.marks.bad]} if query.marks else None
     known = {name: default for name, default in _usual().items() if name in usual}
     return said | {name: value for name, value in usual.items() if value is not None and value != known.get(name)}
 
@@ -69,13 +70,28 @@ def query_from_json(given: Any) -> Query:
     terms = said.pop("terms", [])
     if not isinstance(terms, list):
         raise InvalidInput(f"terms: expected a list, found {checks.brief(terms)}")
-    known = {"k", "plan", "exact", "recall", "dim", "where", "include_self", "max_pixels", "words", "blend", *SHAPE}
+    known = {
+        "k",
+        "plan",
+        "exact",
+        "recall",
+        "dim",
+        "where",
+        "include_self",
+        "max_pixels",
+        "words",
+        "blend",
+        "marks",
+        *SHAPE,
+    }
     if wrong := [name for name in said if name not in known]:
         raise InvalidInput(
             f"a query has no {checks.brief(wrong[0])}; it has version, terms, {', '.join(sorted(known))}"
             f"{did_you_mean(str(wrong[0]), known)}"
         )
     shape = Shape(**{name: said.pop(name) for name in SHAPE if name in said})
+    if "marks" in said:
+        said["marks"] = _marks_from_json(said["marks"])
     return Query(tuple(_term_from_json(number, one) for number, one in enumerate(terms)), shape=shape, **said)
 
 
@@ -100,6 +116,17 @@ def _term_from_json(number: int, given: Any) -> Term:
     ((kind, value),) = said.items()
     read = _READ.get(kind)
     return Term(kind, value if read is None else read(f"terms[{number}]", value), weight)  # type: ignore[arg-type]
+
+
+def _marks_from_json(given: Any) -> Marks:
+    from engine.query.terms import Marks
+
+    said = _object("marks", given)
+    if wrong := [name for name in said if name not in ("good", "bad")]:
+        raise InvalidInput(f"marks have no {checks.brief(wrong[0])}; they have good and bad, each a list of items")
+    if not all(isinstance(items, list) for items in said.values()):
+        raise InvalidInput(f"marks: good and bad are lists of ids and paths, found {checks.brief(given)}")
+    return Marks(**{name: tuple(_item(f"marks.{name}", one) for one in items) for name, items in said.items()})
 
 
 def _object(name: str, given: Any) -> Mapping[str, Any]:

@@ -23,6 +23,7 @@ from indexers.threads import new_lock
 from indexers.vectors import FloatArray
 
 if TYPE_CHECKING:
+    from engine.query.feedback import Spread
     from engine.query.keywords import Keywords
     from engine.query.where.kept import Filters
     from engine.query.where.tree import Filter
@@ -56,6 +57,7 @@ class Held:
         self._filters: Filters | None = None
         self._keywords: Keywords | None = None
         self._older: Any = None
+        self._spread: tuple[int, str, Spread] | None = None
         self._state: tuple[Snapshot, Searcher | None] = (self._opened(version), None)
 
     @classmethod
@@ -214,6 +216,15 @@ class Held:
         if filters is None or filters.version != snapshot.manifest.version:
             filters = self._filters = Filters(snapshot)
         return filters
+
+    def _spread_of(self, snapshot: Snapshot, searcher: Searcher) -> Spread:
+        """Return how the vectors of a version's space differ, kept for the next time."""
+        from engine.query.feedback import spread_of
+
+        number, kept = snapshot.manifest.version, self._spread
+        if kept is None or kept[:2] != (number, searcher.space):
+            kept = self._spread = number, searcher.space, spread_of(searcher, snapshot.root)
+        return kept[2]
 
     def refresh(self) -> bool:
         """Move to the newest version; answers already given keep theirs.

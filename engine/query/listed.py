@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from engine.collection.snapshot import Snapshot
 from engine.query import terms
 from engine.query.ask import Query
@@ -70,6 +72,26 @@ class Listed(Held):
             rows += [snapshot.find_id(int(one)) for one in self.ids_of(keys)]
         stored = None if searcher is None else searcher.vectors(rows)
         return table_of(self._filters_of(snapshot).columns, columns, rows, stored)
+
+    def _rows_of(self, items: Any) -> IdArray:
+        """Return the rows of ids, or of paths and names, int64 [n].
+
+        Raises:
+            ItemNotFound: there is no such item.
+        """
+        snapshot = self.snapshot
+        given = items.to_numpy() if hasattr(items, "to_numpy") else items
+        if not isinstance(given, np.ndarray) or given.dtype.kind not in "iu" or given.ndim != 1:
+            named = checks.one_or_several("items", given, lambda name, one: terms.as_item(name, one))
+            rows = [snapshot.find_id(one) if isinstance(one, int) else snapshot.find_path(one) for one in named]
+            return np.array(rows, np.int64)
+        live = snapshot.live.numbers
+        order = live[np.argsort(snapshot.ids[live])]
+        at = np.searchsorted(snapshot.ids[order], given)
+        found = order[np.minimum(at, len(order) - 1)] if len(order) else np.zeros(len(given), np.int64)
+        for wrong in np.flatnonzero(snapshot.ids[found] != given)[:1] if len(order) else given[:1] * 0:
+            snapshot.find_id(int(given[wrong]))  # which says what is wrong with it
+        return found
 
     def scan(
         self, where: Where = None, columns: Sequence[str] | None = None, *, batch_rows: int = 65536

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
@@ -13,7 +14,7 @@ from engine.query.ask import How, Like, Plan, Query
 from engine.query.encode import Asked, encoded
 from engine.query.listed import Listed
 from engine.query.shape import Shape, shape_of
-from engine.query.terms import Term, Terms
+from engine.query.terms import Marks, Term, Terms
 from engine.retrieval.searcher import Searcher
 from engine.storage.kinds import DEFAULT_MAX_PIXELS
 from indexers import checks
@@ -23,6 +24,8 @@ from indexers.plan import SearchPlan
 from indexers.vectors import as_matrix
 
 if TYPE_CHECKING:
+    from pyarrow import Table
+
     from engine.query.explain import Explanation
     from engine.query.ranking import Ranking
     from engine.query.where.tree import Filter
@@ -128,7 +131,18 @@ class Reader(Listed):
             return older
 
     def _encoded(self, queries: Sequence[Query], snapshot: Snapshot, searcher: Searcher) -> Asked:
+        if queries and queries[0].marks:
+            return self._marked(queries, snapshot, searcher)[0]
         return encoded(queries, snapshot, searcher, lambda: self._encoders.of(snapshot, searcher.space))
+
+    def _marked(self, queries: Sequence[Query], snapshot: Snapshot, searcher: Searcher) -> tuple[Asked, Sequence[str]]:
+        """Return queries with marks as a vector each, and of each what became of the marks."""
+        from engine.query.feedback import with_marks
+
+        def encode(some: Sequence[Query]) -> Asked:
+            return encoded(some, snapshot, searcher, lambda: self._encoders.of(snapshot, searcher.space))
+
+        return with_marks(queries, snapshot, searcher, encode, lambda: self._spread_of(snapshot, searcher))
 
     @overload
     def search(self, query: str, k: int = 10, **how: Unpack[How]) -> Answers: ...
@@ -153,6 +167,7 @@ class Reader(Listed):
         blend: float | None = None,
         like: Any = (),
         unlike: Any = (),
+        marks: Marks | None = None,
         **then: Any,
     ) -> Answers | AnswerList:
         """Find the items that match texts, vectors or words best.
@@ -171,6 +186,7 @@ class Reader(Listed):
             blend: what the words count beside the query, from 0 to 1.
             like: items and pictures, as `similar` takes them, or terms, that answers are to be like as well.
             unlike: likewise, that they are to be unlike.
+            marks: which answers were judged good, and which bad: see `Marks`.
             then: what becomes of what is found, such as `group_by="folder"`; see `Shape`.
 
         Returns:
@@ -181,7 +197,7 @@ class Reader(Listed):
             InvalidVectors: vectors of another dimension, or with NaN.
             InvalidInput, InvalidSpec: as for `ask`.
         """
-        how = ask.query_without_terms(k, plan, exact, recall, dim, where, shape=shape_of(then))
+        how = ask.query_without_terms(k, plan, exact, recall, dim, where, shape=shape_of(then), marks=marks)
         beside = terms.terms_beside(like, unlike)
         if words is not None or blend is not None or query is None:
             return self._worded(query, how, words, blend, beside)
@@ -190,7 +206,7 @@ class Reader(Listed):
         if ask.is_texts(query):
             return self._asked([how.with_terms(Term.of_text(text), *beside) for text in query], how)
         xq = ask.as_asked(query)
-        if beside or not how.shape.is_plain:
+        if beside or how.marks or not how.shape.is_plain:
             rows = as_matrix(xq, name="queries")
             found = self._asked([how.with_terms(Term.of_vector(row), *beside) for row in rows], how)
             return found[0] if xq.ndim == 1 else found
@@ -239,6 +255,7 @@ class Reader(Listed):
         blend: float | None = None,
         include_self: bool = False,
         max_pixels: int = DEFAULT_MAX_PIXELS,
+        marks: Marks | None = None,
         **then: Any,
     ) -> Answers | AnswerList:
         """Find the items most like a picture.
@@ -250,6 +267,7 @@ class Reader(Listed):
             plan, dim, exact, recall, where, words, blend: as for `search`.
             include_self: whether an indexed item is among its own answers.
             max_pixels: a larger picture file is refused.
+            marks: as for `search`.
             then: what becomes of what is found, such as `distinct=0.999`; see `Shape`.
 
         Returns:
@@ -258,7 +276,8 @@ class Reader(Listed):
         Raises:
             ItemNotFound, PictureError, InvalidInput, InvalidSpec: as for `ask`; of several inputs it is said which.
         """
-        how = ask.query_without_terms(k, plan, exact, recall, dim, where, include_self, max_pixels, shape_of(then))
+        shape = shape_of(then)
+        how = ask.query_without_terms(k, plan, exact, recall, dim, where, include_self, max_pixels, shape, marks)
         if words is not None or blend is not None:
             how = how.with_words(terms.words_of(words, ()), blend)
         wanted, alone = terms.as_likenesses(item)
@@ -278,6 +297,7 @@ class Reader(Listed):
         min_score: float | None = None,
         distinct: float | None = None,
         include_self: bool = False,
+        marks: Marks | None = None,
     ) -> Iterator[Answer]:
         """Yield all items in the order of their scores, for as long as somebody takes them; of one version to the end.
 
@@ -291,12 +311,15 @@ class Reader(Listed):
             plan, where, words, blend, like, unlike: as for `search`.
             min_score, distinct: see `Shape`.
             include_self: whether indexed items that are asked with are among them.
+            marks: as for `search`.
 
         Raises:
             InvalidInput: several queries; and as for `search`.
         """
         shape = Shape(min_score=min_score, distinct=distinct)
         how = Query((), 1, plan, where=where, shape=shape, include_self=include_self, words=words, blend=blend)
+        if marks is not None:
+            how = replace(how, marks=marks)
         own = () if query is None else terms.terms_of(query)
         ranking = self._ranking(how.with_terms(*own, *terms.terms_beside(like, unlike)))
         for row, score in ranking.ranked():
@@ -314,6 +337,36 @@ class Reader(Listed):
         keywords = None if query.words is None else self._words_of(snapshot)
         xq = searcher.check_queries(asked.xq) if len(asked.xq) else asked.xq
         return Ranking(snapshot, searcher, xq, query, allowed, keywords)
+
+    def between(self, low: Any, high: Any, where: Where = None) -> Table:
+        """Return where items lie between two poles, as a `pyarrow.Table` of `id`, `between` and `share`.
+
+        Example:
+            >>> photos = engine.Collection.open("photos.nest")
+            >>> found = photos.between("an animal", "a vehicle", "folder = 'drawings'").sort_by("between")
+            >>> photos.get(found["id"].to_pylist()[-1:], columns=["caption"]).to_pylist()
+            [{'caption': 'bus'}]
+
+        Args:
+            low, high: a text, a term, a sum of terms, or a list of items, pictures and terms, whose mean is meant.
+            where: a filter; None for all items.
+
+        Returns:
+            in the order of the rows: `between`, the projection of each vector on the line between the poles, 0 at `low`
+            and 1 at `high` (½ + x·(high − low) / ‖high − low‖²), and `share`, how many of the others lie lower.
+
+        Raises:
+            InvalidInput: a pole is none, or both are the same.
+            InvalidFilter, ItemNotFound, PictureError, ModalityError: as for `ask`.
+        """
+        from engine.query.between import places, pole
+
+        poles = [Query(pole(name, given), where=where) for name, given in (("low", low), ("high", high))]
+        snapshot, searcher = self._pair()
+        mask = self._mask(snapshot, poles[0].filter)
+        xq = searcher.check_queries(self._encoded(poles, snapshot, searcher).xq)
+        rows, found = places(searcher, xq[0], xq[1], searcher.live if mask is None else searcher.live & mask)
+        return found.add_column(0, "id", [snapshot.ids[rows]])
 
     def explain(self, query: Any, k: int = 10, *, plan: Plan = None, where: Where = None) -> Explanation:
         """Carry out a plan stage by stage, and compare each stage with the exact answer.
@@ -339,5 +392,12 @@ class Reader(Listed):
         from engine.query.explain import explain
 
         snapshot, searcher = self._pair()
-        asked, mask = self._encoded([query], snapshot, searcher), self._mask(snapshot, query.filter)
-        return explain(searcher, searcher.check_queries(asked.xq), query.k, query.plan_on(searcher.routes), mask)
+        if query.words is not None:
+            raise InvalidInput("explain tells what becomes of vectors: ask it without words")
+        if query.marks:
+            asked, told = self._marked([query], snapshot, searcher)
+        else:
+            asked, told = self._encoded([query], snapshot, searcher), ()
+        mask, plan = self._mask(snapshot, query.filter), query.plan_on(searcher.routes)
+        found = explain(searcher, searcher.check_queries(asked.xq), query.k, plan, mask)
+        return replace(found, notes=(*told, *(asked.notes[0] if asked.notes else ())))

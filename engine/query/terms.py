@@ -272,3 +272,41 @@ def as_item(name: str, given: Any) -> str | int:
         f"{name}: expected an id, the path of a picture, or a picture, found {checks.brief(given)}"
         f"{': vectors are searched with by search' if vectors else ''}"
     )
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What was judged of answers: which were good, and which were bad.
+
+    They turn the vector that is searched with, see docs/query.md; what is marked does not answer again. `like=` and
+    `unlike=` are terms of a sum instead, whose weights are yours.
+
+    Example:
+        >>> photos = engine.Collection.open("photos.nest")
+        >>> marks = engine.Marks(good=["drawings/bicycle.png"], bad=["drawings/bus.png"])
+        >>> len(photos.search("something to ride", k=3, marks=marks))
+        3
+
+    Attributes:
+        good, bad: ids, or paths or names of items, or one of them. One that is in the collection no longer is told in
+            the answers' `notes`, and counts for nothing.
+
+    Raises:
+        InvalidInput: one of them is neither, or is among both.
+    """
+
+    good: tuple[str | int, ...] = ()
+    bad: tuple[str | int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("good", "bad"):
+            items = checks.one_or_several(name, getattr(self, name), as_item)
+            checks.settle(self, **{name: tuple(dict.fromkeys(items))})
+        if both := set(self.good) & set(self.bad):
+            raise InvalidInput(f"{checks.brief(min(both, key=str))} is marked good and bad: it is one of them")
+
+    def __bool__(self) -> bool:
+        return bool(self.good or self.bad)
+
+
+NO_MARKS = Marks()
