@@ -11,6 +11,7 @@ import click
 from engine.cli import options
 from engine.cli.meant import Meaning, check_order, understood
 from engine.cli.output import human_bytes, line, print_json
+from engine.cli.under import under_filters
 
 if TYPE_CHECKING:
     from engine.query.explain import Explanation
@@ -48,6 +49,7 @@ def command(
         nestvec explain photos.nest "a red bicycle"
         nestvec explain photos.nest 4711 --item --plan 'ivf-pq@64:nprobe=8 | 100@512'
     """
+    from engine.collection.manifest import json_of
     from engine.query.reader import Reader
 
     check_order(collection, words)
@@ -60,10 +62,14 @@ def command(
             found = opened.explain_item(query, k, plan=plan, where=where, max_pixels=max_pixels)
         else:
             found = opened.explain(query, k, plan=plan, where=where)
+        tuning = None if where is None else opened.space.tuning
+    filters = None if tuning is None else json_of(tuning.filters)
     if as_json:
-        print_json({"query": query, **asdict(found)})
+        print_json({"query": query, **asdict(found), **({"tuned_under_filters": filters} if filters else {})})
     else:
         print_explanation(found)
+        for told in under_filters(filters or {}):
+            line(told)
 
 
 def print_explanation(found: Explanation) -> None:
