@@ -57,7 +57,9 @@ def test_exact_searches_find_all_and_a_plan_what_it_finds(collection: Collection
     own = np.array([row for row in range(3, N - 50, 500) if row % 50][:NQ])
     sets = [QuerySet(ITEMS, searcher.check_queries(searcher.vectors(own)), own), QuerySet("texts", data.xt)]
     shown = list(under_filters(searcher, sets, K, (SearchPlan(EXACT), ROUGH)))
-    assert {(one.family, one.kind) for one in shown} == {(family, kind) for family in FAMILIES for kind in (ITEMS, "texts")}
+    assert {(one.family, one.kind) for one in shown} == {
+        (family, kind) for family in FAMILIES for kind in (ITEMS, "texts")
+    }
     assert all(one.recall.min() == 1 and not one.short.any() for one in shown if one.plan.index == EXACT)
     rough = {(one.family, one.kind): one for one in shown if one.plan == ROUGH}
     assert all(not one.short.any() for one in rough.values())
@@ -65,6 +67,8 @@ def test_exact_searches_find_all_and_a_plan_what_it_finds(collection: Collection
     drawn, scores = Drawn(N), live_scores(collection, sets[0].xq)
     for number, row in enumerate(own):
         [case] = [one for one in drawn.cases(scores[number], number) if one.family == ONE_TAG]
-        found = searcher.search(sets[0].xq[number : number + 1], K, ROUGH, mask=Mask.of(case.allowed), own=own[[number]])
+        found = searcher.search(
+            sets[0].xq[number : number + 1], K, ROUGH, mask=Mask.of(case.allowed), own=own[[number]]
+        )
         among = np.where(case.allowed & (np.arange(N) != row), scores[number], -np.inf)[None]
         assert rough[ONE_TAG, ITEMS].recall[number] == pytest.approx(recall_of(found.ids, among, K))
