@@ -17,6 +17,7 @@ CASES = {
     "scale": "How cost grows with the rows, beside a grid of FAISS strings.",
     "adds": "One row at a time.",
     "filters": "Searches under filters, beside FAISS with selectors.",
+    "tags": "Searches by tags, in the shape of BigANN's filter track.",
     "encode": "How fast pictures become vectors.",
     "gpu": "Search on a GPU beside FAISS' own indexes there.",
     "heads": "What each training objective buys.",

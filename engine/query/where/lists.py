@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,9 @@ from indexers.errors import InvalidFilter
 
 MOST_VALUES = 1 << 25
 """Of a column that is turned about: its rows take 128 MB then, and four times as much while it is."""
+
+MANY = 1000
+"""Where one of so many values is looked for, or more of them, all are gone through once."""
 
 
 def contains(array: Any, wanted: Sequence[Scalar], every: bool, named: str, at: tuple[int, int] | None) -> pa.Array:
@@ -66,11 +70,13 @@ class Turned:
     def __init__(self, arrays: Sequence[pa.Array]) -> None:
         self._rows = sum(map(len, arrays))
         parts = pa.chunked_array([array.flatten().dictionary_encode() for array in arrays]).unify_dictionaries().chunks
-        self._values = parts[0].dictionary
+        order = pc.array_sort_indices(parts[0].dictionary)
+        self._values = parts[0].dictionary.take(order)
+        places = np.append(np.argsort(order.to_numpy()), len(order))  # the last is what is null
         first, keys = 0, []
         for array, part in zip(arrays, parts, strict=True):
-            codes = pc.fill_null(part.indices, len(self._values)).to_numpy(zero_copy_only=False).astype(np.int64)
-            keys.append(codes << 32 | (pc.list_parent_indices(array).to_numpy() + first))
+            codes = pc.fill_null(part.indices, len(order)).to_numpy(zero_copy_only=False)
+            keys.append(places[codes] << 32 | (pc.list_parent_indices(array).to_numpy() + first))
             first += len(array)
         ordered = np.concatenate(keys)
         keys.clear()
@@ -91,11 +97,17 @@ class Turned:
 
     def _any(self, wanted: Sequence[Scalar], named: str) -> NDArray[np.bool_]:
         hits = np.zeros(self._rows, bool)
-        found = _set(wanted, self._values.type, named)
-        there = pc.is_in(self._values, value_set=found).to_numpy(zero_copy_only=False)
-        for code in np.flatnonzero(there):
-            hits[self._owners[self._starts[code] : self._starts[code + 1]]] = True
+        for place in self._places(_set(wanted, self._values.type, named)):
+            hits[self._owners[self._starts[place] : self._starts[place + 1]]] = True
         return hits
+
+    def _places(self, found: pa.Array) -> Iterable[int]:
+        """Return where some values are among ours."""
+        if MANY * len(found) > len(self._values):
+            return np.flatnonzero(pc.is_in(self._values, value_set=found).to_numpy(zero_copy_only=False))
+        every = range(len(self._values))
+        near = [(one, bisect_left(every, one, key=lambda at: self._values[at].as_py())) for one in found.to_pylist()]
+        return [at for one, at in near if at < len(every) and self._values[at].as_py() == one]
 
 
 def can_be_turned(arrays: Sequence[pa.Array]) -> bool:
