@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from engine.api import Collection
     from engine.collection.history import Version
     from engine.collection.manifest import Covering, IndexEntry, Manifest, Part, Source, SourceTable, Space
-    from engine.collection.plans import CurvePoint, PlanEntry, Tuning
+    from engine.collection.plans import CurvePoint, PlanEntry, Tuning, UnderFilters
     from engine.collection.snapshot import Item, Snapshot
     from engine.encoders.base import Encoder, Fingerprint
     from engine.evaluation.evaluate import evaluate
@@ -164,6 +164,7 @@ _HOME = {
     "TrainOptions": "engine.heads.training.options",
     "TuneOptions": "engine.jobs.tune",
     "Tuning": "engine.collection.plans",
+    "UnderFilters": "engine.collection.plans",
     "Unjoined": "engine.progress",
     "Unnamed": "engine.progress",
     "UnsupportedFormat": "indexers.errors",
@@ -257,6 +258,7 @@ __all__ = [
     "TrainOptions",
     "TuneOptions",
     "Tuning",
+    "UnderFilters",
     "Unjoined",
     "Unnamed",
     "UnsupportedFormat",

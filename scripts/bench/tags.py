@@ -6,9 +6,10 @@ The track (NeurIPS'23, big-ann-benchmarks): 192 dimensions, a vocabulary of 200,
 Its data are not here; these are made: rows about centres, bags of tags whose frequencies are Zipf's, half of them drawn
 by what a row lies near to. A query is asked with one or two tags of a row beside it, as there.
 
-Its FAISS baseline keeps the rows of every tag in a list. Where few rows are expected to match, the lists are intersected
-and all they have in common is scored; else an IVF index of 8-bit codes is searched with what matches as selector. There
-a signature in the high bits of a row's number rules most others out; here it is a bitmap, made for each query.
+Its FAISS baseline keeps the rows of every tag in a list. Where few rows are expected to match, the lists are
+intersected and all they have in common is scored; else an IVF index of 8-bit codes is searched with what matches as
+selector. There a signature in the high bits of a row's number rules most others out; here it is a bitmap, made for each
+query.
 """
 
 from __future__ import annotations
@@ -212,8 +213,8 @@ def first_looks(here: Collection) -> str:
     scanned, after = statistics.median(taken[1:SCANNED]), statistics.median(taken[SCANNED + 1 :])
     size = 0 if turned is None else turned.nbytes / 1e6
     return (
-        f"At {len(here):,} rows a filter takes {scanned:.0f} ms while every list is looked into, {taken[SCANNED]:.0f} ms "
-        f"when the column is turned about, once, and {after:.1f} ms from then on; turned about it takes {size:.0f} MB."
+        f"At {len(here):,} rows a filter takes {scanned:.0f} ms while every list is looked into, {taken[SCANNED]:.0f} "
+        f"ms when the column is turned about, once, and {after:.1f} ms from then on; it takes {size:.0f} MB then."
     )
 
 
@@ -236,8 +237,8 @@ def main(folder: Path, rows: tuple[int, ...]) -> None:
         f"Made by `python -m scripts.bench tags` on {cpu_name()}: the shape of BigANN's filter track, made up "
         f"({DIM} dimensions, {VOCABULARY:,} tags whose frequencies are Zipf's, about {BAG} a row, one or two a query), "
         f"{QUERIES - 20} queries, one at a time on one thread, beside the method of that track's FAISS baseline (FAISS "
-        f"{faiss.__version__}: lists of rows by tag, scored whole where few are expected to match, else an IVF index with "
-        "what matches as selector). nestvec is `Collection.search(q, where={\"contains_all\": …})`; everybody is "
+        f"{faiss.__version__}: lists of rows by tag, scored whole where few are expected to match, else an IVF index "
+        "with what matches as selector). nestvec is `Collection.search(q, where={\"contains_all\": …})`; everybody is "
         "asked with every filter for the first time, and what it takes to find what matches is counted. Median (99th "
         "percentile) over queries; *a second* is one by the mean time.",
         "",

@@ -97,8 +97,8 @@ class Turned:
 
     def _any(self, wanted: Sequence[Scalar], named: str) -> NDArray[np.bool_]:
         hits = np.zeros(self._rows, bool)
-        for place in self._places(_set(wanted, self._values.type, named)):
-            hits[self._owners[self._starts[place] : self._starts[place + 1]]] = True
+        for at in self._places(_set(wanted, self._values.type, named)):
+            hits[self._owners[self._starts[at] : self._starts[at + 1]]] = True
         return hits
 
     def _places(self, found: pa.Array) -> Iterable[int]:
