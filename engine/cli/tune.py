@@ -122,13 +122,13 @@ def print_tuning(plan: SearchPlan, tuning: Tuning) -> None:
     for point in tuning.curve:
         text = _line(point, kinds)
         line(Styled(text, bold=True), "  ←") if point.plan == plan else line(text)
-    fresh = ", ".join(f"{kind} {mean:.3f} ± {half:.3f}" for kind, (mean, half) in tuning.fresh.items())
-    line(f"recall@{tuning.k} on fresh queries: {fresh} (95 % interval)")
     if tuning.filters is not None:
         from engine.collection.manifest import json_of
 
         for told in under_filters(json_of(tuning.filters)):
             line(told)
+    fresh = ", ".join(f"{kind} {mean:.3f} ± {half:.3f}" for kind, (mean, half) in tuning.fresh.items())
+    line(f"recall@{tuning.k} on fresh queries: {fresh} (95 % interval)")
     line(f"the index takes {human_bytes(tuning.memory)}")
 
 

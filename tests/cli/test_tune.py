@@ -48,7 +48,7 @@ def test_a_curve_a_plot_and_searches_by_recall(own: Path) -> None:
     assert list(under) == ([] if found["plan"] == "exact" else list(FAMILIES))
     told = nestvec("info", "c.nest", cwd=own).stdout.decode()
     assert all((f"           {family}" in told) == bool(under) for family in FAMILIES)
-    explained = nestvec("explain", "c.nest", "v-0", "--item", "--where", "id < 50", cwd=own).stdout.decode()
+    explained = nestvec("explain", "c.nest", "5", "--item", "--where", "id < 50", cwd=own).stdout.decode()
     assert all((f"\n{family}  " in explained) == bool(under) for family in FAMILIES)
     assert "tuned      for recall@5 0.9; on fresh queries: items" in told
     exact = [json.loads(line) for line in nestvec(*vectors("--exact"), cwd=own).stdout.splitlines()]
