@@ -127,7 +127,7 @@ class Baseline:
         cells = int(2 ** np.round(np.log2(16 * np.sqrt(rows))))  # 32,768 of ten million rows there, as many a cell here
         cells = min(cells, rows // 256)
         self.index = faiss.index_factory(DIM, f"IVF{cells},SQ8", faiss.METRIC_INNER_PRODUCT)
-        self.index.train(data.xb[: 64 * cells])
+        self.index.train(data.xb[: 40 * cells])
         self.index.add(data.xb)
         self.named = f"IVF{cells},SQ8"
 
@@ -227,8 +227,9 @@ def main(folder: Path, rows: tuple[int, ...]) -> None:
     lines, said = [], []
     for size in rows or (ROWS,):
         data = made(size)
+        rival = Baseline(data)
         with opened(folder, data) as here, on_one_thread():
-            lines += measured(data, here, Baseline(data))
+            lines += measured(data, here, rival)
             said.append(first_looks(here))
     names = ("rows", "tags", "match", "searched by", "recall@10", "ms", "a second")
     page = "\n".join([
