@@ -35,6 +35,9 @@ FEW_BYTES, FEWER, SCANNED = 16 << 20, 20, 32
 again, kept as long as it is, and scanned; where they are more, but one in so many, they are scanned where they lie.
 Bounds would take longer."""
 
+AT_ONCE = 200
+"""One row in so many is copied the first time already: to look at every row's bit takes longer than to copy these."""
+
 FEW_IN_ALL = 128 << 20
 """Bytes of such copies that are kept."""
 
@@ -177,7 +180,7 @@ class Segment:
     def _scan_few(self, xq: FloatArray, k: int, mask: Mask) -> Neighbors:
         """Scan the few rows that may answer."""
         kept = self._few.get(mask, ())
-        if kept == ():  # a filter that is asked for once is not worth the copy
+        if kept == () and AT_ONCE * mask.count > len(self):  # one that is asked for once is not worth the copy
             self._few[mask] = None
             return self.store.search(xq, k, mask)
         if not kept:
