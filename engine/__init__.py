@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from engine.api import Collection
     from engine.collection.history import Version
     from engine.collection.manifest import Covering, IndexEntry, Manifest, Part, Source, SourceTable, Space, Words
-    from engine.collection.plans import Blend, CurvePoint, PlanEntry, Tuning
+    from engine.collection.plans import Blend, CurvePoint, PlanEntry, Tuning, UnderFilters
     from engine.collection.snapshot import Item, Snapshot
     from engine.encoders.base import Encoder, Fingerprint
     from engine.evaluation.evaluate import evaluate
@@ -170,6 +170,7 @@ _HOME = {
     "TrainOptions": "engine.heads.training.options",
     "TuneOptions": "engine.jobs.tune",
     "Tuning": "engine.collection.plans",
+    "UnderFilters": "engine.collection.plans",
     "Unjoined": "engine.progress",
     "Unnamed": "engine.progress",
     "UnsupportedFormat": "indexers.errors",
@@ -269,6 +270,7 @@ __all__ = [
     "TrainOptions",
     "TuneOptions",
     "Tuning",
+    "UnderFilters",
     "Unjoined",
     "Unnamed",
     "UnsupportedFormat",

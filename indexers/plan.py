@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 from indexers import checks
 from indexers.base import parse_params
@@ -116,6 +117,16 @@ class SearchPlan:
         """Return the plan with shortlists × `factor`, and of at least `k`."""
         stages = tuple(replace(s, shortlist=max(s.shortlist * factor, k)) for s in self.stages)
         return replace(self, stages=stages)
+
+
+def as_plan(name: str, given: Any) -> SearchPlan:
+    """Return a plan that somebody gave, as one or written out.
+
+    Raises:
+        InvalidSpec: it does not parse.
+        InvalidInput: it is something else, called by a name.
+    """
+    return SearchPlan.parse(given) if isinstance(given, str) else checks.instance(name, given, SearchPlan)
 
 
 def _probe_name(index: str) -> str | None:

@@ -43,7 +43,7 @@ ANSWERS = set(
     Accelerator Answer AnswerList Answers Batch Coarse Covering CurvePoint Evaluation Explanation FileRef Fingerprint
     Found Head IndexEntry Item LabelTable Loss Manifest Mask Neighbors Noted Part PlanEntry Probed ProbedIndex Reader
     PrunedIndex Routes Row Searcher Segment Snapshot Source SourceTable Space Step Summary Taken Terms Tower Tuning
-    Blend Exported LeftOut Unjoined Unnamed VectorStore Version Words
+    Blend Exported LeftOut UnderFilters Unjoined Unnamed VectorStore Version Words
     """.split()
 )
 # Rows that are read, and then refused as too few: nothing is trained here.

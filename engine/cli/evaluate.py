@@ -34,6 +34,8 @@ class Asked:
     qrels: Path | None
     run_out: Path | None
     seed: int
+    filters: bool
+    plan: str | None
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ def read_dims(_context: click.Context, _parameter: click.Parameter, text: str | 
 @click.option("--qrels", type=options.FILE, help="Graded judgements of items by path or id.")
 @click.option("--run-out", type=options.FOLDER, help="Write TREC runs into this folder.")
 @click.option("--run", "run_file", type=options.FILE, help="Score this TREC run by --qrels, without a collection.")
+@click.option("--filters", is_flag=True, help="Also searches under filters: random, near, far, by tags.")
+@click.option("--plan", help="A plan to measure under them, beside the exact search that a filter gets.")
 @click.option("--seed", type=options.SEED, default=0, show_default=True, help="Of every draw.")
 @click.option("--parquet", type=options.FILE, help="Write the figures to this file.")
 @click.option("--plot", "plots", multiple=True, type=options.FILE, help="Draw to FILE.png, FILE.svg, or both: FILE.")
@@ -82,12 +86,14 @@ def command(collection: Path | None, run_file: Path | None, encoder: str | None,
     """Measure what a prefix costs and what a head bought.
 
     For prefixes of the vectors, of the same vectors rotated (pca, random) and of those a head makes: how many of the
-    true neighbours they find, and with labels, captions or judgements how good the answers are.
+    true neighbours they find, and with labels, captions or judgements how good the answers are. With --filters: what
+    is found of the best items that match.
 
     \b
     Example:
         nestvec evaluate photos.nest --head nested.safetensors --plot recall.png
         nestvec evaluate photos.nest --labels species --dims 8,32,128
+        nestvec evaluate photos.nest --filters --plan 'ivf-pq@64:nprobe=8 | 100@512'
         nestvec evaluate photos.nest --topics topics.tsv --qrels qrels.txt --run-out runs
         nestvec evaluate --run runs/truncation-64.run --qrels qrels.txt
     """
@@ -124,8 +130,8 @@ def _only_run(collection: Path | None, asked: Asked, shown: Shown) -> None:
         raise click.UsageError("--run is scored by itself: give it with --qrels, and no collection")
     if asked.qrels is None:
         raise click.UsageError("--run needs --qrels")
-    if asked.heads or asked.dims is not None or asked.spaces:
-        raise click.UsageError("--run is scored as it is: --head, --dims and --space would change nothing")
+    if asked.heads or asked.dims is not None or asked.spaces or asked.filters or asked.plan is not None:
+        raise click.UsageError("--run is scored as it is: --head, --dims, --space and --filters would change nothing")
     if shown.plots:
         raise click.UsageError("--run has no prefixes: there is nothing for --plot to draw")
 

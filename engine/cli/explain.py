@@ -12,6 +12,7 @@ from engine.cli import options
 from engine.cli.marked import Marking
 from engine.cli.meant import Meaning, check_order, understood
 from engine.cli.output import human_bytes, line, print_json
+from engine.cli.under import under_filters
 
 if TYPE_CHECKING:
     from engine.query.explain import Explanation
@@ -54,6 +55,7 @@ def command(
         nestvec explain photos.nest --session sunset.json
         nestvec explain photos.nest 4711 --item --plan 'ivf-pq@64:nprobe=8 | 100@512'
     """
+    from engine.collection.manifest import json_of
     from engine.query.ask import Query
     from engine.query.reader import Reader
     from engine.query.terms import Term, as_likeness
@@ -70,10 +72,14 @@ def command(
     wanted = Query((), k, plan, where=where, max_pixels=max_pixels)
     with Reader.open(collection, device=device, space=space, encoder=encoder) as opened:
         found = opened.explain(marking.question(opened, wanted, terms, ())[0])
+        tuning = None if where is None else opened.space.tuning
+    filters = None if tuning is None else json_of(tuning.filters)
     if as_json:
-        print_json({"query": query, **asdict(found)})
+        print_json({"query": query, **asdict(found), **({"tuned_under_filters": filters} if filters else {})})
     else:
         print_explanation(found)
+        for told in under_filters(filters or {}):
+            line(told)
 
 
 def print_explanation(found: Explanation) -> None:

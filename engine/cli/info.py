@@ -10,6 +10,7 @@ import click
 
 from engine.cli import options
 from engine.cli.output import Name, human_bytes, line, named, print_json
+from engine.cli.under import under_filters
 from engine.storage.kinds import ALL_METADATA, JPEG
 from engine.storage.names import path_name
 
@@ -111,6 +112,8 @@ def _columns(table: dict[str, Any]) -> str:
 def _print_tuning(tuning: dict[str, Any]) -> None:
     fresh = ", ".join(f"{kind} {mean:.3f} ± {half:.3f}" for kind, (mean, half) in tuning["fresh"].items())
     line(f"tuned      for recall@{tuning['k']} {tuning['target']:g}; on fresh queries: {fresh}")
+    for told in under_filters(tuning.get("filters") or {}):
+        line(f"           {told}")
     if tuning["advice"]:
         line(f"           run `nestvec tune` again: {tuning['advice']}")
 

@@ -9,6 +9,7 @@ import click
 
 from engine.cli import options
 from engine.cli.output import Styled, Terminal, human_bytes, line, print_json, say
+from engine.cli.under import under_filters
 from indexers.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def command(
 
     Items stand for similarity lookups; captions and plain prompts for text queries, where the encoder has a text
     tower; --queries adds a kind of your own. Recall is measured against exact answers, and again on queries that no
-    choice was made with. `search --recall` picks another point of the curve.
+    choice was made with; so is what the plan keeps under filters. `search --recall` picks another point of the curve.
 
     \b
     Example:
@@ -121,6 +122,11 @@ def print_tuning(plan: SearchPlan, tuning: Tuning) -> None:
     for point in tuning.curve:
         text = _line(point, kinds)
         line(Styled(text, bold=True), "  ←") if point.plan == plan else line(text)
+    if tuning.filters is not None:
+        from engine.collection.manifest import json_of
+
+        for told in under_filters(json_of(tuning.filters)):
+            line(told)
     fresh = ", ".join(f"{kind} {mean:.3f} ± {half:.3f}" for kind, (mean, half) in tuning.fresh.items())
     line(f"recall@{tuning.k} on fresh queries: {fresh} (95 % interval)")
     line(f"the index takes {human_bytes(tuning.memory)}")

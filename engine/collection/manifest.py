@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from blake3 import blake3
 
-from engine.collection.plans import Blend, PlanEntry, Tuning
+from engine.collection.plans import UNSAID, Blend, PlanEntry, Tuning
 from engine.encoders.base import Fingerprint
 from engine.storage import layout
 from engine.storage.kinds import ALL_METADATA, JPEG
@@ -23,9 +23,6 @@ from indexers.vectors import IdArray
 
 Tombstone = tuple[str, int]
 """Path of an item shard, and a row in it that is no longer there."""
-
-# Fields that are written only where they say something: a collection without them is what it always was.
-UNSAID = {"unsaid": True}
 
 
 @dataclass(frozen=True)

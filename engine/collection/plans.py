@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from indexers.plan import SearchPlan
+
+# Fields that are written only where they say something: a collection without them is what it always was.
+UNSAID = {"unsaid": True}
 
 SINGLE, BATCH = "single", "batch"
 LATENCIES = (BATCH, SINGLE)
@@ -81,6 +84,28 @@ class CurvePoint:
 
 
 @dataclass(frozen=True)
+class UnderFilters:
+    """What a plan was measured to keep under filters of one family, and what an exact search takes there.
+
+    Example:
+        >>> under = engine.Collection.open("tuned.nest").space.tuning.filters
+        >>> under is None  # nothing is measured where an exact search is the best plan
+        True
+
+    Attributes:
+        matching: share of the rows that match, mean.
+        recall: recall@k among them, by query set.
+        microseconds: of one search on one thread by the plan, median.
+        exact: the same of an exact search.
+    """
+
+    matching: float
+    recall: dict[str, float]
+    microseconds: float
+    exact: float
+
+
+@dataclass(frozen=True)
 class Tuning:
     """What `tune` found, and on what.
 
@@ -100,6 +125,7 @@ class Tuning:
         fresh: recall on queries no choice was made with, and half of its 95 % interval, by query set.
         queries: fresh queries by set.
         now: recall of the default plan at the last build since, by query set; None if there was none.
+        filters: by family of filters, what the chosen plan keeps under them; None where that is an exact search.
     """
 
     target: float
@@ -111,6 +137,7 @@ class Tuning:
     fresh: dict[str, tuple[float, float]]
     queries: dict[str, int]
     now: dict[str, float] | None = None
+    filters: dict[str, UnderFilters] | None = field(default=None, metadata=UNSAID)
 
 
 def read_plan(data: Mapping[str, Any]) -> PlanEntry:
@@ -135,6 +162,7 @@ def read_tuning(data: Mapping[str, Any]) -> Tuning:
         fresh=fresh,
         queries={str(name): _count(number) for name, number in data["queries"].items()},
         now=None if data.get("now") is None else _shares(data["now"]),
+        filters=None if data.get("filters") is None else {str(k): _under(one) for k, one in data["filters"].items()},
     )
 
 
@@ -144,12 +172,21 @@ def read_blend(data: Mapping[str, Any]) -> Blend:
     return Blend(weight, low, high, _count(data["topics"], 1), _shares(data["ndcg"]))
 
 
+def _under(data: Mapping[str, Any]) -> UnderFilters:
+    taken = (_microseconds(data[name]) for name in ("microseconds", "exact"))
+    return UnderFilters(_share(data["matching"]), _shares(data["recall"]), *taken)
+
+
 def _point(data: Mapping[str, Any]) -> CurvePoint:
     plan = SearchPlan.parse(data["plan"])
-    microseconds = float(data["microseconds"])
-    if not 0 <= microseconds < math.inf:
-        raise ValueError(f"{microseconds} microseconds")
-    return CurvePoint(plan, _shares(data["recall"]), microseconds, _count(data["read"]))
+    return CurvePoint(plan, _shares(data["recall"]), _microseconds(data["microseconds"]), _count(data["read"]))
+
+
+def _microseconds(value: Any) -> float:
+    found = float(value)
+    if not 0 <= found < math.inf:
+        raise ValueError(f"{found} microseconds")
+    return found
 
 
 def _shares(data: Mapping[str, Any]) -> dict[str, float]:

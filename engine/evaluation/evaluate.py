@@ -10,7 +10,7 @@ import numpy as np
 from engine.collection.snapshot import Snapshot
 from engine.encoders.bundled.shipped import open_head
 from engine.encoders.headed import require_encoder
-from engine.evaluation import captions, collected, judged, labelled, neighbours, trec
+from engine.evaluation import captions, collected, filtered, judged, labelled, neighbours, trec
 from engine.evaluation.material import TEXTS, TOPICS, Material, gather, spaces_of
 from engine.evaluation.options import Evaluable, EvaluateOptions, Evaluation
 from engine.evaluation.representations import Representation, represent
@@ -21,6 +21,7 @@ from engine.progress import Advance, Listener, as_listener
 from engine.storage.layout import DEFAULT_SPACE
 from indexers import checks
 from indexers.errors import InvalidInput
+from indexers.plan import SearchPlan
 
 NOT_ADAPTIVE = ("random", "full")
 
@@ -42,10 +43,11 @@ def evaluate(
 
     Returns:
         neighbours always; labels and adaptive retrieval with `labels`; captions where there are some and a text tower;
-        graded judgements with `topics` and `qrels`.
+        graded judgements with `topics` and `qrels`; searches under filters with `filters`.
 
     Raises:
         InvalidInput: options that do not fit each other or the collection.
+        InvalidSpec: the plan names an index the collection does not have.
         ModalityError: texts or topics, and no text tower.
         HeadError: a head that is damaged, or of another encoder.
         SourceError: topics or judgements that cannot be read.
@@ -55,11 +57,19 @@ def evaluate(
     options = EvaluateOptions() if options is None else checks.instance("options", options, EvaluateOptions)
     heard = as_listener(listener)
     heads = _heads(collection.snapshot, options)
+    searched = None
+    if options.filters:
+        plan: SearchPlan | None = options.plan  # type: ignore[assignment]  # read when the options were made
+        searched = filtered.plans_under_filters(collection.snapshot, plan, options.k)
     material = gather(collection, options, heads, heard)
     rows: list[Row] = []
     for one in _representations(collection.snapshot, material, options, heads):
         with heard.progress(f"measuring {one.name}", None) as advance:
             rows += _measure(one, material, options, advance)
+    if searched is not None:
+        heard.say("measuring searches under filters")
+        sets = [one for one in material.queries if one.name in (ITEMS, TEXTS)]
+        rows += filtered.filter_table(*searched, sets, material.rows, options.k)
     return Evaluation(tuple(rows), len(material.rows), int(material.base.shape[1]), options.seed)
 
 

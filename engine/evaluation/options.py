@@ -13,6 +13,8 @@ from engine.encoders.base import Encoder
 from engine.evaluation.representations import PLAIN
 from engine.evaluation.rows import Row
 from indexers import checks
+from indexers.errors import InvalidInput
+from indexers.plan import SearchPlan, as_plan
 
 FILES = ("topics", "qrels", "run_out")
 
@@ -61,6 +63,8 @@ class EvaluateOptions:
         qrels: file of graded judgements.
         run_out: folder for a run file of each representation and prefix.
         seed: of every draw.
+        filters: whether searches under filters are measured too, random ones, near and far ones and those of tags.
+        plan: a plan to measure under them beside the exact search that a filter gets.
     """
 
     dims: Sequence[int] | None = None
@@ -77,6 +81,8 @@ class EvaluateOptions:
     qrels: Path | None = None
     run_out: Path | None = None
     seed: int = 0
+    filters: bool = False
+    plan: SearchPlan | str | None = None
 
     def __post_init__(self) -> None:
         several: dict[str, Callable[[str, Any], Any]] = {
@@ -94,7 +100,11 @@ class EvaluateOptions:
             representations=checks.several("representations", self.representations, checks.text),
             heads=checks.several("heads", self.heads, checks.path),
             seed=checks.whole("seed", self.seed, 0, checks.MOST_SEED),
+            filters=checks.truth("filters", self.filters),
+            plan=checks.optional("plan", self.plan, as_plan),
         )
+        if self.plan is not None and not self.filters:
+            raise InvalidInput("a plan is measured under filters: ask for these as well")
 
 
 def _listed(check: Callable[[str, Any], Any]) -> Callable[[str, Any], list[Any]]:

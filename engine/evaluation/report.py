@@ -9,21 +9,27 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from engine.evaluation.filtered import TABLE as FILTERS
 from engine.evaluation.labelled import ADAPTIVE
 from engine.evaluation.rows import Row
 from indexers.errors import SourceError
 
-COLUMNS = tuple(field.name for field in fields(Row))
+COLUMNS = tuple(field.name for field in fields(Row) if field.name != "filter")
 DIGITS = 3
 
 
 def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return the figures in the stable shape of `--json`: one object each, with the keys COLUMNS."""
-    return [asdict(row) for row in rows]
+    """Return the figures in the stable shape of `--json`: one object each, with the keys COLUMNS.
+
+    Those under filters have the key "filter" as well.
+    """
+    return [{name: value for name, value in asdict(row).items() if name != "filter" or value} for row in rows]
 
 
 def write_parquet(path: Path, rows: Sequence[Row]) -> None:
     """Write the figures as a Parquet table with the columns COLUMNS; a file of that name is replaced.
+
+    Where some are of filters, there is a column "filter" as well.
 
     Raises:
         SourceError: it cannot be written.
@@ -32,7 +38,8 @@ def write_parquet(path: Path, rows: Sequence[Row]) -> None:
     import pyarrow.parquet as pq
 
     kinds = {"dim": pa.int32(), "rerank": pa.int32(), "count": pa.int64(), "value": pa.float64(), "error": pa.float64()}
-    schema = pa.schema([(name, kinds.get(name, pa.string())) for name in COLUMNS])
+    names = [*COLUMNS, *(["filter"] if any(row.filter for row in rows) else [])]
+    schema = pa.schema([(name, kinds.get(name, pa.string())) for name in names])
     temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
     try:
         pq.write_table(pa.Table.from_pylist(as_json(rows), schema=schema), temporary)
@@ -52,7 +59,8 @@ def text_tables(rows: Sequence[Row]) -> Iterator[str]:
         if not first:
             yield ""
         first = False
-        yield from _grids(part) if table == ADAPTIVE else _table(f"{table}, {_asked(table, queries)}", part)
+        shown = {ADAPTIVE: _grids, FILTERS: _filters}.get(table)
+        yield from shown(part) if shown else _table(f"{table}, {_asked(table, queries)}", part)
 
 
 def _asked(table: str, queries: str) -> str:
@@ -76,6 +84,17 @@ def _figure(row: Row | None) -> str:
     if row is None:
         return "-"
     return f"{row.value:.{DIGITS}f}" + ("" if row.error is None else f" ±{row.error:.{DIGITS}f}")
+
+
+def _filters(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield a line a family of filters and plan."""
+    metrics = list(dict.fromkeys(row.metric for row in rows))
+    yield f"filters, queries: {rows[0].queries} ({max(row.count for row in rows)}), one at a time on one thread"
+    lines = [["filter", "searched by", *metrics]]
+    cells = {(row.filter or "", row.representation, row.metric): row for row in rows}
+    for name, plan in dict.fromkeys((name, plan) for name, plan, _ in cells):
+        lines.append([name, plan, *(f"{cells[name, plan, metric].value:.{DIGITS}f}" for metric in metrics)])
+    yield from _aligned(lines)
 
 
 def _grids(rows: Sequence[Row]) -> Iterator[str]:

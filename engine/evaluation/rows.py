@@ -21,8 +21,9 @@ class Row:
         truncation, 16 dimensions: recall@5 0.8, of 1000 queries
 
     Attributes:
-        table: which table it belongs to: "neighbours", "labels", "adaptive", "captions" or "trec".
-        representation: "truncation", "pca", "random", "full", "nested:NAME" or a name of the caller's.
+        table: which table it belongs to: "neighbours", "labels", "adaptive", "captions", "trec" or "filters".
+        representation: "truncation", "pca", "random", "full", "nested:NAME" or a name of the caller's; in "filters" the
+            plan.
         queries: what was asked: "items" (stored vectors) or "texts".
         dim: prefix dimension; in "adaptive" that of the shortlist; 0 for a run that was read from a file.
         rerank: dimension the shortlist is reranked by, in "adaptive" only.
@@ -30,6 +31,7 @@ class Row:
         value: the mean over queries ("ms": the median over runs).
         error: standard error of the mean over queries; None for "ms", or where there is one query.
         count: queries.
+        filter: in "filters" only, the family of the filters.
     """
 
     table: str
@@ -41,6 +43,7 @@ class Row:
     value: float
     error: float | None
     count: int
+    filter: str | None = None
 
 
 def mean_row(

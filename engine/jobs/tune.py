@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from engine.jobs.build import has_room, save_index, save_pruned
 from engine.jobs.due import tail_rows
 from engine.planning.candidates import Goal
 from engine.planning.curve import Point
+from engine.planning.filtered import kept_under_filters
 from engine.planning.judge import INTERVAL, Judge, make_judge
 from engine.planning.prompts import text_sample
 from engine.planning.queries import ITEMS, QuerySet
@@ -121,7 +123,7 @@ def tune_space(
         found = tune(searcher, goal, judge, validated, _shifted(chosen), listener.say)
         with writing(root):
             pruned = _pruned_for(snapshot, space, searcher, sets, listener)
-            change, tuning = _stored(snapshot, space, searcher, options, found, validated, pruned)
+            change, tuning = _stored(snapshot, space, searcher, options, found, validated, pruned, listener)
             return commit(root, change, operation="tune"), tuning
 
 
@@ -240,8 +242,12 @@ def _stored(
     found: Outcome,
     fresh: Judge,
     pruned: Covering | None,
+    listener: Listener,
 ) -> tuple[changes.Change, Tuning]:
-    """Write the winning index and return the change that makes it and its plan the space's own."""
+    """Write the winning index and return the change that makes it and its plan the space's own.
+
+    What the plan keeps under filters is measured in the version as it will be, with fresh queries.
+    """
     entry = snapshot.manifest.space(space)
     indexes: tuple[IndexEntry, ...] = ()
     memory = 0
@@ -265,7 +271,13 @@ def _stored(
         queries={name: len(one) for name, one in fresh.sets.items()},
     )
     plan = PlanEntry(found.chosen.plan, options.k, _point(found.chosen).recall, TO_CHOOSE)
-    return changes.tuned(space, entry, indexes, pruned, plan, tuning), tuning
+    change = partial(changes.tuned, space, entry, indexes, pruned, plan)
+    if plan.plan.index != EXACT:
+        listener.say("measuring the plan under filters")
+        draft = Searcher(Snapshot.draft(snapshot.root, change(tuning)(snapshot.manifest)), space)
+        under = kept_under_filters(draft, [*fresh.sets.values()], options.k, plan.plan)
+        tuning = replace(tuning, filters=under)
+    return change(tuning), tuning
 
 
 def _half_interval(error: float, queries: int) -> float:

@@ -15,7 +15,7 @@ from engine.retrieval.route import Routes
 from engine.storage.kinds import DEFAULT_MAX_PIXELS
 from indexers import checks
 from indexers.errors import InvalidInput, InvalidVectors
-from indexers.plan import EXACT, SearchPlan
+from indexers.plan import EXACT, SearchPlan, as_plan
 from indexers.vectors import is_real
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Query:
         checks.settle(
             self,
             k=checks.whole("k", self.k),
-            plan=checks.optional("plan", self.plan, _plan),
+            plan=checks.optional("plan", self.plan, as_plan),
             exact=bool(self.exact),
             recall=checks.optional("recall", self.recall, checks.share),
             dim=checks.optional("dim", self.dim, checks.signed),
@@ -224,10 +224,6 @@ class Like(How, total=False):
 
     include_self: bool
     max_pixels: int
-
-
-def _plan(name: str, given: Any) -> SearchPlan:
-    return SearchPlan.parse(given) if isinstance(given, str) else checks.instance(name, given, SearchPlan)
 
 
 def _words(name: str, given: Any) -> str:

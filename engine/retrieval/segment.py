@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -35,11 +35,15 @@ FEW_BYTES, FEWER, SCANNED = 16 << 20, 20, 32
 again, kept as long as it is, and scanned; where they are more, but one in so many, they are scanned where they lie.
 Bounds would take longer."""
 
+AT_ONCE = 200
+"""One row in so many is copied the first time already: to look at every row's bit takes longer than to copy these."""
+
 FEW_IN_ALL = 128 << 20
 """Bytes of such copies that are kept."""
 
-TURNS = 4
-"""So many searches of a mask go by turns through bounds and through a scan; then by what took less time."""
+TURNS, PLAIN = 4, 3
+"""So many searches of a mask go by turns through bounds and through a scan, then by what took less time; where one of
+the first two took so many times as long as the other, that is plain already."""
 
 FLOOR_MARGIN = 1e-4
 """By how much FAISS' sum of D products may lie above ours."""
@@ -162,20 +166,21 @@ class Segment:
         """
         size = k.bit_length(), min(len(xq), COMPARED).bit_length()
         taken = self._taken.setdefault(mask, {}).setdefault(size, [])
-        by_bounds = len(taken) % 2 == 0 if len(taken) < TURNS else sum(taken[0::2]) <= sum(taken[1::2])
+        is_open = _is_open(taken)
+        by_bounds = len(taken) % 2 == 0 if is_open else sum(taken[0::2]) <= sum(taken[1::2])
         started = time.perf_counter()
         if by_bounds:
             found = self.search_pruned(pruned, xq, k, mask, hint).neighbors
         else:
             found = self.store.search(xq, k, mask)
-        if len(taken) < TURNS:
+        if is_open:
             taken.append((time.perf_counter() - started) / len(xq))
         return found
 
     def _scan_few(self, xq: FloatArray, k: int, mask: Mask) -> Neighbors:
         """Scan the few rows that may answer."""
         kept = self._few.get(mask, ())
-        if kept == ():  # a filter that is asked for once is not worth the copy
+        if kept == () and AT_ONCE * mask.count > len(self):  # one that is asked for once is not worth the copy
             self._few[mask] = None
             return self.store.search(xq, k, mask)
         if not kept:
@@ -243,3 +248,8 @@ class Segment:
             known &= found.scores[:, -1] > -1  # what scores −1 may have been less, before it was made a cosine
             floors = np.where(known, found.scores[:, -1] - FLOOR_MARGIN, -np.inf).astype(np.float32)
         return pruned.search(self.store, xq, k, floors=floors, mask=mask)
+
+
+def _is_open(taken: Sequence[float]) -> bool:
+    """Whether searches by turns do not say yet which way takes less time."""
+    return len(taken) < 2 or (len(taken) < TURNS and max(taken[:2]) < PLAIN * min(taken[:2]))

@@ -19,6 +19,7 @@ CASES = {
     "filters": "Searches under filters, beside FAISS with selectors.",
     "hybrid": "Words beside vectors, beside RRF; and BM25 beside other engines.",
     "feedback": "What marked answers are worth, beside what others make of them.",
+    "tags": "Searches by tags, in the shape of BigANN's filter track.",
     "encode": "How fast pictures become vectors.",
     "gpu": "Search on a GPU beside FAISS' own indexes there.",
     "heads": "What each training objective buys.",

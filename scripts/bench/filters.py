@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,19 +26,20 @@ import pyarrow.parquet as pq
 from engine.api import Collection
 from engine.ingest.joined import TableOptions
 from engine.jobs.index import RunOptions
+from engine.planning.families import Case, Drawn
 from engine.query.where.tree import Filter
 from indexers.threads import on_one_thread
 from indexers.vectors import FloatArray, IdArray
 from scripts.bench import DOCS
 from scripts.bench.datasets import load
 from scripts.bench.machine import cpu_name
+from scripts.bench.rivals.filtered import FILTERED, Rival
+from scripts.bench.rivals.session import RivalError
 from scripts.bench.timing import clocked
 from scripts.markdown_table import table
 
 K, QUERIES, ROUNDS = 10, 30, 3
 DATA, SIZES = "clip-768", (100_000, 500_000)
-TAGS, SEED = 2000, 24
-PARTS = 10_000
 NPROBE, EF = 64, 256
 
 
@@ -64,42 +66,23 @@ class Line:
     p99: float
 
 
-Case = tuple[Any, np.ndarray]
-"""A filter, and the rows that match, bool [n]."""
-
-
 def columns(rows: int) -> pa.Table:
-    """Draw the columns of a set: a number that is even over all rows, and tags whose frequencies are Zipf's."""
-    rng = np.random.default_rng([SEED, rows])
-    weights = 1 / np.arange(1, TAGS + 1)
-    drawn = rng.choice(TAGS, size=(rows, 3), p=weights / weights.sum())
-    tags = [[f"t{tag}" for tag in sorted({*some})] for some in drawn.tolist()]
-    return pa.table({"part": pa.array(rng.integers(0, PARTS, rows), pa.int16()), "tags": tags})
+    """Return the columns of a set: what `families.Drawn` draws."""
+    drawn = Drawn(rows)
+    tags = [[f"t{tag}" for tag in sorted({*some})] for some in drawn.tags.tolist()]
+    return pa.table({"part": pa.array(drawn.part), "tags": tags})
 
 
-def families(said: pa.Table, scores: FloatArray, number: int) -> Iterator[tuple[str, Case]]:
-    """Yield a filter of each family for a query.
-
-    Args:
-        said: the columns.
-        scores: of all rows with the query, float32 [n].
-        number: of the query.
-    """
-    rng, part, n = np.random.default_rng([SEED, number]), said.column("part").to_numpy(), said.num_rows
-    for name, share in (("random 10 %", 0.1), ("random 1 %", 0.01), ("random 0.1 %", 0.001)):
-        yield name, (f"part < {round(share * PARTS)}", part < round(share * PARTS))
-    order = np.argsort(scores)
-    for name, among in (("near 1 %", order[-n // 20 :]), ("far 1 %", order[: n // 2])):
-        ids = np.sort(rng.choice(among, n // 100, replace=False))
-        allowed = np.zeros(n, bool)
-        allowed[ids] = True
-        yield name, ({"in": [{"column": "id"}, ids.tolist()]}, allowed)
-    lists = said.column("tags").combine_chunks()
-    flat, owner = lists.flatten().to_numpy(zero_copy_only=False), pa.compute.list_parent_indices(lists).to_numpy()
-    one, two = (f"t{rng.integers(low, high)}" for low, high in ((0, 40), (0, 8)))
-    having = {tag: np.isin(np.arange(n), owner[flat == tag]) for tag in (one, two)}
-    yield "one tag", (f"contains(tags, '{one}')", having[one])
-    yield "two tags", (f"contains_all(tags, ['{one}', '{two}'])", having[one] & having[two])
+def said(case: Case) -> tuple[Any, dict[str, Any]]:
+    """Return a filter as nestvec is asked with it, and as `rivals.filtered` has it."""
+    tags = [f"t{tag}" for tag in case.tags]
+    if case.below is not None:
+        return f"part < {case.below}", {"below": case.below}
+    if not tags:
+        ids = np.flatnonzero(case.allowed).tolist()
+        return {"in": [{"column": "id"}, ids]}, {"ids": ids}
+    one = f"contains(tags, '{tags[0]}')"
+    return (one if len(tags) == 1 else f"contains_all(tags, ['{tags[0]}', '{tags[1]}'])"), {"tags": tags}
 
 
 def truth(scores: FloatArray, allowed: np.ndarray) -> float:
@@ -155,41 +138,70 @@ class Rivals:
         }
 
 
-def opened(folder: Path, xb: FloatArray, said: pa.Table) -> Collection:
+def opened(folder: Path, dim: int, rows: int) -> Collection:
     """Open the collection of a set, made the first time."""
-    root = folder / f"filters-{len(xb)}.nest"
+    root = folder / f"filters-{rows}.nest"
     if not root.exists():
-        np.save(folder / "filters.npy", xb)
-        pq.write_table(said, folder / "filters.parquet")
-        Collection.create(root, encoder="precomputed", dim=xb.shape[1], dtype="float16").close()
+        Collection.create(root, encoder="precomputed", dim=dim, dtype="float16").close()
         with Collection.open(root) as one:
             one.index(folder / "filters.npy", RunOptions(table=TableOptions(folder / "filters.parquet")))
     return Collection.open(root)
 
 
+def others(stack: ExitStack, folder: Path, rows: int) -> list[Rival]:
+    """Start the rivals with environments of their own; those that are not installed are told and left out."""
+    started = []
+    for name, system in FILTERED.items():
+        try:
+            one = stack.enter_context(Rival(system, 1, folder / f"{name}.log"))
+            given = {"vectors": folder / "filters.npy", "columns": folder / "filters.parquet"}
+            places = {key: str(path) for key, path in {**given, "folder": folder / f"{name}-{rows}"}.items()}
+            version = one.order("open", places)["version"]
+        except RivalError as error:
+            click.echo(f"left out: {error}", err=True)
+            continue
+        click.echo(f"{name} {version}", err=True)
+        started.append(one)
+    return started
+
+
+def asked_of(several: Sequence[Rival], q: FloatArray, where: Mapping[str, Any]) -> Iterator[tuple[str, IdArray, float]]:
+    """Ask rivals one query; yield way, ids and seconds, the median of the rounds."""
+    order = {"query": q.tolist(), "k": K, "where": where, "rounds": ROUNDS + 1}
+    for one in several:
+        for way, found in one.order("search", order)["found"].items():
+            yield way, np.array(found["ids"], np.int64), statistics.median(found["seconds"][1:])
+
+
 def measured(
-    here: Collection, rivals: Rivals, xb: FloatArray, said: pa.Table, kind: str, xq: FloatArray
+    here: Collection, rivals: Rivals, several: Sequence[Rival], xb: FloatArray, kind: str, xq: FloatArray
 ) -> Iterator[Line]:
     """Ask every query under a filter of each family, everybody in turn."""
+    drawn = Drawn(len(xb))
     taken: dict[tuple[str, str], list[tuple[float, float, bool, int]]] = {}
     for number, q in enumerate(xq):
         scores = xb @ q
-        for family, (where, allowed) in families(said, scores, number):
+        for case in drawn.cases(scores, number):
+            (where, plain), allowed, family = said(case), case.allowed, case.family
             read = Filter.parse(where)
             ways = {"nestvec": lambda q, read=read: here.search(q[0], K, where=read).ids, **rivals.ways(where, allowed)}
             least, wanted = truth(scores, allowed), min(K, int(allowed.sum()))
-            for way, search in ways.items():
-                found = [clocked(search, q[None]) for _ in range(ROUNDS + 1)][1:]
-                ids: IdArray = np.asarray(found[0][0]).reshape(-1)
-                ids = ids[ids >= 0]
+            answers = [(way, *_timed(search, q[None])) for way, search in ways.items()]
+            for way, found, seconds in (*answers, *asked_of(several, q, plain)):
+                ids = found[found >= 0]
                 good = int((scores[ids] >= least - 1e-3).sum()) if len(ids) else 0
-                milliseconds = 1e3 * statistics.median(seconds for _, seconds in found)
+                milliseconds = 1e3 * seconds
                 share = min(1.0, good / wanted) if wanted else 1.0
                 taken.setdefault((family, way), []).append((share, milliseconds, len(ids) < wanted, int(allowed.sum())))
     for (family, way), several in taken.items():
         recalls, times, short, matching = (np.array(part, float) for part in zip(*several, strict=True))
         p50, p99 = (float(np.percentile(times, point)) for point in (50, 99))
         yield Line(len(xb), kind, family, int(np.median(matching)), way, recalls.mean(), short.mean(), p50, p99)
+
+
+def _timed(search: Callable[[FloatArray], Any], xq: FloatArray) -> tuple[IdArray, float]:
+    found = [clocked(search, xq) for _ in range(ROUNDS + 1)][1:]
+    return np.asarray(found[0][0]).reshape(-1), statistics.median(seconds for _, seconds in found)
 
 
 def expressions(here: Collection, rows: int) -> list[list[str]]:
@@ -207,7 +219,7 @@ def expressions(here: Collection, rows: int) -> list[list[str]]:
     return out
 
 
-def report(lines: list[Line], said: list[list[str]]) -> str:
+def report(lines: list[Line], told: list[list[str]]) -> str:
     """Return the page."""
     rows = [
         [
@@ -240,7 +252,7 @@ def report(lines: list[Line], said: list[list[str]]) -> str:
         *table(names, rows, left=(1, 2, 4)),
         "## What an expression takes",
         "",
-        *table(("expression", "rows", "first, ms", "columns known, ms", "again, µs"), said, left=(0,)),
+        *table(("expression", "rows", "first, ms", "columns known, ms", "again, µs"), told, left=(0,)),
     ])  # fmt: skip
 
 
@@ -250,15 +262,18 @@ def report(lines: list[Line], said: list[list[str]]) -> str:
 def main(folder: Path, rows: tuple[int, ...]) -> None:
     """Measure every family of filters and write the page."""
     lines: list[Line] = []
-    said: list[list[str]] = []
+    told: list[list[str]] = []
     for size in rows or SIZES:
         data = load(DATA, folder, size)
         xb, table_ = np.ascontiguousarray(data.xb, np.float32), columns(size)
         rivals = Rivals(xb, table_)
-        with opened(folder, xb, table_) as here, on_one_thread():
+        np.save(folder / "filters.npy", xb)
+        pq.write_table(table_, folder / "filters.parquet")
+        with opened(folder, xb.shape[1], size) as here, ExitStack() as stack, on_one_thread():
+            several = others(stack, folder, size)
             for kind, xq in data.queries.items():
-                lines += measured(here, rivals, xb, table_, kind, np.ascontiguousarray(xq[:QUERIES], np.float32))
-            said += expressions(here, size)
+                lines += measured(here, rivals, several, xb, kind, np.ascontiguousarray(xq[:QUERIES], np.float32))
+            told += expressions(here, size)
         (folder / f"filters-{size}.json").write_text(json.dumps([asdict(one) for one in lines]))
-    (DOCS / "filters.md").write_text(report(lines, said))
-    click.echo(report(lines, said))
+    (DOCS / "filters.md").write_text(report(lines, told))
+    click.echo(report(lines, told))

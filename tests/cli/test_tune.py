@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from engine.cli.tune import command as tune_command
+from engine.planning.families import FAMILIES
 from indexers.memory import SIZE
 from tests.helpers import clustered, index, nestvec, save
 
@@ -43,7 +44,12 @@ def test_a_curve_a_plot_and_searches_by_recall(own: Path) -> None:
     with Image.open(own / "curve.png") as picture:
         assert len(picture.convert("RGB").resize((200, 200)).getcolors(40_000) or ()) > 20
     assert b"</svg>" in (own / "curve.svg").read_bytes()
+    under = found.get("filters", {})
+    assert list(under) == ([] if found["plan"] == "exact" else list(FAMILIES))
     told = nestvec("info", "c.nest", cwd=own).stdout.decode()
+    assert all((f"           {family}" in told) == bool(under) for family in FAMILIES)
+    explained = nestvec("explain", "c.nest", "5", "--item", "--where", "id < 50", cwd=own).stdout.decode()
+    assert all((f"\n{family}  " in explained) == bool(under) for family in FAMILIES)
     assert "tuned      for recall@5 0.9; on fresh queries: items" in told
     exact = [json.loads(line) for line in nestvec(*vectors("--exact"), cwd=own).stdout.splitlines()]
     kept = [json.loads(line) for line in nestvec(*vectors("--recall", "0.9"), cwd=own).stdout.splitlines()]

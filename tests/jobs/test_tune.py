@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,14 @@ from engine.api import Collection
 from engine.collection.changes import tuned as tuned_change
 from engine.collection.commit import commit
 from engine.collection.describe import advice, describe
+from engine.collection.manifest import json_of
+from engine.collection.plans import read_tuning
 from engine.collection.reading import from_json
 from engine.jobs.tune import TuneOptions
 from engine.planning.candidates import Goal
 from engine.planning.curve import searches
+from engine.planning.families import FAMILIES
+from engine.planning.filtered import kept_under_filters
 from engine.planning.judge import make_judge
 from engine.planning.queries import QuerySet
 from engine.planning.tune import tune
@@ -78,6 +83,32 @@ def test_what_is_stored(tuned: Path) -> None:
         assert opened.searcher.routes.usual == space.plans[0].plan
         assert space.plans[0].plan in [point.plan for point in tuning.curve]
         assert from_json(opened.snapshot.manifest.to_json(), name="again") == opened.snapshot.manifest
+
+
+def test_what_the_plan_keeps_under_filters_is_stored(tuned: Path) -> None:
+    """It is what a search by that plan finds; an older version says nothing of it, and what is none is refused."""
+    with Collection.open(tuned) as opened:
+        manifest, tuning, plan = opened.snapshot.manifest, opened.space.tuning, opened.space.plans[0].plan
+        xq = data().xt[200:240]
+        under = kept_under_filters(opened.searcher, [QuerySet("queries", xq)], 10, plan)
+    assert plan.index != EXACT
+    assert tuning is not None
+    assert tuning.filters is not None
+    assert set(tuning.filters) == set(FAMILIES) == set(under)
+    for family, one in tuning.filters.items():
+        assert set(one.recall) == {"items", "queries"}
+        assert one.recall["queries"] == pytest.approx(under[family].recall["queries"], abs=0.25)
+        assert one.microseconds > 0 < one.exact
+    assert tuning.filters["random 10 %"].matching == pytest.approx(0.1, rel=0.2)
+    told = json_of(manifest.spaces["main"].tuning)
+    assert read_tuning(told) == tuning
+    del told["filters"]
+    assert read_tuning(told) == replace(tuning, filters=None)
+    assert "filters" not in json_of(read_tuning(told))
+    for wrong in ({"recall": {}}, {"matching": 1.5}, {"exact": -1.0}, {"microseconds": "many"}):
+        broken = {**json_of(tuning.filters["one tag"]), **wrong}
+        with pytest.raises(ValueError, match=r"share|recall of nothing|microseconds|float"):
+            read_tuning({**told, "filters": {"one tag": broken}})
 
 
 def test_the_curve_is_of_plans_that_nothing_beats(tuned: Path) -> None:

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from engine.collection.lookup import Lookup
 from engine.collection.shards import META
+from engine.query.where.lists import Turned, can_be_turned
 from engine.query.where.paths import PARTS, part_of
 from engine.query.where.tree import Column
 from indexers.errors import InvalidFilter, did_you_mean
@@ -18,6 +19,9 @@ OURS = ("id", "source", "path", "folder", "name", "suffix", "caption", "width", 
 """Columns that every item has; a column of the user's with such a name is asked for as `meta.NAME`."""
 
 MOST_SHOWN = 20
+
+SCANNED = 8
+"""So many filters look into every list of a column; then it is turned about, which takes as long as those did."""
 
 
 class Columns:
@@ -34,6 +38,8 @@ class Columns:
         self._lookup = lookup
         self._user = sorted({name.removeprefix(META) for name in lookup.names if name.startswith(META)})
         self._kept: dict[tuple[str, ...], list[pa.Array]] = {}
+        self._looked: dict[tuple[str, ...], int] = {}
+        self._turned: dict[tuple[str, ...], Turned | None] = {}
         self.names = [*OURS, *(f"meta.{name}" if name in OURS else name for name in self._user)]
 
     @property
@@ -50,6 +56,20 @@ class Columns:
         if wanted.path not in self._kept:
             self._kept[wanted.path] = self._found(wanted)
         return self._kept[wanted.path]
+
+    def turned(self, wanted: Column) -> Turned | None:
+        """Return a column of lists turned about, asked for by each batch of a filter; None where it is to be scanned.
+
+        Raises:
+            InvalidFilter: there is no such column.
+        """
+        looked = self._looked[wanted.path] = self._looked.get(wanted.path, 0) + 1
+        if looked <= SCANNED * len(self.batches):
+            return None
+        if wanted.path not in self._turned:
+            arrays = self.get(wanted)
+            self._turned[wanted.path] = Turned(arrays) if can_be_turned(arrays) else None
+        return self._turned[wanted.path]
 
     def named(self, name: str) -> list[pa.Array]:
         """Return a column by the name it has outside a filter: of a field of one, `place.city`.

@@ -19,7 +19,7 @@ from engine.collection.columntypes import common_type, is_text
 from engine.collection.columntypes import is_number as is_number_type
 from engine.query.where import geo
 from engine.query.where.columns import Columns
-from engine.query.where.lists import contains
+from engine.query.where.lists import contains, of_lists
 from engine.query.where.literals import Placed, is_number, place, shown_type, value_set
 from engine.query.where.tree import Call, Column, Filter, Node, Scalar, Value
 from indexers import checks
@@ -37,7 +37,9 @@ _DATES: dict[str, Callable[[Any], Any]] = {
 }
 _TEXTS: dict[str, Callable[[Any], Any]] = {"lower": pc.utf8_lower, "upper": pc.utf8_upper, "length": pc.utf8_length}
 
-Sets = dict[tuple[int, pa.DataType], pa.Array]
+Once = dict[tuple[int, Any], Any]
+"""What is found out once for all batches: values that are looked for, in the type of their column, by the list and
+that type; and of columns of lists that are turned about the rows that have them, by the node."""
 
 
 def mask_of(wanted: Filter, columns: Columns) -> Mask:
@@ -47,9 +49,9 @@ def mask_of(wanted: Filter, columns: Columns) -> Mask:
         InvalidFilter: it asks for a column that is not there, or a column for what it cannot answer.
     """
     try:
-        sets: Sets = {}
+        once: Once = {}
         batches = enumerate(columns.batches)
-        parts = [_Rows(columns, number, rows, sets).allowed(wanted.root) for number, rows in batches]
+        parts = [_Rows(columns, number, rows, once).allowed(wanted.root) for number, rows in batches]
     except InvalidFilter as error:
         raise error.within(wanted.text) if wanted.text is not None else error from None
     return Mask.of(np.concatenate(parts) if parts else np.empty(0, bool))
@@ -62,11 +64,11 @@ class _Rows:
         columns: of all rows.
         number: of the batch.
         rows: how many it has.
-        sets: values that are looked for, in the type of their column, by the list and that type: once for all batches.
+        once: what was found out for batches before.
     """
 
-    def __init__(self, columns: Columns, number: int, rows: int, sets: Sets) -> None:
-        self._columns, self._number, self._rows, self._sets = columns, number, rows, sets
+    def __init__(self, columns: Columns, number: int, rows: int, once: Once) -> None:
+        self._columns, self._number, self._rows, self._once = columns, number, rows, once
 
     def allowed(self, root: Node) -> np.ndarray:
         """Return the rows of which the tree is true, bool [rows]."""
@@ -193,10 +195,10 @@ class _Rows:
             return _FALSE
         # By the type too: a tree that was put together may have one list beside two columns.
         key = id(wanted), array.type
-        if key not in self._sets:
+        if key not in self._once:
             placed = [self._placed(value, array.type, node) for value in wanted if value is not None]
-            self._sets[key] = value_set(placed, array.type)
-        found = pc.is_in(array, value_set=self._sets[key])
+            self._once[key] = value_set(placed, array.type)
+        found = pc.is_in(array, value_set=self._once[key])
         return pc.if_else(pc.is_valid(array), found, _NULL)
 
     def like(self, node: Call) -> Any:
@@ -228,8 +230,14 @@ class _Rows:
             return pa.nulls(self._rows, pa.bool_())
         if is_text(array.type) and node.name == "contains" and isinstance(other.value, str):
             return pc.match_substring(array, other.value)
-        at = None if isinstance(one, Value) else one.at
-        return contains(array, wanted, node.name == "contains_all", _called(one), at)
+        at, every = None if isinstance(one, Value) else one.at, node.name == "contains_all"
+        if not isinstance(one, Column) or (turned := self._columns.turned(one)) is None:
+            return contains(array, wanted, every, _called(one), at)
+        key = id(node), every
+        if key not in self._once:
+            self._once[key] = turned.having(wanted, every, _called(one))
+        start = sum(self._columns.batches[: self._number])
+        return of_lists(array, self._once[key][start : start + self._rows])
 
     def near(self, node: Call) -> Any:
         """Look at places."""

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.collection.lookup import Lookup
-from engine.query.where.columns import Columns
+from engine.query.where.columns import SCANNED, Columns
 from engine.query.where.evaluate import mask_of
 from engine.query.where.tree import MOST_DEPTH, MOST_VALUES, OPERATORS, Call, Column, Filter, Value
 from indexers.errors import InvalidFilter, NestvecError
@@ -345,3 +345,30 @@ def test_any_text_is_carried_out_or_refused_in_words(text: str) -> None:
         assert np.array_equal(
             found.allowed, mask_of(Filter.parse(Filter.parse(text).to_json()), columns_of(TABLE)).allowed
         )
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.int16(), pa.float64()])
+def test_a_column_of_lists_that_is_asked_again_and_again_is_turned_about(kind: pa.DataType) -> None:
+    """The answers stay what Python says they are: with lists that are null or empty, values that are, and twice."""
+    rng = np.random.default_rng(7)
+    lists: list[list[int | None] | None] = [
+        None if n % 11 == 0 else [None if one > 40 else int(one) for one in rng.zipf(1.5, n % 7)] for n in range(500)
+    ]
+    said = pa.array(lists, pa.list_(pa.int16())).cast(pa.list_(kind))
+    columns = columns_of(pa.table({"id": range(500), "tags": said}))
+    quoted = "'{}'" if pa.types.is_string(kind) or pa.types.is_large_string(kind) else "{}"
+    there = [(n, {*has}) for n, has in enumerate(lists) if has is not None]
+    for _ in range(2 * SCANNED):
+        pair = {int(value) for value in rng.integers(1, 12, 2)}
+        one, several = min(pair), f"[{', '.join(map(quoted.format, pair))}]"
+        assert _found(f"contains(tags, {quoted.format(one)})", columns) == [n for n, has in there if one in has]
+        assert _found(f"NOT contains_any(tags, {several})", columns) == [n for n, has in there if not pair & has]
+        assert _found(f"contains_all(tags, {several})", columns) == [n for n, has in there if pair <= has]
+    turned = columns.turned(Column(("tags",)))
+    assert (turned is None) is pa.types.is_floating(kind)
+    assert turned is None or turned.nbytes < 4 * sum(len(has) for has in lists if has) + 2000
+
+
+def _found(text: str, columns: Columns) -> list[int]:
+    found: list[int] = mask_of(Filter.parse(text), columns).numbers.tolist()
+    return found
