@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from engine.api import Collection
     from engine.collection.history import Version
     from engine.collection.manifest import Covering, IndexEntry, Manifest, Part, Source, SourceTable, Space
-    from engine.collection.plans import CurvePoint, PlanEntry, Tuning
+    from engine.collection.plans import CurvePoint, Cutoff, PlanEntry, Tuning
     from engine.collection.snapshot import Item, Snapshot
     from engine.encoders.base import Encoder, Fingerprint
     from engine.evaluation.evaluate import evaluate
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from engine.ingest.tables import LabelTable
     from engine.ingest.wanted import WantedOptions
     from engine.jobs.batch import Batch
+    from engine.jobs.cutoff import CutoffOptions
     from engine.jobs.examples import ExampleOptions
     from engine.jobs.index import RunOptions
     from engine.jobs.train import train_head
@@ -96,6 +97,8 @@ _HOME = {
     "CorruptCollection": "indexers.errors",
     "Covering": "engine.collection.manifest",
     "CurvePoint": "engine.collection.plans",
+    "Cutoff": "engine.collection.plans",
+    "CutoffOptions": "engine.jobs.cutoff",
     "DependencyMissing": "indexers.errors",
     "DiskFull": "indexers.errors",
     "EncodeOptions": "engine.ingest.options",
@@ -189,6 +192,8 @@ __all__ = [
     "CorruptCollection",
     "Covering",
     "CurvePoint",
+    "Cutoff",
+    "CutoffOptions",
     "DependencyMissing",
     "DiskFull",
     "EncodeOptions",

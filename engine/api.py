@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from engine.collection import history
 from engine.collection.history import Version
-from engine.collection.plans import Tuning
+from engine.collection.plans import Cutoff, Tuning
 from engine.encoders.base import Encoder
 from engine.jobs import compact, create, index, remove, spaces, update
 from engine.jobs.batch import Batch, gathered, vectors_listing
+from engine.jobs.cutoff import CutoffOptions, find_cutoff
 from engine.jobs.index import RunOptions, Verb
 from engine.jobs.run_encoder import DEFAULT_ENCODER
 from engine.jobs.tune import TuneOptions, tune_space
@@ -295,6 +296,26 @@ class Collection(Reader):
         """
         goal = TuneOptions() if options is None else checks.instance("options", options, TuneOptions)
         _, found = tune_space(self.root, self.space_name, goal, self._main, as_listener(listener))
+        self.refresh()
+        return found
+
+    def tune_cutoff(self, options: CutoffOptions | None = None, listener: Listener | None = None) -> Cutoff:
+        """Find from where on answers are relevant, by captions or judgements; `at_least="auto"` cuts there from now on.
+
+        Example:
+            >>> engine.Collection.open("photos.nest").tune_cutoff()
+            Traceback (most recent call last):
+            engine.errors.InvalidInput: photos.nest has 33 items: nothing can be said below 100
+
+        Args:
+            options: the share of what is relevant to keep, judgements of your own.
+            listener: hears about progress.
+
+        Raises:
+            InvalidInput: see `jobs.cutoff.find_cutoff`.
+        """
+        wanted = CutoffOptions() if options is None else checks.instance("options", options, CutoffOptions)
+        _, found = find_cutoff(self.root, self.space_name, wanted, self._main, as_listener(listener))
         self.refresh()
         return found
 

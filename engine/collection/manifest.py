@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from blake3 import blake3
 
-from engine.collection.plans import PlanEntry, Tuning
+from engine.collection.plans import Cutoff, PlanEntry, Tuning
 from engine.encoders.base import Fingerprint
 from engine.storage import layout
 from engine.storage.kinds import ALL_METADATA, JPEG
@@ -123,6 +123,7 @@ class Space:
         tuning: how the default plan was found; None where the build chose it.
         more: further parts, each of which begins where the one before ends.
         chosen: for how many rows a build chose the indexes by itself; 0 where somebody asked for them, or tuned.
+        cutoff: from where on answers are relevant; None where nobody found out.
     """
 
     encoder: str
@@ -140,6 +141,7 @@ class Space:
     tuning: Tuning | None = field(default=None, metadata=UNSAID)
     more: tuple[Part, ...] = field(default=(), metadata=UNSAID)
     chosen: int = field(default=0, metadata=UNSAID)
+    cutoff: Cutoff | None = field(default=None, metadata=UNSAID)
 
     @property
     def parts(self) -> tuple[Part, ...]:

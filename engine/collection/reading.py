@@ -20,7 +20,7 @@ from engine.collection.manifest import (
     Space,
     coverings_of,
 )
-from engine.collection.plans import read_plan, read_tuning
+from engine.collection.plans import read_cutoff, read_plan, read_tuning
 from engine.encoders.base import Fingerprint
 from engine.storage import layout
 from engine.storage.kept import Kept
@@ -194,6 +194,7 @@ def _space(data: Mapping[str, Any]) -> Space:
         tuning=None if data.get("tuning") is None else read_tuning(data["tuning"]),
         more=tuple(_part(one) for one in data.get("more", ())),
         chosen=int(data.get("chosen", 0)),
+        cutoff=None if data.get("cutoff") is None else read_cutoff(data["cutoff"]),
     )
 
 

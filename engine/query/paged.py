@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.collection.snapshot import Snapshot
-from engine.query.answers import AnswerList, Shaped, check_finite
+from engine.query.answers import AnswerList, Searched, Shaped, check_finite
 from engine.query.ask import Query
 from engine.query.cursor import Cursor
 from engine.query.encode import Asked
@@ -61,7 +61,9 @@ def answer_shaped(
     for number, (one, _) in enumerate(found):
         scores[number, : len(one.rows)], positions[number, : len(one.rows)] = as_arrays(one)
     ids = np.where(positions == MISSING, MISSING, snapshot.ids[positions] if positions.size else positions)
-    return AnswerList(scores, ids, asked.names, snapshot, positions, asked.notes, [shaped for _, shaped in found])
+    searched = Searched(searcher, xq, mask, queries[0].dim if queries else None)
+    shaped = [one for _, one in found]
+    return AnswerList(scores, ids, asked.names, snapshot, positions, asked.notes, shaped, searched)
 
 
 def _own(asked: Asked, queries: Sequence[Query]) -> Sequence[Sequence[int]]:
@@ -88,6 +90,8 @@ def _shaped(
             raise InvalidInput("the cursor is of another question: what differs between its pages is k alone")
         shape = replace(shape, after=None, pages=True, offset=begun.offset)
     grouped = Values(columns, shape.group_by) if columns is not None and shape.group_by is not None else None
+    if shape.at_least is not None:
+        mask = _unlikely(snapshot, searcher, xq, query, mask)
     ranked = ordered_rows(snapshot, searcher, xq, query, mask)
     found = choose(ranked, query.k, shape, searcher.vectors, grouped)
     more = shape.offset + (len(dict.fromkeys(found.groups)) if grouped is not None else len(found.rows))
@@ -99,6 +103,29 @@ def _shaped(
     if shape.distinct is not None:
         copies = [_copies(snapshot, searcher, row, shape.distinct, mask) for row in found.rows]
     return found, Shaped(copies, None if grouped is None else found.groups, cursor)
+
+
+def _unlikely(snapshot: Snapshot, searcher: Searcher, xq: FloatArray, query: Query, mask: Mask | None) -> Mask:
+    """Return which rows of a mask are as unlikely to answer one query by chance as it asks for.
+
+    They are those that lie far enough along one direction: a search for it, down to the score that is enough, finds all
+    of them, and by the bounds of exact search without looking at the others.
+    """
+    from engine.query.chance import cut_of
+
+    assert query.shape.at_least is not None
+    cut = cut_of(searcher, xq[0], query.shape.at_least, mask, query.dim)
+    along, floor = cut.beside.floor(cut.least)
+    whole = np.zeros((1, searcher.dim), np.float32)
+    whole[0, : len(along)] = along
+    # Of what is stored in half precision first more than enough, and then by what is said of it.
+    near = Query(exact=True, dim=query.dim, shape=Shape(min_score=min(1.0, max(-1.0, floor - SLACK))))
+    rows = np.array([row for row, _ in ordered_rows(snapshot, searcher, whole, near, mask)], np.int64)
+    allowed = np.zeros(searcher.rows, bool)
+    for start in range(0, len(rows), BLOCK):
+        block = rows[start : start + BLOCK]
+        allowed[block[cut.keeps(searcher.vectors(block))]] = True
+    return Mask.of(allowed)
 
 
 def ordered_rows(
