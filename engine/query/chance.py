@@ -41,6 +41,9 @@ ALIKE = 1e-6
 SHRINK = 1.0
 """What is added to the variance of each direction, in parts of their mean: a sample knows small ones badly."""
 
+ALMOST = 1 - 1e-7
+"""What is nearer to 1 is 1, but for rounding."""
+
 TINY = float(np.finfo(np.float32).tiny)
 
 SHORTEST = 5
@@ -59,21 +62,21 @@ class Beside:
     Attributes:
         background: what the rows of its space look like.
         whitened: the query, unit float32 [d].
-        mean: of what rows at random have beside it.
+        middle: of the cosines of rows at random with it, evened out.
         deviation: likewise.
         rows: how many rows there are.
     """
 
     background: Background
     whitened: FloatArray
-    mean: float
+    middle: float
     deviation: float
     rows: int
 
     def evidence(self, x: FloatArray) -> Values:
         """Return by how many deviations stored rows, float32 [n, D], are above rows at random, float64 [n]."""
-        found: Values = (self.background.placed(x) @ self.whitened).astype(np.float64)
-        return (found - self.mean) / self.deviation
+        found: Values = (_evened(self.background.placed(x) @ self.whitened) - self.middle) / self.deviation
+        return found
 
     def chance(self, x: FloatArray) -> Values:
         """Return how likely the best of all rows would be so much above the mean by chance, float64 [n] of 0 to 1."""
@@ -83,7 +86,7 @@ class Beside:
         """Return a vector, unit float32 [d], and the least inner product with it of any row with so much evidence."""
         along = self.background.white @ self.whitened
         length = float(np.linalg.norm(along))
-        least = (self.mean + evidence * self.deviation) * self.background.shortest
+        least = math.tanh(self.middle + evidence * self.deviation) * self.background.shortest
         if least <= 0:
             return along / length, -math.inf
         return along / length, (least + float(self.background.mean @ along)) / length
@@ -124,13 +127,12 @@ class Background:
         if self.rows < FEWEST:
             return
         drawn = self._cut(searcher.vectors(_drawn(searcher.live)))
-        x = drawn.astype(np.float64)
-        mean = x.mean(axis=0)
-        x -= mean
+        self.mean = drawn.mean(axis=0)
+        x = drawn - self.mean
         variance = x.T @ x / len(x)
-        variance[np.diag_indices(dim)] += max(SHRINK * np.trace(variance) / dim, float(np.finfo(np.float32).eps))
-        self.mean = mean.astype(np.float32)
-        self.white = np.linalg.inv(np.linalg.cholesky(variance)).T.astype(np.float32)
+        # What is added keeps the largest variance within d times the least: single precision is enough.
+        variance[np.diag_indices(dim)] += max(SHRINK * float(np.trace(variance)) / dim, float(np.finfo(np.float32).eps))
+        self.white = np.ascontiguousarray(np.linalg.inv(np.linalg.cholesky(variance)).T)
         self.shortest = 0.0
         self.shortest = float(np.percentile(np.linalg.norm((drawn - self.mean) @ self.white, axis=1), SHORTEST))
         self.sample = self.placed(drawn)
@@ -157,6 +159,12 @@ class Background:
             sample = self.sample if few else self.placed(searcher.vectors(_drawn(allowed)))
             last = self._masked = mask, allowed.count, sample
         return last[1:]
+
+
+def _evened(cosines: FloatArray) -> Values:
+    """Return cosines as what is nearly normal for few dimensions too, and without a bound (Fisher 1921)."""
+    evened: Values = np.arctanh(np.clip(cosines.astype(np.float64), -ALMOST, ALMOST))
+    return evened
 
 
 def _drawn(allowed: Mask) -> IdArray:
@@ -188,8 +196,11 @@ def beside(searcher: Searcher, q: FloatArray, mask: Mask | None = None, dim: int
     rows, sample = background.among(searcher, mask)
     whitened = background.placed(q[None])[0]
     scores = (sample @ whitened).astype(np.float64)
-    mean, deviation = float(scores.mean()), float(scores.std())
-    return Beside(background, whitened, mean, deviation, rows) if deviation > ALIKE else None
+    middle = min(max(float(np.median(scores)), -ALMOST), ALMOST)
+    # By the lower half: in the upper one there may be rows that are relevant, or the query itself.
+    below = np.minimum(scores - middle, 0)
+    deviation = math.sqrt(2 * float(below @ below) / len(below)) / (1 - middle * middle)
+    return Beside(background, whitened, math.atanh(middle), deviation, rows) if deviation > ALIKE else None
 
 
 def chances(

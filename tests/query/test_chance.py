@@ -20,11 +20,11 @@ from engine.query.chance import chance_of, evidence_of
 from engine.query.shape import Shape
 from indexers.errors import InvalidInput, NestvecError
 from indexers.vectors import FloatArray, normalize
-from tests.helpers import Recorder, clustered, nestvec
+from tests.helpers import Hears, clustered, nestvec
 
-N, DIM, GONE = 900, 24, (5, 17)
-X = normalize(clustered(N, DIM) + 0.2)
-Q = normalize(clustered(8, DIM, seed=7) + 0.2)
+N, DIM, GONE = 900, 48, (5, 17)
+X = normalize((clustered(N, DIM) + 0.2).astype(np.float32))
+Q = normalize((X[40:480:55] + 0.1 * np.random.default_rng(7).normal(size=(8, DIM))).astype(np.float32))
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +52,11 @@ def truth(q: FloatArray, allowed: Any = None, dim: int | None = None) -> np.ndar
     rows, asked = (stored - mean) @ white, (q - mean) @ white
     lengths = np.linalg.norm(rows, axis=1)
     shortest = np.percentile(lengths[live], 5)
-    scores = rows @ asked / np.maximum(lengths, shortest) / max(np.linalg.norm(asked), shortest)
+    cosines = rows @ asked / np.maximum(lengths, shortest) / max(np.linalg.norm(asked), shortest)
     among = live if allowed is None else live & allowed
-    evidence = (scores - scores[among].mean()) / scores[among].std()
+    middle = np.median(cosines[among])
+    below = np.sqrt(2 * np.mean(np.minimum(cosines[among] - middle, 0) ** 2)) / (1 - middle**2)
+    evidence = (np.arctanh(np.clip(cosines, None, 1 - 1e-7)) - np.arctanh(middle)) / below
     found = np.array([chance_of(float(one), int(among.sum())) for one in evidence])
     found[~among] = np.nan
     return found
@@ -80,10 +82,15 @@ def test_it_is_what_numpy_finds(made: engine.Collection, where: str | None, dim:
 def test_batches_and_items_have_it_too(made: engine.Collection) -> None:
     several = made.search(Q, k=3)
     for number, answers in enumerate(several):
-        np.testing.assert_array_equal(answers.chance, made.search(Q[number], k=3).chance)
+        np.testing.assert_allclose(answers.chance, made.search(Q[number], k=3).chance, rtol=1e-3)  # type: ignore[arg-type]
     assert several[-1].chance is not None
     like = made.similar("r30", k=2)
-    np.testing.assert_allclose(like.chance, truth(X[30])[rows_of(like)], rtol=2e-2, atol=1e-6)
+    np.testing.assert_allclose(
+        like.chance,
+        truth(normalize(X[30:31].astype(np.float16).astype(np.float32))[0])[rows_of(like)],
+        rtol=2e-2,
+        atol=1e-6,
+    )
     summed = made.search(engine.Term.of_vector(Q[0]) - 0.5 * engine.Term.of_vector(Q[1]), k=2)
     assert summed.chance is not None and len(summed.chance) == 2
 
@@ -97,7 +104,7 @@ def test_nothing_is_computed_for_who_does_not_look(tmp_path: Path, made: engine.
         assert [*kept] == [DIM] and len(kept[DIM].sample) == N - len(GONE)
 
 
-@pytest.mark.parametrize("unlikely", [0.5, 0.95, 0.999999])
+@pytest.mark.parametrize("unlikely", [0.2, 0.9, 0.95])
 @pytest.mark.parametrize(
     ("how", "allowed"),
     [({}, None), ({"where": "topic = 'a'"}, TOPIC_A), ({"dim": 8}, None), ({"plan": "flat@8 | 300@24"}, None)],
@@ -120,42 +127,36 @@ def test_the_cut_keeps_all_that_is_unlikely_enough(
 
 def test_it_goes_with_pages_groups_and_scores(made: engine.Collection) -> None:
     q = Q[0]
-    whole = made.search(q, k=N, at_least=0.9)
+    whole = made.search(q, k=N, at_least=0.5)
     assert len(whole) > 4
-    pages, page = [], made.search(q, k=2, at_least=0.9, pages=True)
+    pages, page = [], made.search(q, k=2, at_least=0.5, pages=True)
     pages += rows_of(page)
     while page.cursor is not None:
-        page = made.search(q, k=2, at_least=0.9, after=page.cursor)
+        page = made.search(q, k=2, at_least=0.5, after=page.cursor)
         pages += rows_of(page)
     assert pages == rows_of(whole)
-    groups = made.search(q, k=5, at_least=0.9, group_by="topic")
+    groups = made.search(q, k=5, at_least=0.5, group_by="topic")
     best = {TOPIC: next(row for row in rows_of(whole) if "abc"[row % 3] == TOPIC) for TOPIC in set(groups.groups or ())}
     assert rows_of(groups) == [best[group] for group in groups.groups or ()]
     least = float(whole.scores[2])
-    assert rows_of(made.search(q, k=N, at_least=0.9, min_score=least)) == rows_of(whole)[:3]
+    assert rows_of(made.search(q, k=N, at_least=0.5, min_score=least)) == rows_of(whole)[:3]
 
 
-def test_what_has_nothing_to_do_with_the_rows_is_above_chance_no_more_often_than_it_says() -> None:
+def test_what_has_nothing_to_do_with_the_rows_is_above_chance_no_more_often_than_it_says(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
-    rows = normalize(rng.normal(size=(3000, 64)).astype(np.float32) * (1 / np.sqrt(1 + np.arange(64))) + 0.1)
-    asked = normalize(rng.normal(size=(400, 64)).astype(np.float32) * (1 / np.sqrt(1 + np.arange(64))) + 0.1)
-    made = chance.Background.__new__(chance.Background)
+    drawn = rng.normal(size=(3400, 64)) / np.sqrt(1 + np.arange(64)) + 0.1
+    rows, asked = np.split(normalize(drawn.astype(np.float32)), [3000])
+    with engine.Collection.create(tmp_path / "c.nest", encoder="precomputed", dim=64, dtype="float32") as made:
+        made.add_vectors(rows)
+        searcher = made.searcher
     found = []
-
-    class Rows:
-        live = engine.Mask.every(len(rows))
-
-        @staticmethod
-        def vectors(positions: Any) -> FloatArray:
-            return rows[positions]
-
-    made.__init__(Rows(), 64)  # type: ignore[misc, arg-type]
     for q in asked:
-        scores = made.sample @ made.placed(q[None])[0]
-        one = chance.Beside(made, made.placed(q[None])[0], float(scores.mean()), float(scores.std()), len(rows))
+        one = chance.beside(searcher, q)
+        assert one is not None
         found.append(float(one.chance(rows).min()))
-    # The tail of a cosine is a little lighter than a normal one: what is said is on the safe side.
-    assert np.mean(np.array(found) <= 0.05) <= 0.06 and 0.3 < np.median(found) < 0.85
+    # About evenly spread over 0 to 1.
+    shares = [float(np.mean(np.array(found) <= part)) for part in (0.05, 0.25, 0.5, 0.75)]
+    assert np.allclose(shares, (0.05, 0.25, 0.5, 0.75), atol=0.12) and shares[0] <= 0.1, shares
 
 
 def test_chance_and_evidence_are_each_others_inverse() -> None:
@@ -244,12 +245,14 @@ def kept(made: engine.Collection, rows: np.ndarray) -> float:
     """Return the share of rows that queries of theirs keep by the stored cut-off."""
     asked = Spelt().encode_texts([str(row) for row in rows])
     found = made.search(asked, k=N, at_least="auto")
-    return float(np.mean([f"r{row}" in {item.path for item in one.items} for row, one in zip(rows, found, strict=True)]))
+    return float(
+        np.mean([f"r{row}" in {item.path for item in one.items} for row, one in zip(rows, found, strict=True)])
+    )
 
 
 def test_a_cutoff_keeps_its_share_of_fresh_queries(captioned: engine.Collection) -> None:
     options = engine.CutoffOptions(share=0.9)
-    manifest, found = find_cutoff(captioned.root, "main", options, Spelt, Recorder())  # type: ignore[arg-type]
+    manifest, found = find_cutoff(captioned.root, "main", options, Spelt, Hears())  # type: ignore[arg-type]
     captioned.refresh()
     assert captioned.space.cutoff == found and manifest.space("main").cutoff == found
     assert (found.queries, found.kind, found.share) == (450, "captions", 0.9) and found.low < 0.9 < found.high
@@ -265,15 +268,17 @@ def test_judgements_give_one_too(captioned: engine.Collection) -> None:
     topics = {str(row): f"{row} x" for row in range(100)}
     qrels = {str(row): {f"r{row}": 1, f"r{row + 1}": 0} for row in range(90)}
     options = engine.CutoffOptions(0.95, topics, qrels)
-    _, found = find_cutoff(captioned.root, "main", options, Spelt, Recorder())  # type: ignore[arg-type]
+    _, found = find_cutoff(captioned.root, "main", options, Spelt, Hears())  # type: ignore[arg-type]
     assert (found.queries, found.kind) == (90, "qrels")
     with pytest.raises(InvalidInput, match="needs 99 queries"):
-        find_cutoff(captioned.root, "main", engine.CutoffOptions(0.99, topics, qrels), Spelt, Recorder())  # type: ignore[arg-type]
+        find_cutoff(captioned.root, "main", engine.CutoffOptions(0.99, topics, qrels), Spelt, Hears())  # type: ignore[arg-type]
     with pytest.raises(InvalidInput, match="belong together"):
         engine.CutoffOptions(0.9, topics)
 
 
 def test_it_is_read_back_and_stays_with_what_is_added(captioned: engine.Collection, tmp_path: Path) -> None:
+    find_cutoff(captioned.root, "main", engine.CutoffOptions(0.9), Spelt, Hears())  # type: ignore[arg-type]
+    captioned.refresh()
     captioned.add_vectors(normalize(clustered(5, DIM, seed=9)), names=[f"late{row}" for row in range(5)])
     captioned.build(["flat@8"])
     with Snapshot.open(captioned.root) as snapshot:
