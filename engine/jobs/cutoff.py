@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -60,11 +61,30 @@ class CutoffOptions:
     qrels: Qrels | None = None
 
     def __post_init__(self) -> None:
-        checks.settle(self, share=checks.share("share", self.share))
+        checks.settle(
+            self,
+            share=checks.share("share", self.share),
+            topics=checks.optional("topics", self.topics, _texts),
+            qrels=checks.optional("qrels", self.qrels, _judged),
+        )
         if self.share >= 1:
             raise InvalidInput("share: less than 1 is needed: all that is relevant is kept without a cut-off")
         if (self.topics is None) != (self.qrels is None):
             raise InvalidInput("topics and qrels belong together: texts by query id, and what is relevant to each")
+
+
+def _texts(name: str, given: Any) -> dict[str, str]:
+    found = checks.mapping(name, given)
+    return {checks.text(name, query): checks.text(name, text) for query, text in found.items()}
+
+
+def _judged(name: str, given: Any) -> dict[str, dict[str, int]]:
+    return {
+        checks.text(name, query): {
+            checks.text(name, item): checks.signed(name, grade) for item, grade in checks.mapping(name, judged).items()
+        }
+        for query, judged in checks.mapping(name, given).items()
+    }
 
 
 def find_cutoff(
