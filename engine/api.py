@@ -303,9 +303,11 @@ class Collection(Reader):
         """Find from where on answers are relevant, by captions or judgements; `at_least="auto"` cuts there from now on.
 
         Example:
-            >>> engine.Collection.open("photos.nest").tune_cutoff()
-            Traceback (most recent call last):
-            engine.errors.InvalidInput: photos.nest has 33 items: nothing can be said below 100
+            >>> try:
+            ...     engine.Collection.open("photos.nest").tune_cutoff()
+            ... except engine.InvalidInput as error:
+            ...     print(error)
+            photos.nest has 3... items: nothing can be said below 100
 
         Args:
             options: the share of what is relevant to keep, judgements of your own.

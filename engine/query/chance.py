@@ -84,12 +84,13 @@ class Beside:
 
     def floor(self, evidence: float) -> tuple[FloatArray, float]:
         """Return a vector, unit float32 [d], and the least inner product with it of any row with so much evidence."""
-        along = self.background.white @ self.whitened
+        along: FloatArray = np.dot(self.background.white, self.whitened)
         length = float(np.linalg.norm(along))
+        along /= np.float32(length)
         least = math.tanh(self.middle + evidence * self.deviation) * self.background.shortest
         if least <= 0:
-            return along / length, -math.inf
-        return along / length, (least + float(self.background.mean @ along)) / length
+            return along, -math.inf
+        return along, least / length + float(self.background.mean @ along)
 
 
 def chance_of(evidence: float, rows: int) -> float:

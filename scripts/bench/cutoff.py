@@ -1,6 +1,6 @@
 """Measure how well it is told that nothing relevant is there, and write docs/benchmarks/cutoff.md.
 
-    python -m scripts.bench cutoff FOLDER [--pictures FOLDER] [--few QUERIES]
+    OPENBLAS_NUM_THREADS=1 python -m scripts.bench cutoff FOLDER [--pictures FOLDER] [--few QUERIES]
 
 A query is answerable where its class is in the collection, and is not once all of its class is taken out. What is told
 of its answers then and there, by each way, is as good as it tells the two apart: the area under the ROC curve, over
@@ -295,7 +295,8 @@ def report(told: dict[str, Told], sizes: dict[str, int], taken: list[list[str]])
     return "\n".join([
         "# Is anything relevant?",
         "",
-        f"Made by `python -m scripts.bench cutoff` on {cpu_name()}, seed {SEED}. Encoder: `bundled`. Each query is "
+        f"Made by `OPENBLAS_NUM_THREADS=1 python -m scripts.bench cutoff` on {cpu_name()}, seed {SEED}. Encoder: "
+        "`bundled`. Each query is "
         "asked twice: of all rows, and of rows without any of its class. Figures are areas under the ROC curve, 0.5 "
         f"where nothing is told and 1 where all is: which of the two is it, by the best {K} answers?",
         "",
@@ -311,8 +312,9 @@ def report(told: dict[str, Told], sizes: dict[str, int], taken: list[list[str]])
         "## Are the probabilities so?",
         "",
         "What is left when a class is taken out is still like the query: names of other animals, when cats are gone. "
-        "So these are shares of queries without an answer of which something is nevertheless found above chance; for "
-        "what has nothing to do with the rows they would be as large as the number above the column.",
+        "So these are shares of queries without an answer for which the least chance of ten answers is at most the "
+        "number above the column; for what has nothing to do with the rows, as *adverbs*, they are to be about so "
+        "large.",
         "",
         *table(("set, queries", "0.01", "0.05", "0.25", "0.5"), said, left=(0,)),
         "![chance of the best answer where there is none](cutoff.png)",
