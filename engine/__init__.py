@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from engine.api import Collection
     from engine.collection.history import Version
     from engine.collection.manifest import Covering, IndexEntry, Manifest, Part, Source, SourceTable, Space, Words
-    from engine.collection.plans import Blend, CurvePoint, PlanEntry, Tuning, UnderFilters
+    from engine.collection.plans import Blend, CurvePoint, Cutoff, PlanEntry, Tuning, UnderFilters
     from engine.collection.snapshot import Item, Snapshot
     from engine.encoders.base import Encoder, Fingerprint
     from engine.evaluation.evaluate import evaluate
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from engine.ingest.tables import LabelTable
     from engine.ingest.wanted import WantedOptions
     from engine.jobs.batch import Batch
+    from engine.jobs.cutoff import CutoffOptions
     from engine.jobs.examples import ExampleOptions
     from engine.jobs.index import RunOptions
     from engine.jobs.train import train_head
@@ -98,6 +99,8 @@ _HOME = {
     "CorruptCollection": "indexers.errors",
     "Covering": "engine.collection.manifest",
     "CurvePoint": "engine.collection.plans",
+    "Cutoff": "engine.collection.plans",
+    "CutoffOptions": "engine.jobs.cutoff",
     "DependencyMissing": "indexers.errors",
     "DiskFull": "indexers.errors",
     "EncodeOptions": "engine.ingest.options",
@@ -198,6 +201,8 @@ __all__ = [
     "CorruptCollection",
     "Covering",
     "CurvePoint",
+    "Cutoff",
+    "CutoffOptions",
     "DependencyMissing",
     "DiskFull",
     "EncodeOptions",

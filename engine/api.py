@@ -10,16 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from engine.collection import history
 from engine.collection.history import Version
-from engine.collection.plans import Blend, Tuning
-from engine.encoders.base import Encoder
-from engine.jobs import blend, compact, create, index, remove, spaces, update, words
+from engine.jobs import compact, create, index, remove, spaces, update, words
 from engine.jobs.batch import Batch, gathered, vectors_listing
 from engine.jobs.index import RunOptions, Verb
 from engine.jobs.run_encoder import DEFAULT_ENCODER
-from engine.jobs.tune import TuneOptions, tune_space
 from engine.progress import Listener, Summary, as_listener
-from engine.query.reader import Reader
 from engine.storage import layout
+from engine.tuned import Tuned
 from indexers import checks
 from indexers.base import IndexSpec, read_specs
 from indexers.errors import InvalidInput
@@ -31,7 +28,7 @@ Paths = str | Path | Sequence[str | Path]
 Specs = Sequence[str | IndexSpec]
 
 
-class Collection(Reader):
+class Collection(Tuned):
     """A searchable collection on disk.
 
     One open collection answers one version, from many threads at once; `refresh` moves on to the newest.
@@ -297,22 +294,6 @@ class Collection(Reader):
         made = words.index_words(self.root, columns, language, as_listener(listener))
         return self._changed(Summary(version=made.version))
 
-    def tune_words(self, topics: str | Path, qrels: str | Path, listener: Listener | None = None) -> Blend:
-        """Find what words count beside vectors, and search by it from now on; see `jobs.blend.tune_blend`.
-
-        Args:
-            topics: a file of TREC topics, id and text with a tab between.
-            qrels: a file of judgements, `qid 0 docno grade`, of items by path or id.
-            listener: hears about progress.
-
-        Raises:
-            SourceError, InvalidInput: the files cannot be read, or do not fit together.
-        """
-        files = checks.path("topics", topics), checks.path("qrels", qrels)
-        found = blend.tune_blend(self, *files, as_listener(listener))
-        self.refresh()
-        return found
-
     def apply_head(
         self,
         path: str | Path,
@@ -345,26 +326,6 @@ class Collection(Reader):
         self._wanted = None if self._wanted == name else self._wanted
         return self._changed(summary)
 
-    def tune(self, options: TuneOptions | None = None, listener: Listener | None = None) -> Tuning:
-        """Find the fastest plan that keeps a recall, on this data and for its queries, and search by it from now on.
-
-        Example:
-            >>> vectors = engine.Collection.open("vectors.nest")
-            >>> vectors.tune(engine.TuneOptions(recall=0.9)).fresh  # recall, and half of its 95 % interval
-            {'items': (..., ...)}
-
-        Args:
-            options: recall, k, what is to be fast, queries of your own.
-            listener: hears about progress.
-
-        Raises:
-            InvalidInput: see `jobs.tune.tune_space`.
-        """
-        goal = TuneOptions() if options is None else checks.instance("options", options, TuneOptions)
-        _, found = tune_space(self.root, self.space_name, goal, self._main, as_listener(listener))
-        self.refresh()
-        return found
-
     def versions(self) -> list[Version]:
         """Return the versions that are kept, the newest first; those that only set ids aside are left out."""
         return history.versions(self.root)
@@ -382,10 +343,6 @@ class Collection(Reader):
     def _ran(self, verb: Verb, sources: Any, options: Any, listener: Any) -> Summary:
         paths, how = checks.paths("sources", sources), self._options(options)
         return self._changed(verb(self.root, paths, how, as_listener(listener)))
-
-    def _main(self) -> Encoder:
-        """Return what encodes pictures that are added, loaded the first time."""
-        return self._encoders.main(self.snapshot)
 
     def _options(self, options: RunOptions | None) -> RunOptions:
         if options is None:

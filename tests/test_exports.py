@@ -54,7 +54,7 @@ def test_a_collection_offers_these_methods() -> None:
         *("snapshot", "version", "space", "space_name", "encoder", "searcher"),
         *("index", "add", "add_vectors", "batch", "build", "remove", "compact", "purge"),
         *("versions", "rollback"),
-        *("apply_head", "remove_space", "use", "tune", "index_words", "tune_words"),
+        *("apply_head", "remove_space", "use", "tune", "tune_cutoff", "index_words", "tune_words"),
         *(
             "ask",
             "ask_all",

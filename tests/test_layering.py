@@ -20,7 +20,7 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 # From the top down: a module imports only from its own layer and from those below.
 LAYERS = (
     ("engine.cli",),
-    ("engine.api", "engine.doctor"),
+    ("engine.api", "engine.doctor", "engine.tuned"),
     ("engine.jobs", "engine.evaluation"),
     ("engine.planning", "engine.query"),
     ("engine.ingest", "engine.retrieval"),

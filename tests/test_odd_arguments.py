@@ -40,10 +40,10 @@ ODD: list[Any] = [
 # What comes back and is read: nobody makes one, and what they offer is asked through the collection.
 ANSWERS = set(
     """
-    Accelerator Answer AnswerList Answers Batch Coarse Covering CurvePoint Evaluation Explanation FileRef Fingerprint
-    Found Head IndexEntry Item LabelTable Loss Manifest Mask Neighbors Noted Part PlanEntry Probed ProbedIndex Reader
-    PrunedIndex Routes Row Searcher Segment Snapshot Source SourceTable Space Step Summary Taken Terms Tower Tuning
-    Blend Exported LeftOut UnderFilters Unjoined Unnamed VectorStore Version Words
+    Accelerator Answer AnswerList Answers Batch Blend Coarse Covering CurvePoint Cutoff Evaluation Explanation Exported
+    FileRef Fingerprint Found Head IndexEntry Item LabelTable LeftOut Loss Manifest Mask Neighbors Noted Part PlanEntry
+    Probed ProbedIndex PrunedIndex Reader Routes Row Searcher Segment Snapshot Source SourceTable Space Step Summary
+    Taken Terms Tower Tuning UnderFilters Unjoined Unnamed VectorStore Version Words
     """.split()
 )
 # Rows that are read, and then refused as too few: nothing is trained here.
@@ -88,6 +88,7 @@ def doors(root: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
             {"topics": root.parent / "none", "qrels": root.parent / "none", "listener": None},
         ),
         "tune": (here.tune, {"options": None, "listener": None}),
+        "tune_cutoff": (here.tune_cutoff, {"options": None, "listener": None}),
         "rollback": (here.rollback, {"version": 2}),
         "encode_texts": (here.encode_texts, {"texts": ["a"]}),
         "encode_picture": (here.encode_picture, {"path": v, "max_pixels": 100}),
@@ -135,7 +136,7 @@ def asking_it(here: Collection) -> dict[str, tuple[Callable[..., Any], dict[str,
     search = {"k": 3, "plan": None, "dim": None, "exact": False, "recall": None, "where": None}
     search |= {"words": None, "blend": None}
     shape = {"offset": 0, "min_score": None, "distinct": None, "group_by": None, "group_size": 1, "sort": None}
-    more = {**shape, "pages": False, "after": None, "diverse": None}
+    more = {**shape, "pages": False, "after": None, "diverse": None, "at_least": None}
     return {
         "ask": (here.ask, {"query": asking()}),
         "ask_all": (here.ask_all, {"queries": [asking()]}),
@@ -229,6 +230,7 @@ def options(root: Path, here: Collection) -> dict[str, tuple[Callable[..., Any],
         "TableOptions": (lambda **given: here.add(v, engine.RunOptions(table=engine.TableOptions(**given))), {}),
         "WantedOptions": (lambda **given: here.add(v, engine.RunOptions(wanted=engine.WantedOptions(**given))), {}),
         "TuneOptions": (lambda **given: here.tune(engine.TuneOptions(**given)), {}),
+        "CutoffOptions": (lambda **given: here.tune_cutoff(engine.CutoffOptions(**given)), {}),
         "TrainOptions": (
             lambda **given: check_options(engine.TrainOptions(**given), rows),
             {"objective": "rotation", "dims": (2, 4)},

@@ -44,6 +44,7 @@ def present(answers: Sequence[Answers], how: Answering, opened: Reader) -> bool:
     if not (how.paths or how.paths0):
         print_answers(answers, as_json=how.as_json)
     say_notes(answers)
+    say_chance(answers)
     if answers and not any(map(len, answers)):
         if how.where is not None and (how.words is None or not len(opened.matching(how.where))):
             say("no item matches --where")
@@ -129,12 +130,14 @@ def answers_json(answers: Answers) -> dict[str, Any]:
     """Return answers in the stable shape of `--json`."""
     from engine.collection.cells import as_json
 
+    chance = [None] * len(answers) if answers.chance is None else [float(f"{one:.4g}") for one in answers.chance]
     results = [
         {
             "rank": rank,
             "id": item.id,
             **named("uri", item.uri),
             "score": None if score != score else round(float(score), 6),
+            "chance": chance[rank - 1],
             "caption": item.caption,
             "meta": {name: as_json(value) for name, value in item.meta.items()},
             **({} if copies is None else {"copies": copies}),
@@ -218,6 +221,18 @@ def print_paths(found: Sequence[Answers], *, null: bool) -> list[str]:
     if broken:
         told.append(f"{len(broken)} of {len(items)} answers left out: line feeds are in their paths; use --paths0")
     return told
+
+
+def say_chance(found: Sequence[Answers]) -> None:
+    """Say of queries that no answer of theirs is above chance, in one line."""
+    from engine.query.chance import is_above
+
+    below = [answers for answers in found if is_above(answers) is False]
+    if not below:
+        return
+    named = f'"{below[0].query}": ' if len(found) > 1 and below[0].query is not None else ""
+    more = f", nor of {len(below) - 1} more of {len(found)} queries" if len(below) > 1 else ""
+    say(f"{named}not above chance: the best of as many items that have nothing to do with it would score so{more}")
 
 
 def say_notes(found: Sequence[Answers]) -> None:

@@ -39,6 +39,7 @@ def question(how: Answering, *, include_self: bool = False) -> Query:
         pages=how.pages,
         after=how.after,
         min_score=how.min_score,
+        at_least=how.at_least,
         distinct=how.distinct_from or (SAME if how.distinct else None),
         group_by=column,
         group_size=size,

@@ -79,6 +79,8 @@ def print_info(found: dict[str, Any]) -> None:
             line(f"plan       {plan['plan']}   recall@{plan['k']}: {recall} ({plan['queries']} queries each)")
         if space["tuning"]:
             _print_tuning(space["tuning"])
+        if space["cutoff"]:
+            _print_cutoff(space["cutoff"])
     line(f"on disk    {human_bytes(found['bytes'])}")
 
 
@@ -116,6 +118,11 @@ def _print_tuning(tuning: dict[str, Any]) -> None:
         line(f"           {told}")
     if tuning["advice"]:
         line(f"           run `nestvec tune` again: {tuning['advice']}")
+
+
+def _print_cutoff(cutoff: dict[str, Any]) -> None:
+    kept = f"{cutoff['share']:.0%} of what is relevant ({cutoff['low']:.1%} to {cutoff['high']:.1%})"
+    line(f"cut-off    keeps {kept}, by {cutoff['queries']:,} {cutoff['kind']}")
 
 
 def _size(part: dict[str, Any] | None) -> str:

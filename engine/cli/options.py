@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from engine.query.shape import SAME
+from engine.query.shape import AUTO, SAME
 from engine.storage.kinds import DEFAULT_MAX_PIXELS, MOST_SIDE, PAIRS
 from indexers import checks
 
@@ -26,6 +26,16 @@ class NamedPath(click.Path):
         return super().convert(value, param, ctx)
 
 
+class Unlikely(click.ParamType[float | str]):
+    """A probability between 0 and 1, or `auto`."""
+
+    name = "probability"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
+        """Read it."""
+        return AUTO if value == AUTO else BETWEEN.convert(value, param, ctx)
+
+
 EXISTING = NamedPath(path_type=Path)
 FILE = NamedPath(path_type=Path, dir_okay=False)
 FOLDER = NamedPath(path_type=Path, file_okay=False)
@@ -33,6 +43,7 @@ COUNT = click.IntRange(1, checks.MOST)
 ID = click.IntRange(0, checks.MOST_ID)
 SEED = click.IntRange(0, checks.MOST_SEED)
 SHARE = click.FloatRange(0, 1, min_open=True)
+BETWEEN = click.FloatRange(0, 1, min_open=True, max_open=True)
 
 Command = Callable[..., None]
 
@@ -123,6 +134,7 @@ class Answering:
     pages: bool
     after: str | None
     min_score: float | None
+    at_least: float | str | None
     distinct: bool
     distinct_from: float | None
     group_by: str | None
@@ -198,6 +210,13 @@ _ANSWERING = (
     click.option("--unlike", multiple=True, metavar="ITEM", help="Likewise, what they are to be unlike; repeatable."),
     *marking,
     click.option("--min-score", type=click.FloatRange(-1, 1), help="Only answers that score at least this."),
+    click.option(
+        "--at-least",
+        type=Unlikely(),
+        metavar="P",
+        help="Only answers that are at least so unlikely by chance: by 0.95 what would be found by chance with at most "
+        "5 %. auto: by the cut-off that tune --cutoff found.",
+    ),
     click.option("--distinct", is_flag=True, help="No copies: of answers that are the same the best stands for all."),
     click.option(
         "--distinct-from",

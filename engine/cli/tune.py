@@ -13,7 +13,8 @@ from engine.cli.under import under_filters
 from indexers.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from engine.collection.plans import CurvePoint, Tuning
+    from engine.collection.plans import CurvePoint, Cutoff, Tuning
+    from engine.jobs.cutoff import CutoffOptions
     from indexers.plan import SearchPlan
 
 
@@ -44,6 +45,15 @@ def read_bytes(_context: click.Context, _parameter: click.Parameter, text: str |
     show_default=True,
     help="What is to be fast: many queries at once, or one.",
 )
+@click.option(
+    "--cutoff",
+    type=options.BETWEEN,
+    metavar="SHARE",
+    help="Find no plan, but from where on answers are relevant, so that this share of what is relevant is kept: by "
+    "captions, or by --topics and --qrels. search --at-least auto cuts there.",
+)
+@click.option("--topics", type=options.FILE, help="TREC topics, id and text with a tab between, for --qrels.")
+@click.option("--qrels", type=options.FILE, help="With --cutoff: graded judgements of items by path or id.")
 @click.option("--plot", "plots", multiple=True, type=options.FILE, help="Draw the curve to FILE.png, FILE.svg or both.")
 @options.space
 @options.encoder
@@ -56,6 +66,9 @@ def command(
     queries: Path | None,
     memory: int | None,
     latency: str,
+    cutoff: float | None,
+    topics: Path | None,
+    qrels: Path | None,
     plots: tuple[Path, ...],
     space: str | None,
     encoder: str | None,
@@ -72,10 +85,17 @@ def command(
     Example:
         nestvec tune photos.nest --recall 0.95
         nestvec tune photos.nest --recall 0.99 --latency single --queries searched.txt --plot curve.png
+        nestvec tune photos.nest --cutoff 0.95
     """
     from engine.api import Collection
     from engine.jobs.tune import TuneOptions
 
+    if cutoff is not None or topics is not None or qrels is not None:
+        if cutoff is None or queries is not None or memory is not None or plots:
+            raise click.UsageError("--topics and --qrels go with --cutoff; --queries, --memory and --plot without it")
+        with Collection.open(collection, device=device, space=space, encoder=encoder) as opened:
+            print_cutoff(opened.tune_cutoff(cutoff_options(cutoff, topics, qrels), Terminal()), as_json=as_json)
+        return
     if plots:
         from engine.evaluation.plots import plot_files, require_matplotlib
 
@@ -97,6 +117,31 @@ def command(
 
         for file in draw_curve(plots, tuning, plan, title=collection.name):
             say(f"wrote {file}")
+
+
+def cutoff_options(share: float, topics: Path | None, qrels: Path | None) -> CutoffOptions:
+    """Return what is asked for.
+
+    Raises:
+        SourceError: a file cannot be read.
+    """
+    from engine.evaluation.trec import read_qrels, read_topics
+    from engine.jobs.cutoff import CutoffOptions
+
+    asked = None if topics is None else read_topics(topics)
+    return CutoffOptions(share, asked, None if qrels is None else read_qrels(qrels))
+
+
+def print_cutoff(found: Cutoff, *, as_json: bool) -> None:
+    """Print a cut-off, and what it keeps."""
+    if as_json:
+        from engine.collection.manifest import json_of
+
+        print_json(json_of(found))
+        return
+    line(f"relevant from {found.evidence:.2f} deviations above chance on, by {found.queries:,} {found.kind}")
+    interval = f"{found.low:.1%} to {found.high:.1%}, 95 % interval"
+    line(f"keeps {found.share:.1%} of what is relevant to fresh queries ({interval})")
 
 
 def read_queries(path: Path) -> Any:

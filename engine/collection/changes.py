@@ -17,7 +17,7 @@ from engine.collection import spaces
 from engine.collection.commit import Change as Change
 from engine.collection.lookup import save_lookup
 from engine.collection.manifest import Covering, IndexEntry, Manifest, Part, Source, Space, Words
-from engine.collection.plans import PlanEntry, Tuning
+from engine.collection.plans import Cutoff, PlanEntry, Tuning
 from engine.collection.shards import read_table
 from engine.collection.tombstones import column_of, tombstones_of
 from engine.storage import layout
@@ -246,6 +246,20 @@ def tuned(
             raise CommitConflict(f"space {space!r} was built anew while it was tuned; run tune again")
         entry = replace(base.space(space), indexes=indexes, pruned=pruned, plans=(plan,), tuning=tuning, chosen=0)
         return replace(base, spaces={**base.spaces, space: _covered_again(base, entry)})
+
+    return change
+
+
+def cut_off(root: Path, space: str, cutoff: Cutoff) -> Change:
+    """Store from where on a space's answers are relevant.
+
+    Raises:
+        InvalidInput: the space is gone.
+    """
+
+    def change(base: Manifest) -> Manifest:
+        entry = replace(base.named_space(space, root), cutoff=cutoff)
+        return replace(base, spaces={**base.spaces, space: entry})
 
     return change
 

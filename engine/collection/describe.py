@@ -72,6 +72,7 @@ def _space(manifest: Manifest, space: Space) -> dict[str, Any]:
         "pruned": _sizes([part.pruned for part in space.listed]),
         "unindexed": manifest.rows - manifest.rows_in(range(space.covered)),
         "plans": json_of(space.plans),
+        "cutoff": json_of(space.cutoff),
         "tuning": None if space.tuning is None else {**json_of(space.tuning), "advice": advice(manifest, space.tuning)},
     }
 

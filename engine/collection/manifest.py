@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from blake3 import blake3
 
-from engine.collection.plans import UNSAID, Blend, PlanEntry, Tuning
+from engine.collection.plans import UNSAID, Blend, Cutoff, PlanEntry, Tuning
 from engine.encoders.base import Fingerprint
 from engine.storage import layout
 from engine.storage.kinds import ALL_METADATA, JPEG
@@ -147,6 +147,7 @@ class Space:
         more: further parts, each of which begins where the one before ends.
         chosen: for how many rows a build chose the indexes by itself; 0 where somebody asked for them, or tuned.
         blend: what words count beside its vectors, where that was tuned.
+        cutoff: from where on answers are relevant; None where nobody found out.
     """
 
     encoder: str
@@ -165,6 +166,7 @@ class Space:
     more: tuple[Part, ...] = field(default=(), metadata=UNSAID)
     chosen: int = field(default=0, metadata=UNSAID)
     blend: Blend | None = field(default=None, metadata=UNSAID)
+    cutoff: Cutoff | None = field(default=None, metadata=UNSAID)
 
     @property
     def parts(self) -> tuple[Part, ...]:

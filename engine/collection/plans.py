@@ -140,6 +140,40 @@ class Tuning:
     filters: dict[str, UnderFilters] | None = field(default=None, metadata=UNSAID)
 
 
+@dataclass(frozen=True)
+class Cutoff:
+    """From which evidence on an item is kept by `at_least="auto"`, and what share of relevant ones that keeps.
+
+    Example:
+        >>> print(engine.Collection.open("photos.nest").space.cutoff)
+        None
+
+    Attributes:
+        evidence: the least that is kept, in deviations above rows at random; see `query.chance`.
+        share: of the items that are relevant to fresh queries at least so many are kept, in the mean of calibrations.
+        low: with this calibration it is between this share,
+        high: and this one, with a probability of 95 %.
+        queries: queries that it was found with, of each one relevant item.
+        kind: what they were, "captions" or "qrels".
+    """
+
+    evidence: float
+    share: float
+    low: float
+    high: float
+    queries: int
+    kind: str
+
+
+def read_cutoff(data: Mapping[str, Any]) -> Cutoff:
+    """Read what `Cutoff` writes; whatever is wrong raises ValueError, TypeError or KeyError."""
+    evidence = float(data["evidence"])
+    if not math.isfinite(evidence):
+        raise ValueError(f"{evidence} deviations")
+    share, low, high = (_share(data[name]) for name in ("share", "low", "high"))
+    return Cutoff(evidence, share, low, high, _count(data["queries"], 1), str(data["kind"]))
+
+
 def read_plan(data: Mapping[str, Any]) -> PlanEntry:
     """Read what `PlanEntry` writes; whatever is wrong raises ValueError, TypeError or KeyError."""
     plan = SearchPlan.parse(data["plan"])

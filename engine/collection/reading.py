@@ -21,7 +21,7 @@ from engine.collection.manifest import (
     Words,
     coverings_of,
 )
-from engine.collection.plans import read_blend, read_plan, read_tuning
+from engine.collection.plans import read_blend, read_cutoff, read_plan, read_tuning
 from engine.encoders.base import Fingerprint
 from engine.storage import layout
 from engine.storage.kept import Kept
@@ -203,6 +203,7 @@ def _space(data: Mapping[str, Any]) -> Space:
         more=tuple(_part(one) for one in data.get("more", ())),
         chosen=int(data.get("chosen", 0)),
         blend=None if data.get("blend") is None else read_blend(data["blend"]),
+        cutoff=None if data.get("cutoff") is None else read_cutoff(data["cutoff"]),
     )
 
 

@@ -89,6 +89,7 @@ class Answers:
     cursor: str | None = None
     words: FloatArray | None = None
     fused: FloatArray | None = None
+    _searched: Searched | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -156,6 +157,23 @@ class Answers:
         """The text that came with each answer, if any."""
         return [item.caption for item in self.items]
 
+    @cached_property
+    def chance(self) -> FloatArray | None:
+        """How likely the best of all that may answer would score so if it had nothing to do with the query, [k].
+
+        Found out when it is asked for: see `query.chance`. None where there are too few items to say.
+
+        Example:
+            >>> engine.Collection.open("vectors.nest").search(np.load("vectors.npy")[0], k=1).chance.tolist()
+            [0.0]
+        """
+        if self._searched is None:
+            return None
+        from engine.query.chance import chances
+
+        searcher, xq, mask, dim = self._searched
+        return chances(searcher, xq[0], self._positions, mask, dim)
+
     def to_arrow(self) -> Table:
         """Return a `pyarrow.Table`: rank, id, uri, score, caption, and the columns of the items."""
         from engine.query.tables import answers_table
@@ -217,6 +235,7 @@ class AnswerList(Sequence[Answers]):
     _positions: IdArray
     _notes: Sequence[tuple[str, ...]] = ()
     _shaped: Sequence[Shaped] = ()
+    _searched: Searched | None = None
 
     def __len__(self) -> int:
         return len(self._names)
@@ -242,7 +261,28 @@ class AnswerList(Sequence[Answers]):
             scores, ids, positions = scores[there], ids[there], positions[there]
         notes = self._notes[at] if self._notes else ()
         shaped = self._shaped[at] if self._shaped else NOT_SHAPED
-        return Answers(self._names[at], scores, ids, self._snapshot, positions, notes, *shaped)
+        searched = None if self._searched is None else self._searched.only(range(len(self))[at])
+        return Answers(self._names[at], scores, ids, self._snapshot, positions, notes, *shaped, searched)
+
+
+class Searched(NamedTuple):
+    """What answers were searched with.
+
+    Attributes:
+        searcher: what searched.
+        xq: unit float32 [nq, D].
+        mask: which rows might answer; None for all that are live.
+        dim: the prefix; None for all numbers.
+    """
+
+    searcher: Searcher
+    xq: FloatArray
+    mask: Mask | None
+    dim: int | None
+
+    def only(self, at: int) -> Searched:
+        """Return the same of one query."""
+        return self._replace(xq=self.xq[at : at + 1])
 
 
 class Shaped(NamedTuple):
@@ -276,7 +316,8 @@ def answer_all(
     ids = snapshot.ids[found.ids]
     if asked.own:
         ids = np.where(found.ids == MISSING, MISSING, ids)
-    return AnswerList(found.scores, ids, asked.names, snapshot, found.ids, asked.notes)
+    searched = Searched(searcher, xq, mask, how.dim)
+    return AnswerList(found.scores, ids, asked.names, snapshot, found.ids, asked.notes, (), searched)
 
 
 def check_finite(found: Neighbors, root: Path) -> None:

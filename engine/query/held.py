@@ -121,6 +121,26 @@ class Held:
         other._encoders = self._encoders
         return other
 
+    def _of_cursor(self, after: str, snapshot: Snapshot) -> Self | None:
+        """Return a reader of the version that a page is of, kept for the next; None where that is a snapshot's.
+
+        Raises:
+            InvalidInput: it is no cursor, or its version is gone.
+        """
+        from engine.collection.history import numbers
+        from engine.query.cursor import Cursor
+
+        version = Cursor.parse(after).version
+        if version == snapshot.manifest.version:
+            return None
+        with self._lock:
+            if self._older is None or self._older.version != version:
+                if version not in numbers(self.root):
+                    raise InvalidInput(f"the pages are of version {version} of {self.root}, which is gone: begin again")
+                self._older = self._opened_beside(version)
+            older: Self = self._older
+            return older
+
     def __enter__(self) -> Self:
         return self
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from engine.collection.snapshot import Snapshot
-from engine.query.answers import AnswerList, Shaped
+from engine.query.answers import AnswerList, Searched, Shaped
 from engine.query.ask import Query
 from engine.query.cursor import Cursor
 from engine.query.encode import Asked
@@ -64,7 +64,9 @@ def answer_shaped(
     for number, (one, _, own_scores) in enumerate(found):
         scores[number, : len(one.rows)], positions[number, : len(one.rows)] = own_scores, one.rows
     ids = np.where(positions == MISSING, MISSING, snapshot.ids[positions] if positions.size else positions)
-    return AnswerList(scores, ids, asked.names, snapshot, positions, asked.notes, [shaped for _, shaped, _ in found])
+    searched = Searched(searcher, xq, mask, queries[0].dim if queries else None) if len(xq) else None
+    shaped = [one for _, one, _ in found]
+    return AnswerList(scores, ids, asked.names, snapshot, positions, asked.notes, shaped, searched)
 
 
 def _own(asked: Asked, queries: Sequence[Query]) -> Sequence[Sequence[int]]:
@@ -90,6 +92,8 @@ def _shaped(ranking: Ranking, columns: Columns | None) -> tuple[Chosen, Shaped, 
             raise InvalidInput("the cursor is of another question: what differs between its pages is k alone")
         shape = replace(shape, after=None, pages=True, offset=begun.offset)
     grouped = Values(columns, shape.group_by) if columns is not None and shape.group_by is not None else None
+    if shape.at_least is not None:
+        ranking = ranking.among(_unlikely(ranking, shape.at_least))
     found = choose(ranking.ranked(), query.k, shape, searcher.vectors, grouped)
     more = shape.offset + (len(dict.fromkeys(found.groups)) if grouped is not None else len(found.rows))
     cursor = str(Cursor(snapshot.manifest.version, more, digest)) if found.more and shape.pages else None
@@ -102,6 +106,30 @@ def _shaped(ranking: Ranking, columns: Columns | None) -> tuple[Chosen, Shaped, 
     scores = ranking.scored(found.rows, found.scores)
     groups = None if grouped is None else found.groups
     return found, Shaped(copies, groups, cursor, scores.words, scores.fused), scores.cosines
+
+
+def _unlikely(ranking: Ranking, at_least: float | str) -> Mask:
+    """Return which rows are as unlikely to answer a query by chance as it asks for.
+
+    They are those that lie far enough along one direction: a search for it, down to the score that is enough, finds all
+    of them, and by the bounds of exact search without looking at the others.
+    """
+    from engine.query.chance import cut_of
+
+    snapshot, searcher, dim = ranking.snapshot, ranking.searcher, ranking.query.dim
+    cut = cut_of(searcher, ranking.xq[0], at_least, ranking.mask, dim)
+    along, floor = cut.beside.floor(cut.least)
+    whole = np.zeros((1, searcher.dim), np.float32)
+    whole[0, : len(along)] = along
+    # Of what is stored in half precision first more than enough, and then by what is said of it.
+    near = Query(exact=True, dim=dim, shape=Shape(min_score=min(1.0, max(-1.0, floor - SLACK))))
+    found = Ranking(snapshot, searcher, whole, near, ranking.mask).ranked()
+    rows = np.array([row for row, _ in found], np.int64)
+    allowed = np.zeros(searcher.rows, bool)
+    for start in range(0, len(rows), BLOCK):
+        block = rows[start : start + BLOCK]
+        allowed[block[cut.keeps(searcher.vectors(block))]] = True
+    return Mask.of(allowed)
 
 
 def _copies(snapshot: Snapshot, searcher: Searcher, row: int, least: float, mask: Mask | None) -> int:

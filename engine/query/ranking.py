@@ -62,9 +62,13 @@ class Ranking:
         keywords: Keywords | None = None,
     ) -> None:
         self.snapshot, self.searcher, self.query, self.mask = snapshot, searcher, query, mask
-        self._xq, self._plan = xq, query.plan_on(searcher.routes)
+        self.xq, self._plan = xq, query.plan_on(searcher.routes)
         self._keywords = keywords
         self._found = None if keywords is None or query.words is None else keywords.look_up(query.words)
+
+    def among(self, mask: Mask) -> Ranking:
+        """Return the same ranking of fewer rows."""
+        return Ranking(self.snapshot, self.searcher, self.xq, self.query, mask, self._keywords)
 
     def ranked(self) -> Iterator[tuple[int, float]]:
         """Yield rows and what they are ordered by, best first, as far as the shape of the question lets them."""
@@ -72,7 +76,7 @@ class Ranking:
 
     def _in_order(self) -> Iterator[tuple[int, float]]:
         keywords, found = self._keywords, self._found
-        if keywords is not None and found is not None and not len(self._xq):
+        if keywords is not None and found is not None and not len(self.xq):
             return keywords.in_order(found, self.mask)
         live = self.searcher.live
         rows = (live if self.mask is None else live & self.mask).count
@@ -88,14 +92,14 @@ class Ranking:
         return fused(self._search, self.cosines, words, partial(keywords.scores, found), scale, rows, only=only)
 
     def _search(self, k: int) -> Neighbors:
-        found = self.searcher.search(self._xq, k, self._plan, dim=self.query.dim, mask=self.mask)
+        found = self.searcher.search(self.xq, k, self._plan, dim=self.query.dim, mask=self.mask)
         check_finite(found, self.snapshot.root)
         return found
 
     def cosines(self, rows: IdArray) -> NDArray[np.float64]:
         """Return cosines by the first numbers that count, as no way to search computes them; see `in_order`."""
         stored = self.searcher.vectors(rows).astype(np.float64)[:, : self.query.dim]
-        asked = self._xq[0, : self.query.dim].astype(np.float64)
+        asked = self.xq[0, : self.query.dim].astype(np.float64)
         length = np.sqrt((stored * stored).sum(axis=1) * (asked * asked).sum()) if self.query.dim is not None else 1.0
         found: NDArray[np.float64] = np.clip((stored * asked).sum(axis=1) / length, -1.0, 1.0)
         return found
@@ -119,7 +123,7 @@ class Ranking:
             InvalidInput: the query has not both.
         """
         keywords, found = self._keywords, self._found
-        if keywords is None or found is None or not len(self._xq):
+        if keywords is None or found is None or not len(self.xq):
             raise InvalidInput("a query with words and something beside them is needed")
         near = self._search(depth).ids[0]
         rows = np.union1d(near[near != MISSING], keywords.best(found, depth, self.mask)[0])
@@ -143,6 +147,6 @@ class Ranking:
         if self._keywords is None or self._found is None:
             return Scored(by)
         words = self._keywords.scores(self._found, at).astype(np.float32)
-        if not len(self._xq):
+        if not len(self.xq):
             return Scored(np.full(len(at), np.nan, np.float32), words)
         return Scored(self.cosines(at).astype(np.float32), words, by)

@@ -110,26 +110,6 @@ class Reader(Listed):
         columns = self._filters_of(snapshot).columns if asks_columns else None
         return answer_shaped(snapshot, searcher, asked, queries, mask, columns, keywords)
 
-    def _of_cursor(self, after: str, snapshot: Snapshot) -> Reader | None:
-        """Return a reader of the version that a page is of, kept for the next; None where that is a snapshot's.
-
-        Raises:
-            InvalidInput: it is no cursor, or its version is gone.
-        """
-        from engine.collection.history import numbers
-        from engine.query.cursor import Cursor
-
-        version = Cursor.parse(after).version
-        if version == snapshot.manifest.version:
-            return None
-        with self._lock:
-            if self._older is None or self._older.version != version:
-                if version not in numbers(self.root):
-                    raise InvalidInput(f"the pages are of version {version} of {self.root}, which is gone: begin again")
-                self._older = self._opened_beside(version)
-            older: Reader = self._older
-            return older
-
     def _encoded(self, queries: Sequence[Query], snapshot: Snapshot, searcher: Searcher) -> Asked:
         if queries and queries[0].marks:
             return self._marked(queries, snapshot, searcher)[0]

@@ -12,6 +12,9 @@ from indexers.errors import InvalidInput
 SAME = 0.999
 """Answers whose cosine is at least this are copies of each other, where nobody says otherwise: float16 rounds it."""
 
+AUTO = "auto"
+"""Of `at_least`: what is stored with the space."""
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -30,6 +33,9 @@ class Shape:
         pages: whether the answers are the first page: they have a `cursor` then, where there are others behind them.
         after: the `cursor` of answers that came before; these follow them, in the version those were of.
         min_score: the least score of an answer, a cosine; None for any.
+        at_least: how unlikely by chance an answer has to be, more than 0 and less than 1: by 0.95 none stays that would
+            be there by chance with a probability of more than 5 %. "auto" for the cut-off that `Collection.tune_cutoff`
+            found. None for any.
         distinct: the cosine from which on two answers are copies of each other: the better one stands for both. None
             lets copies answer.
         group_by: a column; k groups answer then, each by its best items. What has no value is a group too.
@@ -53,6 +59,7 @@ class Shape:
     group_size: int = 1
     diverse: float | None = None
     sort: str | None = None
+    at_least: float | str | None = None
 
     def __post_init__(self) -> None:
         checks.settle(
@@ -66,6 +73,7 @@ class Shape:
             group_size=checks.whole("group_size", self.group_size),
             diverse=checks.optional("diverse", self.diverse, checks.share),
             sort=checks.optional("sort", self.sort, checks.text),
+            at_least=checks.optional("at_least", self.at_least, _unlikely),
         )
         if self.offset and self.after is not None:
             raise InvalidInput("offset and after exclude each other: each of them says where answers begin")
@@ -90,6 +98,15 @@ def _cosine(name: str, value: Any) -> float:
     return found
 
 
+def _unlikely(name: str, value: Any) -> float | str:
+    if isinstance(value, str) and value == AUTO:
+        return value
+    found = -1.0 if isinstance(value, str) else checks.real(name, value)
+    if not 0 < found < 1:
+        raise InvalidInput(f"{name}: a probability between 0 and 1, or {AUTO!r}; found {checks.brief(value)}")
+    return found
+
+
 PLAIN = Shape()
 
 
@@ -105,6 +122,7 @@ class Then(TypedDict, total=False):
     group_size: int
     diverse: float | None
     sort: str | None
+    at_least: float | str | None
 
 
 def shape_of(given: Mapping[str, Any]) -> Shape:

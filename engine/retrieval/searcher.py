@@ -124,6 +124,10 @@ class Searcher:
         most = max((len(segment) for segment in indexed), default=0)
         self.routes = Routes(space, self.entry, specs, most)
 
+    def __reduce__(self) -> Any:
+        """Open the same again where it is copied to, to search on the CPU."""
+        return Searcher, (self._snapshot, self.space)
+
     # -- opening -------------------------------------------------------------------------
 
     def _indexed(self, device: str, gpu_memory: int | None) -> Iterator[Segment]:

@@ -16,6 +16,7 @@ CASES = {
     "exact": "Exact search beside FAISS' scan.",
     "scale": "How cost grows with the rows, beside a grid of FAISS strings.",
     "adds": "One row at a time.",
+    "cutoff": "How well it is told that nothing relevant is there.",
     "filters": "Searches under filters, beside FAISS with selectors.",
     "hybrid": "Words beside vectors, beside RRF; and BM25 beside other engines.",
     "feedback": "What marked answers are worth, beside what others make of them.",
