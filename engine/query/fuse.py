@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.query.ordered import LEVELS, MARGIN, Scores, Search
+from engine.retrieval.searcher import Searcher
 from indexers.base import MISSING
-from indexers.vectors import IdArray
+from indexers.vectors import FloatArray, IdArray
 
 BLEND = 0.5
 """What BM25 counts beside the cosine where nobody has tuned it."""
@@ -95,7 +97,29 @@ def fused(
             return
 
 
-def scale_of(drawn: NDArray[np.float64], most: float, blend: float) -> Scale:
+def usual(searcher: Searcher, xq: FloatArray, dim: int | None) -> FloatArray:
+    """Return the cosines of a query with rows drawn by their numbers, which are read once, float32 [≤ SAMPLE].
+
+    Args:
+        searcher: over the space.
+        xq: unit float32 [D].
+        dim: how many numbers count; all if None.
+    """
+    drawn = _drawn.get(searcher)
+    if drawn is None:
+        rows = np.linspace(0, searcher.rows - 1, min(SAMPLE, searcher.rows)).astype(np.int64)
+        drawn = _drawn[searcher] = searcher.vectors(rows[searcher.live.allowed[rows]])
+    cosines: FloatArray = drawn[:, :dim] @ xq[:dim]
+    if dim is not None:
+        lengths = np.linalg.norm(drawn[:, :dim], axis=1) * np.linalg.norm(xq[:dim])
+        cosines = cosines / np.maximum(lengths, np.finfo(np.float32).tiny)
+    return cosines
+
+
+_drawn: WeakKeyDictionary[Searcher, FloatArray] = WeakKeyDictionary()
+
+
+def scale_of(drawn: FloatArray, most: float, blend: float) -> Scale:
     """Return the scale of one query.
 
     Args:
@@ -103,4 +127,6 @@ def scale_of(drawn: NDArray[np.float64], most: float, blend: float) -> Scale:
         most: the best BM25 of any row.
         blend: what BM25 counts.
     """
-    return Scale(float(drawn.mean()), SPREADS * max(float(drawn.std()), 1e-6), most or 1.0, blend)
+    # The last bits depend on the machine, and the order of a page must not.
+    mean, spread = round(float(drawn.mean()), 5), round(float(drawn.std()), 5)
+    return Scale(mean, SPREADS * max(spread, 1e-5), most or 1.0, blend)

@@ -17,7 +17,7 @@ from engine.retrieval.searcher import Searcher
 from engine.storage.kinds import DEFAULT_MAX_PIXELS
 from engine.storage.names import printable
 from indexers import checks
-from indexers.errors import CollectionError, NestvecError
+from indexers.errors import CollectionError, InvalidInput, NestvecError
 from indexers.mask import Mask
 from indexers.threads import new_lock
 from indexers.vectors import FloatArray

@@ -106,15 +106,14 @@ class Ranking:
 
     def _scale(self, keywords: Keywords, found: Sequence[Found]) -> Scale:
         """Return what both scores are divided by: what is usual for the query, whatever may answer it."""
-        from engine.query.fuse import BLEND, SAMPLE, scale_of
+        from engine.query.fuse import BLEND, scale_of, usual
 
         blend = self.query.blend
         if blend is None:
             tuned = self.snapshot.manifest.space(self.searcher.space).blend
             blend = BLEND if tuned is None else tuned.weight
-        rows = np.linspace(0, self.searcher.rows - 1, min(SAMPLE, self.searcher.rows)).astype(np.int64)
         most = keywords.best(found, 1)[1].max(initial=0.0)
-        return scale_of(self.cosines(self.snapshot.living(rows)), float(most), blend)
+        return scale_of(usual(self.searcher, self.xq[0], self.query.dim), float(most), blend)
 
     def candidates(self, depth: int) -> tuple[IdArray, NDArray[np.float64], NDArray[np.float64]]:
         """Return the best rows by vectors and the best by words, and both their scores on the scale of the query.
