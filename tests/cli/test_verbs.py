@@ -165,7 +165,7 @@ def test_search_answers_in_the_order_of_the_queries(vectors: Path) -> None:
     for answers in found:
         assert [result["rank"] for result in answers["results"]] == [1, 2]
         for result in answers["results"]:
-            assert list(result) == ["rank", "id", "uri", "score", "caption", "meta"]
+            assert list(result) == ["rank", "id", "uri", "score", "chance", "caption", "meta"]
             assert result["meta"] == {"n": result["id"]}
         scores = [result["score"] for result in answers["results"]]
         assert scores == sorted(scores, reverse=True)
