@@ -104,7 +104,7 @@ def doors(root: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
             },
         ),
     }
-    return doing | opening_it(root) | asking_it(here) | options(root, here)
+    return doing | opening_it(root) | asking_it(here) | listing_it(here) | options(root, here)
 
 
 def opening_it(root: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
@@ -161,17 +161,6 @@ def asking_it(here: Collection) -> dict[str, tuple[Callable[..., Any], dict[str,
         ),
         "between": (here.between, {"low": 0, "high": 1, "where": None}),
         "Shape": (lambda **given: here.ask(dataclasses.replace(asking(), shape=engine.Shape(**given))), more),
-        "get": (here.get, {"items": [0], "keys": (), "columns": ["id"], "vectors": True}),
-        "scan": (lambda **given: list(here.scan(**given)), {"where": None, "columns": ["id"], "batch_rows": 9}),
-        "vectors": (lambda **given: list(here.vectors(**given)), {"where": None}),
-        "export": (
-            lambda **given: exporting(here, **given),
-            {
-                **{"path": here.root.parent / "made.faiss", "to": "faiss", "where": None, "space": None},
-                **{"options": None, "listener": None},
-            },
-        ),
-        "facets": (here.facets, {"column": "path", "where": None, "most": 3}),
         "iterate": (
             lambda **given: list(here.iterate(**given)),
             {
@@ -190,12 +179,29 @@ def asking_it(here: Collection) -> dict[str, tuple[Callable[..., Any], dict[str,
             lambda **given: here.matching(engine.Filter(**given)),
             {"root": engine.Filter.parse("id >= 0").root, "text": None},
         ),
-        "matching": (here.matching, {"where": "id >= 0"}),
-        "ids_of": (here.ids_of, {"keys": ["v-1"]}),
         "similar": (
             here.similar,
             {"item": 0, **search, **more, "include_self": False, "max_pixels": 100, "marks": None},
         ),
+    }
+
+
+def listing_it(here: Collection) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
+    """Return the ways to look at items without a search."""
+    return {
+        "get": (here.get, {"items": [0], "keys": (), "columns": ["id"], "vectors": True}),
+        "scan": (lambda **given: list(here.scan(**given)), {"where": None, "columns": ["id"], "batch_rows": 9}),
+        "vectors": (lambda **given: list(here.vectors(**given)), {"where": None}),
+        "export": (
+            lambda **given: exporting(here, **given),
+            {
+                **{"path": here.root.parent / "made.faiss", "to": "faiss", "where": None, "space": None},
+                **{"options": None, "listener": None},
+            },
+        ),
+        "facets": (here.facets, {"column": "path", "where": None, "most": 3}),
+        "matching": (here.matching, {"where": "id >= 0"}),
+        "ids_of": (here.ids_of, {"keys": ["v-1"]}),
     }
 
 

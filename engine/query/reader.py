@@ -179,26 +179,19 @@ class Reader(Listed):
         """
         how = ask.query_without_terms(k, plan, exact, recall, dim, where, shape=shape_of(then), marks=marks)
         beside = terms.terms_beside(like, unlike)
-        if words is not None or blend is not None or query is None:
-            return self._worded(query, how, words, blend, beside)
-        if isinstance(query, str | Term | Terms):
-            return self._asked([how.with_terms(*terms.terms_of(query), *beside)], how)[0]
-        if ask.is_texts(query):
-            return self._asked([how.with_terms(Term.of_text(text), *beside) for text in query], how)
+        is_more = words is not None or blend is not None or beside or how.marks or not how.shape.is_plain
+        if is_more or query is None or isinstance(query, str | Term | Terms) or ask.is_texts(query):
+            return self._by_terms(query, how, words, blend, beside)
         xq = ask.as_asked(query)
-        if beside or how.marks or not how.shape.is_plain:
-            rows = as_matrix(xq, name="queries")
-            found = self._asked([how.with_terms(Term.of_vector(row), *beside) for row in rows], how)
-            return found[0] if xq.ndim == 1 else found
         asked = Asked(xq, [None] * (1 if xq.ndim == 1 else len(xq)), ())
         snapshot, searcher = self._pair()
         answers = answer_all(snapshot, searcher, asked, how, self._mask(snapshot, how.filter))
         return answers[0] if xq.ndim == 1 else answers
 
-    def _worded(
+    def _by_terms(
         self, query: Any, how: Query, words: str | bool | None, blend: float | None, beside: Sequence[Term]
     ) -> Answers | AnswerList:
-        """Search with words, beside a query or alone."""
+        """Search with the terms of a query or of several, and with words."""
         alone = query is None or isinstance(query, str | Term | Terms)
         if alone or ask.is_texts(query):
             several = [query] if alone else list(query)
@@ -208,8 +201,9 @@ class Reader(Listed):
         wanted = []
         for one in several:
             own = () if one is None else terms.terms_of(one)
-            wanted.append(how.with_words(terms.words_of(words, own), blend).with_terms(*own, *beside))
-        found = self.ask_all(wanted)
+            asked = how if words is None and blend is None else how.with_words(terms.words_of(words, own), blend)
+            wanted.append(asked.with_terms(*own, *beside))
+        found = self._asked(wanted, wanted[0].frame() if wanted else how)
         return found[0] if alone else found
 
     @overload

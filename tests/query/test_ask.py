@@ -125,7 +125,7 @@ def test_several_terms_are_one_direction(opened: Collection) -> None:
 def test_what_cannot_be_asked(opened: Collection) -> None:
     with pytest.raises(InvalidInput, match="query 0 has no terms"):
         opened.ask(Query())
-    with pytest.raises(InvalidInput, match="differ in their terms alone"):
+    with pytest.raises(InvalidInput, match="differ in their terms and words alone"):
         opened.ask_all([Query((Term.of_item(1),)), Query((Term.of_item(1),), k=3)])
     with pytest.raises(InvalidVectors):
         opened.ask(Query((Term.of_vector(np.ones(D + 1)),)))
