@@ -44,6 +44,9 @@ SHRINK = 1.0
 ALMOST = 1 - 1e-7
 """What is nearer to 1 is 1, but for rounding."""
 
+MOST_DIMENSIONS = 768
+"""Of longer vectors the first so many numbers are compared: to know how 2,048 vary together takes seconds."""
+
 TINY = float(np.finfo(np.float32).tiny)
 
 SHORTEST = 5
@@ -180,7 +183,7 @@ _KEPT: WeakKeyDictionary[Searcher, dict[int, Background]] = WeakKeyDictionary()
 
 def background_of(searcher: Searcher, dim: int | None) -> Background:
     """Return what rows of a space look like, read the first time it is asked for."""
-    kept, wanted = _KEPT.setdefault(searcher, {}), searcher.dim if dim is None else dim
+    kept, wanted = _KEPT.setdefault(searcher, {}), min(searcher.dim if dim is None else dim, MOST_DIMENSIONS)
     if wanted not in kept:
         kept[wanted] = Background(searcher, wanted)
     return kept[wanted]

@@ -116,13 +116,16 @@ def _unlikely(ranking: Ranking, at_least: float | str) -> Mask:
     """
     from engine.query.chance import cut_of
 
-    snapshot, searcher, dim = ranking.snapshot, ranking.searcher, ranking.query.dim
-    cut = cut_of(searcher, ranking.xq[0], at_least, ranking.mask, dim)
+    snapshot, searcher = ranking.snapshot, ranking.searcher
+    cut = cut_of(searcher, ranking.xq[0], at_least, ranking.mask, ranking.query.dim)
+    dim = cut.beside.background.dim
     along, floor = cut.beside.floor(cut.least)
     whole = np.zeros((1, searcher.dim), np.float32)
     whole[0, : len(along)] = along
     # Of what is stored in half precision first more than enough, and then by what is said of it.
-    near = Query(exact=True, dim=dim, shape=Shape(min_score=min(1.0, max(-1.0, floor - SLACK))))
+    near = Query(
+        exact=True, dim=None if dim == searcher.dim else dim, shape=Shape(min_score=min(1.0, max(-1.0, floor - SLACK)))
+    )
     found = Ranking(snapshot, searcher, whole, near, ranking.mask).ranked()
     rows = np.array([row for row, _ in found], np.int64)
     allowed = np.zeros(searcher.rows, bool)

@@ -125,6 +125,18 @@ def test_the_cut_keeps_all_that_is_unlikely_enough(
     assert some
 
 
+def test_of_long_vectors_the_first_numbers_are_compared(
+    made: engine.Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chance, "MOST_DIMENSIONS", 16)
+    with engine.Reader.open(made.root) as reader:
+        for q in Q[:3]:
+            wanted, answers = truth(q, dim=16), reader.search(q, k=40)
+            np.testing.assert_allclose(answers.chance, wanted[rows_of(answers)], rtol=2e-2, atol=1e-6)  # type: ignore[arg-type]
+            kept = set(rows_of(reader.search(q, k=N, at_least=0.9)))
+            assert set(np.flatnonzero(wanted <= 0.097)) <= kept <= set(np.flatnonzero(wanted <= 0.103))
+
+
 def test_it_goes_with_pages_groups_and_scores(made: engine.Collection) -> None:
     q = Q[0]
     whole = made.search(q, k=N, at_least=0.5)
