@@ -8,8 +8,9 @@ is in a version and not on how it came there.
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 
 import numpy as np
@@ -35,6 +36,15 @@ LONGEST_QUERY, MOST_UNITS = 1 << 14, 256
 
 LEVELS = (256, 4096, 65536)
 """So many rows are put in order, one after the other, and then all."""
+
+FREQUENT, MOST_KEPT = 4096, 1 << 22
+"""A word of so many rows is kept as it was found, until those that are kept have so many rows: 10 bytes each."""
+
+SOME = 8192
+"""Rows whose scores are looked at to know what the best ones reach at least."""
+
+ROUNDED = 1 - 1e-5
+"""Sums in single precision are off by less than this share."""
 
 Scored = NDArray[np.float64]
 
@@ -115,13 +125,21 @@ class Found:
         unit: what was looked for.
         rows: ascending, uint32 [n].
         counts: how often each has it.
+        shares: what share of the weight each gets for that, float32 [n].
         weight: how often it is asked for, times what it is worth: log(1 + (N − n + ½) / (n + ½)).
+        most: what a row gets at most.
     """
 
     unit: Unit
     rows: Rows
     counts: Counts
+    shares: NDArray[np.float32]
     weight: float
+    most: float
+
+    def times(self, number: int) -> Found:
+        """Return what it is where it is asked for so often."""
+        return replace(self, weight=number * self.weight, most=number * self.most)
 
 
 class Keywords:
@@ -143,6 +161,8 @@ class Keywords:
         self._snapshot = snapshot
         self._said: Words = snapshot.manifest.words
         self._lock = new_lock()
+        self._kept: OrderedDict[Unit, Found] = OrderedDict()
+        self._kept_rows = 0
 
     @cached_property
     def _segments(self) -> list[tuple[int, Postings]]:
@@ -177,28 +197,40 @@ class Keywords:
             InvalidInput: it has no word.
             CorruptCollection: the postings lead outside of the rows.
         """
+        wanted = read_words(text, self._said.stem)
         with self._lock:  # opened once, whoever comes first
-            segments, _ = self._segments, self._norms
-        live, found = self._snapshot.live, []
-        for unit, times in read_words(text, self._said.stem).items():
-            rows, counts = _together([(first, *_rows(postings, unit)) for first, postings in segments])
-            if len(rows) and rows[-1] >= live.rows:
-                raise CorruptCollection(f"{self._snapshot.root} has words of rows that are not there")
-            if live.count < live.rows:
-                kept = live.allowed[rows]
-                rows, counts = rows[kept], counts[kept]
-            if len(rows):
-                worth = float(np.log1p((live.count - len(rows) + 0.5) / (len(rows) + 0.5)))
-                found.append(Found(unit, rows, counts, times * worth))
-        return sorted(found, key=lambda one: -one.weight)
+            found = [self._find(unit).times(times) for unit, times in wanted.items()]
+        return sorted((one for one in found if len(one.rows)), key=lambda one: -one.weight)
+
+    def _find(self, unit: Unit) -> Found:
+        """Return the live rows that have a unit; those of frequent ones are kept."""
+        if unit in self._kept:
+            self._kept.move_to_end(unit)
+            return self._kept[unit]
+        live = self._snapshot.live
+        rows, counts = _together([(first, *_rows(postings, unit)) for first, postings in self._segments])
+        if len(rows) and rows.max() >= live.rows:
+            raise CorruptCollection(f"{self._snapshot.root} has words of rows that are not there")
+        if live.count < live.rows:
+            alive = live.allowed[rows]
+            rows, counts = rows[alive], counts[alive]
+        often = counts.astype(np.float32)
+        shares = often / (often + self._norms[rows])
+        worth = float(np.log1p((live.count - len(rows) + 0.5) / (len(rows) + 0.5)))
+        found = Found(unit, rows, counts, shares, worth, worth * float(shares.max(initial=0)) / ROUNDED)
+        if FREQUENT <= len(rows) <= MOST_KEPT:
+            self._kept[unit] = found
+            self._kept_rows += len(rows)
+            while self._kept_rows > MOST_KEPT:
+                self._kept_rows -= len(self._kept.popitem(last=False)[1].rows)
+        return found
 
     def scores(self, found: Sequence[Found], rows: IdArray) -> Scored:
         """Return the BM25 of rows, float64 [n]; 0 of those that have none of the words."""
         total = np.zeros(len(rows))
         for one in found:
-            at = np.minimum(one.rows.searchsorted(rows.astype(np.uint32)), len(one.rows) - 1)
-            there = np.flatnonzero(one.rows[at] == rows)
-            count = one.counts[at[there]].astype(np.float64)
+            at, there = _where(one, rows)
+            count = one.counts[at].astype(np.float64)
             total[there] += one.weight * count / (count + self._norms[rows[there]])
         return total
 
@@ -209,32 +241,37 @@ class Keywords:
         looked up for those that can still get there (MaxScore: Turtle & Flood 1995).
         """
         total = np.zeros(self._snapshot.live.rows, np.float32)
-        left = np.cumsum([one.weight for one in found][::-1])[::-1]  # no row gets more for a word than its weight
+        left = [*np.cumsum([one.most for one in found][::-1])[::-1].tolist(), 0.0]
         touched: list[Rows] = []
-        least = -np.inf
+        least, number = -np.inf, 0
         for number, one in enumerate(found):
-            if number and left[number] < least:
+            if left[number] < least:
                 break
-            rows, counts = _allowed(one, mask)
-            new = rows[total[rows] == 0] if number else rows
-            touched.append(new)
-            often = counts.astype(np.float32)
-            total[rows] += np.float32(one.weight) * often / (often + self._norms[rows])
-            if number + 1 < len(found) and sum(map(len, touched)) >= k:
-                some = total[np.concatenate(touched)]
-                least = float(np.partition(some, len(some) - k)[len(some) - k]) * (1 - 1e-5)
+            rows, shares = _allowed(one, mask)
+            worth = np.float32(one.weight) * shares
+            if number:
+                before = total[rows]
+                worth += before
+                touched.append(rows[before == 0])
+            else:
+                touched.append(rows)
+            total[rows] = worth
+            least = max(least, _kth_of_some(total, touched, k))
         else:
             number = len(found)
-        all_rows: IdArray = np.concatenate([np.empty(0, np.uint32), *touched]).astype(np.int64)
-        if len(all_rows) > k:
-            near = total[all_rows]
-            rest = float(left[number]) if number < len(found) else 0.0
-            if rest == 0.0:
-                least = float(np.partition(near, len(near) - k)[len(near) - k]) * (1 - 1e-5)
-            all_rows = all_rows[near + np.float32(rest) >= least]
-        scores = self.scores(found, all_rows)
-        order = np.lexsort((all_rows, -scores))[:k]
-        return all_rows[order], scores[order]
+        near = _reaching(total, touched, max(least - left[number], np.finfo(np.float32).tiny))
+        reached = total[near]
+        for more, rest in zip([None, *found[number:]], left[number:], strict=True):
+            if more is not None:
+                at, there = _where(more, near)
+                reached[there] += np.float32(more.weight) * more.shares[at]
+            if len(near) > k:
+                kth = float(np.partition(reached, len(near) - k)[len(near) - k]) * ROUNDED
+                kept = reached >= kth - rest
+                near, reached = near[kept], reached[kept]
+        scores = self.scores(found, near)
+        order = np.lexsort((near, -scores))[:k]
+        return near[order], scores[order]
 
     def in_order(self, found: Sequence[Found], mask: Mask | None = None) -> Iterator[tuple[int, float]]:
         """Yield all rows that have any of the words, with their BM25, best first."""
@@ -255,11 +292,39 @@ def _together(parts: Sequence[tuple[int, Rows, Counts]]) -> tuple[Rows, Counts]:
     return np.concatenate(rows), np.concatenate([np.empty(0, np.uint16), *(count for *_, count in parts)])
 
 
-def _allowed(one: Found, mask: Mask | None) -> tuple[Rows, Counts]:
+def _where(one: Found, rows: IdArray) -> tuple[IdArray, IdArray]:
+    """Return where rows are among those that have a unit, and which of them are."""
+    at = np.minimum(one.rows.searchsorted(rows.astype(np.uint32)), len(one.rows) - 1)
+    there = np.flatnonzero(one.rows[at] == rows)
+    return at[there], there
+
+
+def _kth_of_some(total: NDArray[np.float32], touched: Sequence[Rows], k: int) -> float:
+    """Return a score that at least k rows reach: the k-th of some of them, those with the rarest words."""
+    some: list[Rows] = []
+    for rows in touched:
+        some.append(rows[: max(SOME, k)])
+        if sum(map(len, some)) >= max(SOME, k):
+            break
+    reached = total[np.concatenate(some)]
+    if len(reached) < k:
+        return -np.inf
+    return float(np.partition(reached, len(reached) - k)[len(reached) - k]) * ROUNDED
+
+
+def _reaching(total: NDArray[np.float32], touched: Sequence[Rows], least: float) -> IdArray:
+    """Return the rows with at least so much: all are looked at where most have any, in the order they lie in."""
+    if sum(map(len, touched)) * 8 > len(total):
+        return np.flatnonzero(total >= np.float32(least))
+    rows: IdArray = np.concatenate([np.empty(0, np.uint32), *touched]).astype(np.int64)
+    return rows[total[rows] >= np.float32(least)]
+
+
+def _allowed(one: Found, mask: Mask | None) -> tuple[Rows, NDArray[np.float32]]:
     if mask is None:
-        return one.rows, one.counts
+        return one.rows, one.shares
     kept = mask.allowed[one.rows]
-    return one.rows[kept], one.counts[kept]
+    return one.rows[kept], one.shares[kept]
 
 
 def _rows(postings: Postings, unit: Unit) -> tuple[Rows, Counts]:
