@@ -41,6 +41,7 @@ class Mask:
     rows: int
     count: int
     bits: NDArray[np.uint8] | None = None
+    _numbers: IdArray | None = field(default=None, repr=False)
     _parts: dict[tuple[int, int], Mask] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
@@ -59,6 +60,15 @@ class Mask:
             raise InvalidInput(f"a mask is made of bool [rows], found {checks.brief(allowed)}")
         count = int(np.count_nonzero(allowed))
         return cls(len(allowed), count, None if count == len(allowed) else np.packbits(allowed, bitorder="little"))
+
+    @classmethod
+    def of_rows(cls, rows: int, numbers: IdArray) -> Mask:
+        """Return the mask of the rows in int64 [m], ascending and each once, of so many."""
+        allowed = np.zeros(rows, dtype=bool)
+        allowed[numbers] = True
+        bits = None if len(numbers) == rows else np.packbits(allowed, bitorder="little")
+        # They are kept where they take no more room than the bits.
+        return cls(rows, len(numbers), bits, numbers if 64 * len(numbers) <= rows else None)
 
     @classmethod
     def without(cls, rows: int, excluded: IdArray) -> Mask:
@@ -110,7 +120,7 @@ class Mask:
     @property
     def numbers(self) -> IdArray:
         """The rows that may answer, int64 [count], ascending."""
-        return np.flatnonzero(self.allowed)
+        return np.flatnonzero(self.allowed) if self._numbers is None else self._numbers
 
     @cached_property
     def selector(self) -> Any | None:

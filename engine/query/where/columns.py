@@ -71,6 +71,10 @@ class Columns:
             self._turned[wanted.path] = Turned(arrays) if can_be_turned(arrays) else None
         return self._turned[wanted.path]
 
+    def already_turned(self, wanted: Column) -> Turned | None:
+        """Return a column of lists that was turned about; None of any other."""
+        return self._turned.get(wanted.path)
+
     def named(self, name: str) -> list[pa.Array]:
         """Return a column by the name it has outside a filter: of a field of one, `place.city`.
 

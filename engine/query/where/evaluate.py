@@ -19,12 +19,13 @@ from engine.collection.columntypes import common_type, is_text
 from engine.collection.columntypes import is_number as is_number_type
 from engine.query.where import geo
 from engine.query.where.columns import Columns
-from engine.query.where.lists import contains, of_lists
+from engine.query.where.lists import both, contains, of_lists
 from engine.query.where.literals import Placed, is_number, place, shown_type, value_set
 from engine.query.where.tree import Call, Column, Filter, Node, Scalar, Value
 from indexers import checks
 from indexers.errors import InvalidFilter
 from indexers.mask import Mask
+from indexers.vectors import IdArray
 
 _TRUE, _FALSE, _NULL = pa.scalar(True), pa.scalar(False), pa.scalar(None, pa.bool_())
 _COMPARED: dict[str, Callable[[Any, Any], Any]] = {
@@ -36,6 +37,9 @@ _DATES: dict[str, Callable[[Any], Any]] = {
     "weekday": lambda array: pc.day_of_week(array, count_from_zero=False),
 }
 _TEXTS: dict[str, Callable[[Any], Any]] = {"lower": pc.utf8_lower, "upper": pc.utf8_upper, "length": pc.utf8_length}
+
+LISTS = ("contains", "contains_any", "contains_all")
+"""What is asked of lists."""
 
 Once = dict[tuple[int, Any], Any]
 """What is found out once for all batches: values that are looked for, in the type of their column, by the list and
@@ -49,12 +53,32 @@ def mask_of(wanted: Filter, columns: Columns) -> Mask:
         InvalidFilter: it asks for a column that is not there, or a column for what it cannot answer.
     """
     try:
+        if (rows := _looked_up(wanted.root, columns)) is not None:
+            return Mask.of_rows(sum(columns.batches), rows)
         once: Once = {}
         batches = enumerate(columns.batches)
         parts = [_Rows(columns, number, rows, once).allowed(wanted.root) for number, rows in batches]
     except InvalidFilter as error:
         raise error.within(wanted.text) if wanted.text is not None else error from None
     return Mask.of(np.concatenate(parts) if parts else np.empty(0, bool))
+
+
+def _looked_up(node: Node, columns: Columns) -> IdArray | None:
+    """Return the rows of which a tree is true, ascending, where they are known without a look at the others."""
+    if not isinstance(node, Call):
+        return None
+    if node.name == "and":
+        parts = [_looked_up(one, columns) for one in node.args]
+        found = sorted((part for part in parts if part is not None), key=len)
+        return reduce(both, found) if len(found) == len(parts) else None
+    if node.name not in LISTS or not isinstance(node.args[0], Column) or not isinstance(node.args[1], Value):
+        return None
+    turned, value = columns.already_turned(node.args[0]), node.args[1].value
+    if turned is None or isinstance(value, tuple) == (node.name == "contains") or value == ():
+        return None
+    return turned.rows(
+        value if isinstance(value, tuple) else (value,), node.name == "contains_all", _called(node.args[0])
+    )
 
 
 class _Rows:
@@ -327,7 +351,7 @@ _CALLS: dict[str, Callable[[_Rows, Call], Any]] = {
     **{"and": _Rows.both, "or": _Rows.either, "not": _Rows.invert, "is_null": _Rows.is_null, "same": _Rows.same},
     **dict.fromkeys(_COMPARED, _Rows.compare),
     **{"in": _Rows.one_of, "like": _Rows.like, "ilike": _Rows.like},
-    **dict.fromkeys(("contains", "contains_any", "contains_all"), _Rows.contains),
+    **dict.fromkeys(LISTS, _Rows.contains),
     **dict.fromkeys(("within_km", "in_box"), _Rows.near),
 }
 """What each condition is carried out by."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from engine.collection.columntypes import is_list, is_text
 from engine.query.where.literals import place, shown_type, value_set
 from engine.query.where.tree import Scalar
 from indexers.errors import InvalidFilter
+from indexers.vectors import IdArray
 
 MOST_VALUES = 1 << 25
 """Of a column that is turned about: its rows take 128 MB then, and four times as much while it is."""
@@ -81,6 +83,8 @@ class Turned:
         ordered = np.concatenate(keys)
         keys.clear()
         ordered.sort()
+        # A list may have a value several times.
+        ordered = ordered[np.diff(ordered, prepend=-1) != 0]
         self._owners = ordered.astype(np.uint32)  # what is lower than 32 bits: the row
         self._starts = np.searchsorted(ordered, np.arange(len(self._values) + 1, dtype=np.int64) << 32)
 
@@ -89,17 +93,26 @@ class Turned:
         """How much memory it takes."""
         return int(self._owners.nbytes + self._starts.nbytes + self._values.nbytes)
 
-    def having(self, wanted: Sequence[Scalar], every: bool, named: str) -> NDArray[np.bool_]:
-        """Return the rows whose lists have one of some values, or every one, bool [rows]."""
+    def rows(self, wanted: Sequence[Scalar], every: bool, named: str) -> IdArray | None:
+        """Return the rows whose lists have one of some values, or every one, int64 ascending; None for all rows."""
         groups = [[value] for value in wanted] if every else [wanted]
-        found = [self._any(group, named) for group in groups]
-        return np.logical_and.reduce(found) if found else np.ones(self._rows, bool)
+        found = sorted((self._any(group, named) for group in groups), key=len)
+        return reduce(both, found).astype(np.int64) if found else None
 
-    def _any(self, wanted: Sequence[Scalar], named: str) -> NDArray[np.bool_]:
-        hits = np.zeros(self._rows, bool)
-        for at in self._places(_set(wanted, self._values.type, named)):
-            hits[self._owners[self._starts[at] : self._starts[at + 1]]] = True
+    def having(self, wanted: Sequence[Scalar], every: bool, named: str) -> NDArray[np.bool_]:
+        """Return likewise bool [rows]."""
+        rows = self.rows(wanted, every, named)
+        hits = np.full(self._rows, rows is None)
+        hits[... if rows is None else rows] = True
         return hits
+
+    def _any(self, wanted: Sequence[Scalar], named: str) -> NDArray[np.uint32]:
+        """Return the rows whose lists have one of some values, ascending."""
+        parts = [
+            self._owners[self._starts[at] : self._starts[at + 1]]
+            for at in self._places(_set(wanted, self._values.type, named))
+        ]
+        return parts[0] if len(parts) == 1 else np.unique(np.concatenate([np.empty(0, np.uint32), *parts]))
 
     def _places(self, found: pa.Array) -> Iterable[int]:
         """Return where some values are among ours."""
@@ -108,6 +121,15 @@ class Turned:
         every = range(len(self._values))
         near = [(one, bisect_left(every, one, key=lambda at: self._values[at].as_py())) for one in found.to_pylist()]
         return [at for one, at in near if at < len(every) and self._values[at].as_py() == one]
+
+
+def both(few: NDArray[Any], many: NDArray[Any]) -> NDArray[Any]:
+    """Return the rows that are in two ascending lists of them; the first is the shorter one."""
+    if not len(many):
+        return many
+    at = np.minimum(many.searchsorted(few), len(many) - 1)
+    found: NDArray[Any] = few[many[at] == few]
+    return found
 
 
 def can_be_turned(arrays: Sequence[pa.Array]) -> bool:

@@ -364,6 +364,12 @@ def test_a_column_of_lists_that_is_asked_again_and_again_is_turned_about(kind: p
         assert _found(f"contains(tags, {quoted.format(one)})", columns) == [n for n, has in there if one in has]
         assert _found(f"NOT contains_any(tags, {several})", columns) == [n for n, has in there if not pair & has]
         assert _found(f"contains_all(tags, {several})", columns) == [n for n, has in there if pair <= has]
+        asked = (
+            f"contains(tags, {quoted.format(one)}) AND contains_any(tags, {several}) AND contains_all(tags, {several})"
+        )
+        assert _found(asked, columns) == [n for n, has in there if one in has and pair <= has]
+        assert _found(f"contains_any(tags, []) AND {asked}", columns) == []
+        assert _found(f"{asked} AND id < 100", columns) == [n for n, has in there if pair <= has and n < 100]
     turned = columns.turned(Column(("tags",)))
     assert (turned is None) is pa.types.is_floating(kind)
     assert turned is None or turned.nbytes < 4 * sum(len(has) for has in lists if has) + 2000
