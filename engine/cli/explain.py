@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @options.collection
-@click.argument("words", nargs=-1, metavar="[QUERY]...")
+@click.argument("query", nargs=-1, metavar="[QUERY]...")
 @click.option("-k", type=options.COUNT, default=10, show_default=True, help="Answers.")
 @click.option("--plan", help="The plan to explain; the collection's own by default.")
 @click.option("--item", is_flag=True, help="QUERY is the path or id of an item, and no text; a picture always is.")
 @options.where
+@click.option("--words", metavar="WORDS", help="Words beside the query, as search takes them.")
 @options.marked
 @options.max_pixels
 @options.space
@@ -33,11 +34,12 @@ if TYPE_CHECKING:
 @options.as_json
 def command(
     collection: Path,
-    words: tuple[str, ...],
+    query: tuple[str, ...],
     k: int,
     plan: str | None,
     item: bool,
     where: str | None,
+    words: str | None,
     good: tuple[str, ...],
     bad: tuple[str, ...],
     session: Path | None,
@@ -60,22 +62,22 @@ def command(
     from engine.query.reader import Reader
     from engine.query.terms import Term, as_likeness
 
-    check_order(collection, words)
-    meant = Meaning("", words) if item else understood(words)
+    check_order(collection, query)
+    meant = Meaning("", query) if item else understood(query)
     if len(meant.pictures) > 1:
         raise click.UsageError(f"one query is explained at a time, and {len(meant.pictures)} items were given")
     marking = Marking(good, bad, session)
-    if not (words or marking):
+    if not (query or marking):
         raise click.UsageError("give a text, a picture, or marks: there is nothing to explain")
-    query = meant.pictures[0] if meant.pictures else meant.sentence
-    terms = [[as_likeness(query) if meant.pictures else Term.of_text(query)]] if words else []
-    wanted = Query((), k, plan, where=where, max_pixels=max_pixels)
+    asked = meant.pictures[0] if meant.pictures else meant.sentence
+    terms = [[as_likeness(asked) if meant.pictures else Term.of_text(asked)]] if query else []
+    wanted = Query((), k, plan, where=where, max_pixels=max_pixels, words=words)
     with Reader.open(collection, device=device, space=space, encoder=encoder) as opened:
         found = opened.explain(marking.question(opened, wanted, terms, ())[0])
         tuning = None if where is None else opened.space.tuning
     filters = None if tuning is None else json_of(tuning.filters)
     if as_json:
-        print_json({"query": query, **asdict(found), **({"tuned_under_filters": filters} if filters else {})})
+        print_json({"query": asked, **asdict(found), **({"tuned_under_filters": filters} if filters else {})})
     else:
         print_explanation(found)
         for told in under_filters(filters or {}):

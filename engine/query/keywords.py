@@ -202,6 +202,14 @@ class Keywords:
             found = [self._find(unit).times(times) for unit, times in wanted.items()]
         return sorted((one for one in found if len(one.rows)), key=lambda one: -one.weight)
 
+    def told(self, text: str) -> list[str]:
+        """Say in how many rows each word and phrase of a query comes, and what a row gets for it at most."""
+        with self._lock:
+            found = [(unit, self._find(unit)) for unit in read_words(text, self._said.stem)]
+        return [
+            f"words: {unit} is in {len(one.rows):,} items, and counts {one.most:.2f} at most" for unit, one in found
+        ]
+
     def _find(self, unit: Unit) -> Found:
         """Return the live rows that have a unit; those of frequent ones are kept."""
         if unit in self._kept:

@@ -366,12 +366,14 @@ class Reader(Listed):
         from engine.query.explain import explain
 
         snapshot, searcher = self._pair()
-        if query.words is not None:
-            raise InvalidInput("explain tells what becomes of vectors: ask it without words")
+        told: Sequence[str] = () if query.words is None else self._words_of(snapshot).told(query.words)
+        if told and not (query.terms or query.marks):
+            raise InvalidInput(f"explain tells what becomes of vectors, and there are none; {'; '.join(told)}")
         if query.marks:
-            asked, told = self._marked([query], snapshot, searcher)
+            asked, of_marks = self._marked([query], snapshot, searcher)
+            told = (*told, *of_marks)
         else:
-            asked, told = self._encoded([query], snapshot, searcher), ()
+            asked = self._encoded([query], snapshot, searcher)
         mask, plan = self._mask(snapshot, query.filter), query.plan_on(searcher.routes)
         found = explain(searcher, searcher.check_queries(asked.xq), query.k, plan, mask)
         return replace(found, notes=(*told, *(asked.notes[0] if asked.notes else ())))

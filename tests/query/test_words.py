@@ -264,6 +264,15 @@ def test_the_json_form_and_the_digest() -> None:
     assert "words" not in engine.Query((engine.Term.of_text("a"),)).to_json()
 
 
+def test_it_is_explained(made: engine.Collection) -> None:
+    query = engine.Query((engine.Term.of_vector(Q[0]),), 5).with_words("w0 nowhere")
+    told = made.explain(query).notes
+    assert told[1] == "words: nowhere is in 0 items, and counts 0.00 at most"
+    assert told[0].startswith(f"words: w0 is in {sum('w0' in TEXTS[row].split() for row in LIVE):,} items")
+    with pytest.raises(InvalidInput, match="there are none; words: w0"):
+        made.explain(engine.Query().with_words("w0"))
+
+
 def test_tables_and_records_have_both_scores(made: engine.Collection) -> None:
     found = made.search(Q[0], words="w0", k=3)
     table = found.to_arrow()
