@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from engine.collection import columntypes
@@ -28,7 +29,10 @@ from indexers.errors import CorruptCollection
 
 PATH = "path"
 USUAL = (CAPTION, PATH, "title", "description", "keywords", "tags")
-"""Columns whose words are known where nobody says which: what there is of them and is made of texts."""
+"""Columns whose words are known where nobody says which: what there is of them and is made of texts. Of paths those of
+pictures: what vectors are called is a number more often than not, and another one for each of millions."""
+
+WIDTH = "width"
 
 MOST_PLACES = 1 << 20
 """Words of one item that count."""
@@ -118,10 +122,21 @@ def postings_of(tables: Iterable[pa.Table], words: Words) -> Postings:
     stem, gathered = stemmer(words.stem), _Gathered()
     for table in tables:
         columns = columns_of(words, table.column_names)
+        if not words.columns and WIDTH in table.column_names:
+            table = _of_pictures(table)
         for start in range(0, len(table), BLOCK_ROWS):
             block = table.select(columns).slice(start, BLOCK_ROWS).combine_chunks()
             gathered.add(_block(block, len(table.slice(start, BLOCK_ROWS)), stem))
     return gathered.postings()
+
+
+def _of_pictures(table: pa.Table) -> pa.Table:
+    """Return items without the paths of those that are vectors."""
+    if PATH not in table.column_names:
+        return table
+    at, paths = table.schema.get_field_index(PATH), table.column(PATH)
+    kept = pc.if_else(pc.greater(table.column(WIDTH), 0), paths, pa.scalar(None, paths.type))
+    return table.set_column(at, pa.field(PATH, paths.type), kept)
 
 
 @dataclass(frozen=True)
@@ -267,7 +282,7 @@ def item_tables(root: Path, shards: Sequence[FileRef], words: Words) -> Iterator
     """Yield of each item shard the columns whose words are wanted."""
     columns = columns_of(words, [CAPTION, PATH, *(META + name for name in words.columns or USUAL)])
     for ref in shards:
-        yield read_table(root, ref, [*columns, PATH])
+        yield read_table(root, ref, [*columns, WIDTH])
 
 
 def save_postings(root: Path, shards: Sequence[FileRef], words: Words) -> FileRef:

@@ -121,6 +121,8 @@ def test_phrases_and_beginnings(tmp_path: Path) -> None:
     with engine.Collection.create(tmp_path / "c.nest", encoder="precomputed", dim=4) as made:
         names = [f"IMG_{2030 + at}.JPG" for at in range(7)]
         made.add_vectors(clustered(7, 4), names=names, captions=texts)
+        assert not len(made.search(words="IMG_2031"))  # vectors are not looked for by their names, but on request
+        made.index_words(["caption", "path"])
 
         def found(words: str) -> list[int]:
             return sorted(made.search(words=words, k=10).ids.tolist())
