@@ -50,8 +50,13 @@ def answer_shaped(
         mask: which rows their filter lets through; None where they have none.
         columns: of the version; None where no column is asked for.
         keywords: words of the version; None where none are looked for.
+
+    Raises:
+        InvalidInput: vectors have no such prefix, a cursor of another question, or `at_least` of which nothing is said.
     """
     xq = searcher.check_queries(asked.xq) if len(asked.xq) else asked.xq
+    if len(xq) and (plan := queries[0].plan_on(searcher.routes)) is not None:
+        searcher.routes.last_dim(plan, queries[0].dim)  # before anything is worked out by so many numbers
     found = []
     for number, (query, own) in enumerate(zip(queries, _own(asked, queries), strict=True)):
         allowed = without(mask, own, searcher.rows)

@@ -76,7 +76,7 @@ def choose(
         found = _grouped(ranked, k, shape, values)
     elif shape.diverse is not None:
         best = list(islice(ranked, max(LEAST_VARIED, VARIED * k)))
-        found = _varied(best, k, shape.diverse, vectors, best[0][1] if best and scaled else 1.0)
+        found = _varied(best, k, shape.diverse, vectors, (best[0][1] or 1.0) if best and scaled else 1.0)
     else:
         found = Chosen()
         for row, score in islice(ranked, shape.offset, shape.offset + k):

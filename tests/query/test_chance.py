@@ -137,6 +137,12 @@ def test_of_long_vectors_the_first_numbers_are_compared(
             assert set(np.flatnonzero(wanted <= 0.097)) <= kept <= set(np.flatnonzero(wanted <= 0.103))
 
 
+def test_a_prefix_that_is_not_there_is_refused(made: engine.Collection) -> None:
+    for dim in (-1, 0, DIM + 1, 2**31 - 1):
+        with pytest.raises(NestvecError, match="cannot stop at"):
+            made.search(Q[0], at_least=0.9, dim=dim)
+
+
 def test_nothing_matches_and_items_that_ask(made: engine.Collection, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not len(made.search(Q[0], at_least=0.9, where="FALSE"))
     monkeypatch.setattr(chance, "SAMPLE", 200)
