@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
+from os.path import commonprefix
 
 import numpy as np
 import pyarrow as pa
@@ -118,7 +119,9 @@ def _units(words: list[str], opens: bool, may_divide: bool, stem: str | None) ->
     if not words:
         return []
     stems = stemmer(stem)
-    known = [*stems(words[:-1]), words[-1] if opens else stems(words[-1:])[0]]
+    known = [*stems(words)]
+    if opens:  # what is known of a word that begins so begins as both do: of `berry*` berr, of "berries" berri
+        known[-1] = commonprefix((words[-1], known[-1])) or words[-1]
     if may_divide and len(words) > 2 and not opens and all(map(_is_unspaced, words)):
         return [Unit(tuple(known[at : at + 2])) for at in range(len(known) - 1)]
     return [Unit(tuple(known), opens)]
