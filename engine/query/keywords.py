@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
-from os.path import commonprefix
+from itertools import takewhile
 
 import numpy as np
 import pyarrow as pa
@@ -121,7 +121,8 @@ def _units(words: list[str], opens: bool, may_divide: bool, stem: str | None) ->
     stems = stemmer(stem)
     known = [*stems(words)]
     if opens:  # what is known of a word that begins so begins as both do: of `berry*` berr, of "berries" berri
-        known[-1] = commonprefix((words[-1], known[-1])) or words[-1]
+        alike = takewhile(lambda two: two[0] == two[1], zip(words[-1], known[-1], strict=False))
+        known[-1] = "".join(letter for letter, _ in alike) or words[-1]
     if may_divide and len(words) > 2 and not opens and all(map(_is_unspaced, words)):
         return [Unit(tuple(known[at : at + 2])) for at in range(len(known) - 1)]
     return [Unit(tuple(known), opens)]
