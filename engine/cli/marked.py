@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from engine.cli.asked import with_its_words
+
 if TYPE_CHECKING:
+    from engine.cli.options import Answering
     from engine.query.answers import AnswerList
     from engine.query.ask import Query
     from engine.query.reader import Reader
@@ -73,10 +76,22 @@ class Marking:
 
         return replace(wanted, terms=terms, marks=kept.marks), keep
 
-    def ask(self, opened: Reader, wanted: Query, asked: Sequence[Sequence[Term]], likes: Sequence[Term]) -> AnswerList:
-        """Answer the one question, and write the session down when it could be answered."""
+    def ask(
+        self,
+        opened: Reader,
+        wanted: Query,
+        asked: Sequence[Sequence[Term]],
+        likes: Sequence[Term],
+        how: Answering,
+    ) -> AnswerList:
+        """Answer the one question, and write the session down when it could be answered.
+
+        Args:
+            opened, wanted, asked, likes: as for `question`.
+            how: what else was said; by `--hybrid` words of the texts are looked for, of a session's too.
+        """
         question, keep = self.question(opened, wanted, asked, likes)
-        found = opened.ask_all([question])
+        found = opened.ask_all([with_its_words(question, question.terms, how)])
         keep()
         return found
 

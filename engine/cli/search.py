@@ -84,7 +84,7 @@ def command(
         several = [[Term.of_vector(row)] for row in load_vectors(vectors)] if vectors else several or [terms]
         if marking:
             several = [[as_likeness(picture)] for picture in query.pictures] or several
-            found = marking.ask(opened, with_its_words(wanted, several[0], how), several, likes)
+            found = marking.ask(opened, wanted, several, likes, how)
         else:
             found = opened.ask_all([with_its_words(wanted, [*one, *likes], how) for one in several])
         if not present(found, how, opened):

@@ -48,7 +48,7 @@ def command(
         marking = Marking(how.good, how.bad, how.session)
         if marking:
             several = [[as_likeness(item)] for item in (_ids(opened, [*items]) if are_keys else items)]
-            if not present(marking.ask(opened, wanted, several, likes), how, opened):
+            if not present(marking.ask(opened, wanted, several, likes, how), how, opened):
                 raise click.exceptions.Exit(SKIPPED)
             return
         found = liking(opened, wanted, likes, how)

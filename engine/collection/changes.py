@@ -200,9 +200,11 @@ def list_built(
 
 def _newer_words(base: Manifest, made: Words) -> Words:
     """Return the words a version goes on with: those just made, if other ones are not wanted since."""
-    covering, now = made.covering, base.words.covering
-    if base.words.bare() != made.bare() or covering is None or (now is not None and now.shards > covering.shards):
-        return base.words
+    covering, now = made.covering, base.words
+    if covering is None or (now.columns, now.stem) != (made.columns, made.stem) or now.rules > made.rules:
+        return now
+    if now.rules == made.rules and now.covering is not None and now.covering.shards > covering.shards:
+        return now
     # Items were relabelled meanwhile: they say other words, or those are theirs already.
     return made if covering.shards_digest == base.shards_digest(covering.span) else base.words
 

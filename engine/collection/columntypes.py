@@ -220,7 +220,11 @@ def _structs(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
 def _inside(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     """Return the type that holds what two hold inside of something; None where it would be text, and neither is."""
     kind = common_type(one, other)
-    return kind if kind != pa.string() or all(map(is_text, (one, other))) else None
+    return (
+        kind
+        if kind != pa.string() or all(is_text(inner) or pa.types.is_null(inner) for inner in (one, other))
+        else None
+    )
 
 
 def is_text(kind: pa.DataType) -> bool:

@@ -18,6 +18,7 @@ from engine.collection.lookup import conform, save_lookup, union_schema
 from engine.collection.manifest import Covering, Manifest, Words
 from engine.collection.postings import item_tables, save_postings
 from engine.collection.shards import ITEM_SCHEMA, as_new_shard, read_table, tombstone_table, write_table
+from engine.collection.tokens import RULES
 from engine.collection.tombstones import tombstones_of
 from engine.storage import layout
 from engine.storage.layout import FileRef
@@ -81,7 +82,7 @@ def relabel(root: Path, shards: Mapping[str, FileRef], keys: set[int], prepared_
             return words
         if covered not in texts:
             texts[covered] = save_postings(root, covered, words)
-        return replace(words, covering=cover(draft, texts[covered], range(len(covered))))
+        return replace(words, rules=RULES, covering=cover(draft, texts[covered], range(len(covered))))
 
     def change(base: Manifest) -> Manifest:
         if gone := shards.keys() - {ref.path for ref in base.items}:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from indexers.errors import DependencyMissing, InvalidInput, did_you_mean
 
-RULES = 1
+RULES = 2
 """Of cutting and folding; what was cut by others is cut again."""
 
 UNSPACED = r"\p{Han}\p{Hiragana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
@@ -45,7 +45,8 @@ def folded(texts: pa.Array) -> pa.Array:
     found = pc.utf8_lower(pc.utf8_normalize(found, form="NFKC"))
     for letter, instead in (*_SAME, ("ς", "σ")):
         found = pc.replace_substring(found, pattern=letter, replacement=instead)
-    found = pc.replace_substring_regex(found, pattern=_APOSTROPHE, replacement=r"\1\2")
+    for _ in range(2):  # of rock'n'roll the second one only begins where the first has ended
+        found = pc.replace_substring_regex(found, pattern=_APOSTROPHE, replacement=r"\1\2")
     return pc.replace_substring_regex(found, pattern=_LETTER, replacement=r" \1 ")
 
 
@@ -116,5 +117,10 @@ def stemmer(language: str | None) -> Stem:
     known = snowballstemmer.algorithms()
     if language not in known:
         raise InvalidInput(f"no stems of {language!r}: there are {', '.join(known)}{did_you_mean(language, known)}")
-    stems: Stem = snowballstemmer.stemmer(language).stemWords
+
+    def stems(words: Sequence[str]) -> Sequence[str]:
+        # One that is made holds the word it is at: each thread has its own.
+        found: list[str] = snowballstemmer.stemmer(language).stemWords(words)
+        return found
+
     return stems

@@ -89,8 +89,6 @@ class Query:
             raise InvalidInput("blend says what words count beside the rest: words says which")
         if self.words is not None and self.shape.min_score is not None:
             raise InvalidInput("min_score is of cosines alone: words are looked for without it")
-        if self.shape.at_least is not None and not (self.terms or self.marks or self.words is None):
-            raise InvalidInput("at_least is of vectors, and words alone have none")
         if type(self.terms) is not tuple or self.terms:
             checks.settle(self, terms=tuple(checks.several("terms", self.terms, _term)))
 
@@ -99,7 +97,7 @@ class Query:
         """What answers call it; None where it is of vectors alone."""
         names = [(term.name, term.weight) for term in self.terms if term.name is not None]
         if not self.terms:
-            return "marks" if self.marks else self.words
+            return "marks" if self.marks.good or (self.marks and self.words is None) else self.words
         if len(names) == 1 and names[0][1] > 0:
             return names[0][0]
         return " ".join(f"{'+' if weight > 0 else '-'} {name}" for name, weight in names).removeprefix("+ ") or None

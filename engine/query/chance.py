@@ -110,7 +110,7 @@ def chance_of(evidence: float, rows: int) -> float:
 
 def evidence_of(unlikely: float, rows: int) -> float:
     """Return the evidence from which on the best of so many rows has a chance of at most 1 − `unlikely`."""
-    one = -math.expm1(math.log(unlikely) / rows)
+    one = -math.expm1(math.log(unlikely) / max(1, rows))
     return -NormalDist().inv_cdf(one) if one < 1 else -math.inf
 
 

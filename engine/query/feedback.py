@@ -215,6 +215,13 @@ def with_marks(
     """
     found = judged(queries[0].marks, snapshot)
     with_terms = [number for number, query in enumerate(queries) if query.terms]
+    if not with_terms and not found.good and all(query.words is not None for query in queries):
+        return Asked(
+            np.empty((0, searcher.dim), np.float32),
+            [query.name for query in queries],
+            [(*found.bad,)] * len(queries),
+            [_notes(found)] * len(queries),
+        ), [_told(found, None)] * len(queries)
     if len(with_terms) < len(queries) and not found.good:
         raise InvalidInput("there is nothing to look for: no terms, and no item that is there is marked good")
     plain = encode([queries[number] for number in with_terms]) if with_terms else None

@@ -107,8 +107,9 @@ def usual(searcher: Searcher, xq: FloatArray, dim: int | None) -> FloatArray:
     """
     drawn = _drawn.get(searcher)
     if drawn is None:
-        rows = np.linspace(0, searcher.rows - 1, min(SAMPLE, searcher.rows)).astype(np.int64)
-        drawn = _drawn[searcher] = searcher.vectors(rows[searcher.live.allowed[rows]])
+        rows = searcher.live.numbers
+        drawn = searcher.vectors(rows[np.linspace(0, len(rows) - 1, min(SAMPLE, len(rows))).astype(np.int64)])
+        _drawn[searcher] = drawn
     cosines: FloatArray = drawn[:, :dim] @ xq[:dim]
     if dim is not None:
         lengths = np.linalg.norm(drawn[:, :dim], axis=1) * np.linalg.norm(xq[:dim])

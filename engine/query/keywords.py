@@ -8,10 +8,12 @@ is in a version and not on how it came there.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
+from itertools import takewhile
 
 import numpy as np
 import pyarrow as pa
@@ -49,7 +51,8 @@ ROUNDED = 1 - 1e-5
 Scored = NDArray[np.float64]
 
 _PIECES = re.compile(r'"([^"]*)"?(\*?)|([^\s"]+)')
-_PARTS = re.compile(r"[\w.]+\*?", re.UNICODE)
+_JOINING = "_.'’ʼ＇"
+"""What stands in one word, and in several that belong together: `don't`, `IMG_2031.jpg`."""
 
 
 @dataclass(frozen=True)
@@ -86,12 +89,12 @@ def read_words(text: str, stem: str | None = None) -> dict[Unit, int]:
         ['red', '"mountain bike"', '"img 20*"']
     """
     text = checks.text("words", text)
-    if len(text) > LONGEST_QUERY or any("\\ud800" <= letter <= "\\udfff" for letter in text):
+    if len(text) > LONGEST_QUERY or any("\ud800" <= letter <= "\udfff" for letter in text):
         raise InvalidInput(f"words: expected a text of Unicode of up to {LONGEST_QUERY:,} letters")
     found: dict[Unit, int] = {}
     parts: list[tuple[str, bool]] = []
     for quoted, opens, chunk in _PIECES.findall(text):
-        parts += [(part, True) for part in _PARTS.findall(chunk)] if chunk else [(quoted + opens, False)]
+        parts += [(part, True) for part in _parts(chunk)] if chunk else [(quoted + opens, False)]
     cut = cut_texts([part.rstrip("*") for part, _ in parts])
     for (part, may_divide), words in zip(parts, cut, strict=True):
         for unit in _units(words, part.endswith("*"), may_divide, stem):
@@ -103,11 +106,23 @@ def read_words(text: str, stem: str | None = None) -> dict[Unit, int]:
     return found
 
 
+def _parts(chunk: str) -> list[str]:
+    """Cut what has no blanks in it at what is neither in a word nor joins some; a star ends a part."""
+    return "".join("* " if one == "*" else one if _is_inside(one) else " " for one in chunk).split()
+
+
+def _is_inside(letter: str) -> bool:
+    return letter.isalnum() or letter in _JOINING or (not letter.isascii() and unicodedata.category(letter)[0] == "M")
+
+
 def _units(words: list[str], opens: bool, may_divide: bool, stem: str | None) -> list[Unit]:
     if not words:
         return []
     stems = stemmer(stem)
-    known = [*stems(words[:-1]), words[-1] if opens else stems(words[-1:])[0]]
+    known = [*stems(words)]
+    if opens:  # what is known of a word that begins so begins as both do: of `berry*` berr, of "berries" berri
+        alike = takewhile(lambda two: two[0] == two[1], zip(words[-1], known[-1], strict=False))
+        known[-1] = "".join(letter for letter, _ in alike) or words[-1]
     if may_divide and len(words) > 2 and not opens and all(map(_is_unspaced, words)):
         return [Unit(tuple(known[at : at + 2])) for at in range(len(known) - 1)]
     return [Unit(tuple(known), opens)]
@@ -186,7 +201,7 @@ class Keywords:
         """Of each row what BM25 divides by beside the count, float32 [rows]."""
         parts = [np.empty(0, np.uint32), *(postings.lengths for _, postings in self._segments)]
         lengths, live = np.concatenate(parts).astype(np.float64), self._snapshot.live
-        mean = lengths[live.allowed].sum() / max(1, live.count) if live.count < len(lengths) else lengths.mean()
+        mean = (lengths if live.count == len(lengths) else lengths[live.allowed]).sum() / max(1, live.count)
         norms: NDArray[np.float32] = (K1 * (1 - B + B * lengths / max(mean, 1e-9))).astype(np.float32)
         return norms
 

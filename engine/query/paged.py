@@ -50,14 +50,19 @@ def answer_shaped(
         mask: which rows their filter lets through; None where they have none.
         columns: of the version; None where no column is asked for.
         keywords: words of the version; None where none are looked for.
+
+    Raises:
+        InvalidInput: vectors have no such prefix, a cursor of another question, or `at_least` of which nothing is said.
     """
     xq = searcher.check_queries(asked.xq) if len(asked.xq) else asked.xq
+    if len(xq) and (plan := queries[0].plan_on(searcher.routes)) is not None:
+        searcher.routes.last_dim(plan, queries[0].dim)  # before anything is worked out by so many numbers
     found = []
     for number, (query, own) in enumerate(zip(queries, _own(asked, queries), strict=True)):
-        ranking = Ranking(
-            snapshot, searcher, xq[number : number + 1], query, without(mask, own, searcher.rows), keywords
-        )
-        found.append(_shaped(ranking, columns))
+        allowed = without(mask, own, searcher.rows)
+        if query.shape.at_least is not None:
+            allowed = _unlikely(snapshot, searcher, xq[number : number + 1], query, mask, allowed)
+        found.append(_shaped(Ranking(snapshot, searcher, xq[number : number + 1], query, allowed, keywords), columns))
     most = max((len(one.rows) for one, *_ in found), default=0)
     scores = np.full((len(found), most), -np.inf, dtype=np.float32)
     positions = np.full((len(found), most), MISSING, dtype=np.int64)
@@ -92,9 +97,7 @@ def _shaped(ranking: Ranking, columns: Columns | None) -> tuple[Chosen, Shaped, 
             raise InvalidInput("the cursor is of another question: what differs between its pages is k alone")
         shape = replace(shape, after=None, pages=True, offset=begun.offset)
     grouped = Values(columns, shape.group_by) if columns is not None and shape.group_by is not None else None
-    if shape.at_least is not None:
-        ranking = ranking.among(_unlikely(ranking, shape.at_least))
-    found = choose(ranking.ranked(), query.k, shape, searcher.vectors, grouped)
+    found = choose(ranking.ranked(), query.k, shape, searcher.vectors, grouped, scaled=not len(ranking.xq))
     more = shape.offset + (len(dict.fromkeys(found.groups)) if grouped is not None else len(found.rows))
     cursor = str(Cursor(snapshot.manifest.version, more, digest)) if found.more and shape.pages else None
     if columns is not None and shape.sort is not None:
@@ -108,16 +111,29 @@ def _shaped(ranking: Ranking, columns: Columns | None) -> tuple[Chosen, Shaped, 
     return found, Shaped(copies, groups, cursor, scores.words, scores.fused), scores.cosines
 
 
-def _unlikely(ranking: Ranking, at_least: float | str) -> Mask:
+def _unlikely(
+    snapshot: Snapshot, searcher: Searcher, xq: FloatArray, query: Query, mask: Mask | None, allowed: Mask | None
+) -> Mask:
     """Return which rows are as unlikely to answer a query by chance as it asks for.
 
     They are those that lie far enough along one direction: a search for it, down to the score that is enough, finds all
     of them, and by the bounds of exact search without looking at the others.
+
+    Args:
+        snapshot, searcher: what is searched.
+        xq: the query, unit float32 [1, D]; [0, D] where it has words alone.
+        query: the question.
+        mask: the rows that chance is told by, as that of the answers is; None for all.
+        allowed: those of them that may answer: all but what is asked with.
+
+    Raises:
+        InvalidInput: the query has words alone; and as for `cut_of`.
     """
     from engine.query.chance import cut_of
 
-    snapshot, searcher = ranking.snapshot, ranking.searcher
-    cut = cut_of(searcher, ranking.xq[0], at_least, ranking.mask, ranking.query.dim)
+    if query.shape.at_least is None or not len(xq):
+        raise InvalidInput("at_least is of vectors, and words alone have none")
+    cut = cut_of(searcher, xq[0], query.shape.at_least, mask, query.dim)
     dim = cut.beside.background.dim
     along, floor = cut.beside.floor(cut.least)
     whole = np.zeros((1, searcher.dim), np.float32)
@@ -126,13 +142,13 @@ def _unlikely(ranking: Ranking, at_least: float | str) -> Mask:
     near = Query(
         exact=True, dim=None if dim == searcher.dim else dim, shape=Shape(min_score=min(1.0, max(-1.0, floor - SLACK)))
     )
-    found = Ranking(snapshot, searcher, whole, near, ranking.mask).ranked()
+    found = Ranking(snapshot, searcher, whole, near, allowed).ranked()
     rows = np.array([row for row, _ in found], np.int64)
-    allowed = np.zeros(searcher.rows, bool)
+    unlikely = np.zeros(searcher.rows, bool)
     for start in range(0, len(rows), BLOCK):
         block = rows[start : start + BLOCK]
-        allowed[block[cut.keeps(searcher.vectors(block))]] = True
-    return Mask.of(allowed)
+        unlikely[block[cut.keeps(searcher.vectors(block))]] = True
+    return Mask.of(unlikely)
 
 
 def _copies(snapshot: Snapshot, searcher: Searcher, row: int, least: float, mask: Mask | None) -> int:

@@ -66,10 +66,6 @@ class Ranking:
         self._keywords = keywords
         self._found = None if keywords is None or query.words is None else keywords.look_up(query.words)
 
-    def among(self, mask: Mask) -> Ranking:
-        """Return the same ranking of fewer rows."""
-        return Ranking(self.snapshot, self.searcher, self.xq, self.query, mask, self._keywords)
-
     def ranked(self) -> Iterator[tuple[int, float]]:
         """Yield rows and what they are ordered by, best first, as far as the shape of the question lets them."""
         return filtered(self._in_order(), self.query.shape, self.searcher.vectors)
@@ -80,6 +76,8 @@ class Ranking:
             return keywords.in_order(found, self.mask)
         live = self.searcher.live
         rows = (live if self.mask is None else live & self.mask).count
+        if not rows:
+            return iter(())
         # Searched again for more, a plan that does not find all would find better ones than those before.
         approximate = self._plan is not None and self._plan.index != EXACT
         only = max(BY_PLAN, 4 * (self.query.shape.offset + self.query.k)) if approximate else None

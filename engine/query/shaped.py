@@ -59,7 +59,9 @@ def filtered(ranked: Ranked, shape: Shape, vectors: Vectors) -> Ranked:
     return ranked if least_alike is None else _without_copies(ranked, least_alike, vectors)
 
 
-def choose(ranked: Ranked, k: int, shape: Shape, vectors: Vectors, values: Valued | None) -> Chosen:
+def choose(
+    ranked: Ranked, k: int, shape: Shape, vectors: Vectors, values: Valued | None, *, scaled: bool = False
+) -> Chosen:
     """Take from rows in order what a shape leaves of them.
 
     Args:
@@ -68,11 +70,13 @@ def choose(ranked: Ranked, k: int, shape: Shape, vectors: Vectors, values: Value
         shape: how; what answers came before is said by its offset.
         vectors: returns stored vectors of rows, float32 [n, D].
         values: returns the value of a row in the column that makes groups; None where there are none.
+        scaled: whether scores have another scale than cosines: against likeness the best then counts as 1.
     """
     if values is not None:
         found = _grouped(ranked, k, shape, values)
     elif shape.diverse is not None:
-        found = _varied(list(islice(ranked, max(LEAST_VARIED, VARIED * k))), k, shape.diverse, vectors)
+        best = list(islice(ranked, max(LEAST_VARIED, VARIED * k)))
+        found = _varied(best, k, shape.diverse, vectors, (best[0][1] or 1.0) if best and scaled else 1.0)
     else:
         found = Chosen()
         for row, score in islice(ranked, shape.offset, shape.offset + k):
@@ -125,8 +129,11 @@ def _grouped(ranked: Ranked, k: int, shape: Shape, values: Valued) -> Chosen:
     return found
 
 
-def _varied(best: list[tuple[int, float]], k: int, weight: float, vectors: Vectors) -> Chosen:
-    """Choose answers one by one that score well and are unlike those before them (maximal marginal relevance)."""
+def _varied(best: list[tuple[int, float]], k: int, weight: float, vectors: Vectors, one: float) -> Chosen:
+    """Choose answers one by one that score well and are unlike those before them (maximal marginal relevance).
+
+    A score of `one` counts as much as a likeness of 1.
+    """
     found = Chosen()
     if not best:
         return found
@@ -135,7 +142,7 @@ def _varied(best: list[tuple[int, float]], k: int, weight: float, vectors: Vecto
     nearest = np.zeros(len(rows), dtype=np.float32)
     left = np.ones(len(rows), dtype=bool)
     while len(found.rows) < min(k, len(rows)):
-        worth = weight * scores - (1 - weight) * nearest
+        worth = weight * (scores / np.float32(one)) - (1 - weight) * nearest
         at = int(np.argmax(np.where(left, worth, -np.inf)))
         left[at] = False
         likeness = unit @ unit[at]

@@ -129,5 +129,7 @@ def test_words_are_poles_and_the_session_keeps_a_sentence(tmp_path: Path, carrie
     assert done.returncode == 0 and sorted(ids(done.stdout)) == [0, 2, 3]
     assert json.loads((tmp_path / "s.json").read_bytes())["terms"] == [{"text": "a circle"}]
     assert json.loads(done.stdout)["query"] == "a circle"
+    both = carried_out("search", "c.nest", "--session", "s.json", "--hybrid", "--json", cwd=tmp_path)
+    assert both.returncode == 0 and "fused" in json.loads(both.stdout)["results"][0]
     like = carried_out("search", "c.nest", "p/2.png", "--session", "s.json", "--json", cwd=tmp_path)
     assert ids(like.stdout) and json.loads((tmp_path / "s.json").read_bytes())["terms"] == [{"item": "p/2.png"}]

@@ -228,6 +228,21 @@ def test_two_types_become_one_that_holds_both(one: pa.DataType, other: pa.DataTy
         assert cells.cast(column, wanted).type == wanted
 
 
+def test_what_is_empty_is_empty_in_any_type(tmp_path: Path) -> None:
+    texts, nothing = pa.list_(pa.string()), pa.list_(pa.null())
+    assert columntypes.common_type(texts, nothing) == columntypes.common_type(nothing, texts) == texts
+    with engine.Collection.create(tmp_path / "c.nest", encoder="precomputed", dim=4) as opened:
+        meta = [{"tags": ["x"], "s": {"a": "q"}}, {"tags": ["xy"]}, {"tags": []}, {"tags": [None]}, {}]
+        opened.add_vectors(np.eye(5, 4) + 1, names=[*"abcde"], meta=meta)
+        assert opened.matching("contains(tags, 'x')").tolist() == [0]
+        opened.update("name = 'b'", {"tags": [], "s": {"a": None}})
+        opened.add_vectors(np.eye(1, 4), names=["f"], meta=[{"tags": []}])
+        assert opened.matching("contains(tags, 'x')").tolist() == [0]
+        assert opened.matching("s.a = 'q'").tolist() == [0]
+        opened.compact()
+        assert opened.facets("tags", "name = 'a'") == {("x",): 1} or opened.snapshot.item(0).meta["tags"] == ["x"]
+
+
 def test_structs_of_other_fields_get_those_of_both() -> None:
     both = columntypes.common_type(pa.struct({"a": pa.int8()}), pa.struct({"b": pa.string()}))
     assert both == pa.struct({"a": pa.int8(), "b": pa.string()})

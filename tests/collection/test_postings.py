@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +18,7 @@ import engine
 from engine.collection.commit import commit
 from engine.collection.manifest import Manifest, Words
 from engine.collection.postings import APART, Postings, columns_of, open_postings, postings_of
-from engine.collection.tokens import LONGEST, cut_texts, stemmer, words_of
+from engine.collection.tokens import LONGEST, RULES, cut_texts, stemmer, words_of
 from engine.collection.verify import verify
 from engine.jobs.index import RunOptions
 from engine.jobs.repair import repair
@@ -27,6 +29,8 @@ from tests.helpers import clustered, flip_bit, inside, newest
 CUT = {
     "The Dog’s Café_2031.JPG": "the dogs cafe 2031 jpg",
     "don't 3.14 black-and-white": "dont 3 14 black and white",
+    "rock'n'roll": "rocknroll",
+    "rock'n'roll a'b'c'd é": "rocknroll abcd e",
     "Straße ŁÓDŹ Ærø İstanbul": "strasse lodz aero istanbul",
     "东京タワー が": "东 京 タワー が",
     "नमस्ते שָׁלוֹם مَرْحَبًا": "नमस्ते שלום مرحبا",
@@ -64,6 +68,17 @@ def test_stems() -> None:
     assert stemmer("english")(["bicycles", "riding"]) == ["bicycl", "ride"]
     with pytest.raises(InvalidInput, match="did you mean 'english'"):
         stemmer("englisch")
+
+
+def test_stems_in_many_threads() -> None:
+    words = ["running", "nationality", "digitizer", "hopefulness", "vietnamization", "relational"] * 50
+    wanted, before = [*stemmer("english")(words)], sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            assert all([*found] == wanted for found in pool.map(stemmer("english"), [words] * 40))
+    finally:
+        sys.setswitchinterval(before)
 
 
 def naive(tables: list[pa.Table], columns: list[str]) -> dict[str, dict[int, list[int]]]:
@@ -199,6 +214,21 @@ def test_what_is_said_of_items_is_followed(root: Path) -> None:
         assert sorted(opened.search(words="wood", k=60).ids) == sorted(opened.matching("title = 'a wood'"))
         opened.update("id < 3", {"title": None})
         assert not len(opened.search(words="wood"))
+
+
+def test_what_was_cut_by_older_rules_is_cut_again(root: Path) -> None:
+    older = replace(words_in(root), rules=RULES - 1)
+    commit(root, lambda base: replace(base, words=older), operation="older")
+    with engine.Collection.open(root) as opened:
+        assert len(opened.search(words="sea", k=60)) == 50
+        opened.update("id < 3", {"title": "a wood"})
+        assert words_in(root).rules == RULES
+        assert len(opened.search(words="wood")) == 3
+    commit(root, lambda base: replace(base, words=replace(base.words, rules=RULES - 1)), operation="older")
+    with engine.Collection.open(root) as opened:
+        opened.build(["flat@4"])
+        assert words_in(root).rules == RULES
+        assert words_in(root).covering is not None
 
 
 def test_the_words_go_with_compaction_and_rollback(root: Path) -> None:

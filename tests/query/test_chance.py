@@ -137,6 +137,22 @@ def test_of_long_vectors_the_first_numbers_are_compared(
             assert set(np.flatnonzero(wanted <= 0.097)) <= kept <= set(np.flatnonzero(wanted <= 0.103))
 
 
+def test_a_prefix_that_is_not_there_is_refused(made: engine.Collection) -> None:
+    for dim in (-1, 0, DIM + 1, 2**31 - 1):
+        with pytest.raises(NestvecError, match="cannot stop at"):
+            made.search(Q[0], at_least=0.9, dim=dim)
+
+
+def test_nothing_matches_and_items_that_ask(made: engine.Collection, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not len(made.search(Q[0], at_least=0.9, where="FALSE"))
+    monkeypatch.setattr(chance, "SAMPLE", 200)
+    with engine.Reader.open(made.root) as reader:
+        for item in reader.snapshot.ids[reader.snapshot.live.numbers[:40]].tolist():
+            found, every = reader.similar(item, k=N, at_least=0.5), reader.similar(item, k=N, exact=True)
+            assert every.chance is not None
+            assert sorted(found.ids) == sorted(every.ids[every.chance <= 0.5])
+
+
 def test_it_goes_with_pages_groups_and_scores(made: engine.Collection) -> None:
     q = Q[0]
     whole = made.search(q, k=N, at_least=0.5)

@@ -162,6 +162,81 @@ def test_both_together_are_the_best_of_all_rows(
         assert np.array_equal(found.ordered_by, found.fused)
 
 
+ODD = [
+    "rock'n'roll",
+    "don't stop",
+    "the dog’s bone",
+    "l'été d'antan",
+    "हिन्दी भाषा",
+    "தமிழ் மொழி",
+    "العَرَبِيَّة",
+    "re\u0301sume\u0301",
+    "ภาษาไทย",
+    "中文字",
+]
+
+
+@pytest.mark.parametrize("stem", [None, "english"])
+def test_a_text_finds_itself(tmp_path: Path, stem: str | None) -> None:
+    with engine.Collection.create(tmp_path / "c.nest", encoder="precomputed", dim=4) as made:
+        made.add_vectors(clustered(len(ODD), 4), captions=ODD)
+        made.index_words(["caption"], stem=stem)
+        for number, text in enumerate(ODD):
+            assert made.search(words=text).ids.tolist() == [number]
+            assert made.search(words=f'"{text}"').ids.tolist() == [number]
+            assert made.search(words=text.split()[0][:-1] + "*").ids.tolist() == [number]
+    assert [str(unit) for unit in read_words("don't e-mail 'quoted' a**b* ½ x_y")] == [
+        *("dont", "e", "mail", "quoted", "a*", "b*", '"1 2"', '"x y"')
+    ]
+
+
+def test_what_is_usual_is_told_by_the_live_rows(tmp_path: Path) -> None:
+    x = normalize(clustered(3000, 4))
+    with engine.Collection.create(tmp_path / "c.nest", encoder="precomputed", dim=4) as made:
+        made.add_vectors(x, captions=["rare" if row == 2001 else "w" for row in range(3000)])
+        made.remove(ids=np.setdiff1d(np.arange(3000), [7, 2001]).tolist())
+        found = made.search(x[7], words="rare", k=5)
+        assert sorted(found.ids.tolist()) == [7, 2001]
+        assert found.fused is not None
+        assert np.isfinite(found.fused).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_no_rows(tmp_path: Path) -> None:
+    with engine.Collection.create(tmp_path / "c.nest", encoder="precomputed", dim=4) as made:
+        for query in (None, X[0, :4]):
+            assert not len(made.search(query, words="w"))
+        made.add_vectors(clustered(3, 4), captions=["w"] * 3)
+        assert not len(made.search(X[0, :4], words="w", where="FALSE"))
+
+
+def test_words_go_with_marks_and_chance(made: engine.Collection) -> None:
+    plain = made.search(words="w0", k=9)
+    assert made.search(words="w0", k=7, marks=engine.Marks(bad=plain.ids[:2])).ids.tolist() == plain.ids[2:].tolist()
+    for query in (Q[0], Q[1]):
+        sure = made.search(query, k=N, at_least=0.5, exact=True)
+        both = made.search(query, words="w0 w9", k=N, at_least=0.5)
+        assert sorted(both.ids) == sorted(sure.ids)
+        assert list(both.fused) == sorted(both.fused, reverse=True)  # type: ignore[arg-type,call-overload]
+    for marks in (None, engine.Marks(bad=[3])):
+        with pytest.raises(InvalidInput, match="words alone have none"):
+            made.search(words="w0", at_least=0.5, marks=marks)
+
+
+def test_variety_of_what_words_find(made: engine.Collection) -> None:
+    scores = oracle("w40 w41")
+    pool = list[int]()
+    for row in best(scores, N).tolist():
+        if len(pool) < 200 and not (X[pool] @ X[row] >= 0.999).any():
+            pool.append(row)
+    chosen = [pool[0]]
+    while len(chosen) < 8:
+        likeness = (X[pool] @ X[chosen].T).max(axis=1)
+        worth = np.where(np.isin(pool, chosen), -9, 0.5 * scores[pool] / scores[pool[0]] - 0.5 * likeness)
+        chosen.append(pool[int(np.argmax(worth))])
+    assert made.search(words="w40 w41", k=8, diverse=0.5).ids.tolist() == chosen
+
+
 def test_words_of_nothing_leave_the_vectors(made: engine.Collection) -> None:
     found, alone = made.search(Q[0], words="nowhere", k=20), made.search(Q[0], k=20, exact=True)
     assert np.array_equal(found.ids, alone.ids)
@@ -221,6 +296,7 @@ BAD: dict[str, Any] = {
     " ".join(f"v{number}" for number in range(300)): "300",
     "x" * 20_000: "letters",
     "half \ud83d": "Unicode",
+    '"name \udcff"': "Unicode",
 }
 
 
