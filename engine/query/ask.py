@@ -89,8 +89,6 @@ class Query:
             raise InvalidInput("blend says what words count beside the rest: words says which")
         if self.words is not None and self.shape.min_score is not None:
             raise InvalidInput("min_score is of cosines alone: words are looked for without it")
-        if self.shape.at_least is not None and not (self.terms or self.marks or self.words is None):
-            raise InvalidInput("at_least is of vectors, and words alone have none")
         if type(self.terms) is not tuple or self.terms:
             checks.settle(self, terms=tuple(checks.several("terms", self.terms, _term)))
 
