@@ -261,6 +261,18 @@ def test_the_command_says_it(made: engine.Collection, tmp_path: Path) -> None:
     assert told[0]["results"] == [] and told[1]["results"]
     assert all(one["chance"] <= 0.05 for one in told[1]["results"])
     assert nestvec("search", made.root, "--vectors", tmp_path / "q.npy", "--at-least", "1").returncode == 2
+    nestvec("search", made.root, "--vectors", tmp_path / "q.npy", "--html", tmp_path / "x.html")
+    assert "<h2>query 1</h2>" in (tmp_path / "x.html").read_text()
+    np.save(tmp_path / "q.npy", nothing)
+    asked = ["search", made.root, "--vectors", tmp_path / "q.npy"]
+    for more, why in (
+        (["--at-least", "0.95"], "no answer is left by --at-least"),
+        (["--at-least", "0.95", "--where", "n < 800"], "no answer is left by --at-least"),
+        (["--min-score", "1", "--offset", "3"], "no answer is left by --min-score and --offset"),
+        (["--at-least", "0.95", "--where", "n < 0"], "no item matches --where"),
+        (["--words", "r30"], "by their vectors not above chance"),
+    ):
+        assert why in nestvec(*asked, *more).stderr.decode()
 
 
 class Spelt:
