@@ -86,7 +86,7 @@ def read_words(text: str, stem: str | None = None) -> dict[Unit, int]:
         ['red', '"mountain bike"', '"img 20*"']
     """
     text = checks.text("words", text)
-    if len(text) > LONGEST_QUERY or any("\\ud800" <= letter <= "\\udfff" for letter in text):
+    if len(text) > LONGEST_QUERY or any("\ud800" <= letter <= "\udfff" for letter in text):
         raise InvalidInput(f"words: expected a text of Unicode of up to {LONGEST_QUERY:,} letters")
     found: dict[Unit, int] = {}
     parts: list[tuple[str, bool]] = []
@@ -186,7 +186,8 @@ class Keywords:
         """Of each row what BM25 divides by beside the count, float32 [rows]."""
         parts = [np.empty(0, np.uint32), *(postings.lengths for _, postings in self._segments)]
         lengths, live = np.concatenate(parts).astype(np.float64), self._snapshot.live
-        mean = lengths[live.allowed].sum() / max(1, live.count) if live.count < len(lengths) else lengths.mean()
+        alive = lengths[live.allowed] if live.count < len(lengths) else lengths
+        mean = alive.sum() / max(1, len(alive))
         norms: NDArray[np.float32] = (K1 * (1 - B + B * lengths / max(mean, 1e-9))).astype(np.float32)
         return norms
 
