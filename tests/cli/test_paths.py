@@ -238,6 +238,11 @@ def test_below_a_folder_the_real_name_alone_is_meant(tmp_path: Path) -> None:
         assert opened.remove((), below=["b%FF"]).removed == 1  # as it was printed before
 
 
+def test_a_table_has_the_names_that_every_verb_takes(odd: Path, tmp_path: Path) -> None:
+    assert asked(odd, "--table", str(tmp_path / "x.csv")).returncode == 0
+    assert "caf%E9.png" in (tmp_path / "x.csv").read_text(encoding="utf-8")
+
+
 def test_a_sheet_shows_the_names(odd: Path, tmp_path: Path) -> None:
     assert asked(odd, "--html", str(tmp_path / "x.html")).returncode == 0
     page = Page((tmp_path / "x.html").read_text(encoding="utf-8"))
