@@ -24,13 +24,15 @@ MOST_FACETS, SHOWN_FACETS = 10_000, 20
 
 
 def check_printing(how: Answering) -> None:
-    """Refuse more than one way to print answers.
+    """Refuse more than one way to print answers, and counts among paths.
 
     Raises:
         click.UsageError: there is.
     """
     if how.as_json + how.paths + how.paths0 > 1:
         raise click.UsageError("--json, --paths and --paths0 exclude each other: each of them says how to print")
+    if how.facet is not None and (how.paths or how.paths0):
+        raise click.UsageError("--facet prints counts, and --paths and --paths0 paths alone: ask for counts by --json")
     if how.table is not None:
         from engine.cli.leaving import check_table
 
@@ -46,6 +48,8 @@ def present(answers: Sequence[Answers], how: Answering, opened: Reader) -> bool:
     if how.paths or how.paths0:
         left = print_paths(answers, null=how.paths0)
         above = [is_above(one) for one in answers]
+        for cursor in [one.cursor for one in answers if one.cursor is not None]:
+            say(f"the next page: --after {cursor}")
     else:
         above = print_answers(answers, as_json=how.as_json)
     say_notes(answers)

@@ -108,6 +108,16 @@ def test_one_way_to_print(odd: Path, both: tuple[str, str]) -> None:
     assert b"exclude each other" in done.stderr
 
 
+@pytest.mark.parametrize("paths", ["--paths", "--paths0"])
+def test_nothing_but_paths_is_among_them(odd: Path, paths: str) -> None:
+    done = asked(odd, paths, "--facet", "folder")
+    assert (done.returncode, done.stdout) == (2, b"")
+    done = asked(odd, paths, "--pages", "-k", "1")
+    cursor = done.stderr.decode().partition("the next page: --after ")[2].split()[0]
+    again = asked(odd, paths, "-k", "1", "--after", cursor)
+    assert again.stdout and again.stdout != done.stdout
+
+
 @pytest.mark.parametrize("how", ["--paths", "--paths0", ""])
 def test_a_name_cannot_drive_a_terminal(odd: Path, how: str) -> None:
     item = file_of(odd / "photos %41", b"esc\x1b[31m.png")
