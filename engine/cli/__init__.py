@@ -143,7 +143,7 @@ def _carried_out() -> int:
     except click.exceptions.Exit as exit_:
         code = exit_.exit_code
     except (click.Abort, KeyboardInterrupt):
-        say("nestvec: interrupted; what was finished is kept: run the same command again")
+        say(SIGNALS.told("interrupted"))
         code = SIGNALS.exit_code
     except click.ClickException as error:
         say_wrong_usage(error)

@@ -24,13 +24,15 @@ MOST_FACETS, SHOWN_FACETS = 10_000, 20
 
 
 def check_printing(how: Answering) -> None:
-    """Refuse more than one way to print answers.
+    """Refuse more than one way to print answers, and counts among paths.
 
     Raises:
         click.UsageError: there is.
     """
     if how.as_json + how.paths + how.paths0 > 1:
         raise click.UsageError("--json, --paths and --paths0 exclude each other: each of them says how to print")
+    if how.facet is not None and (how.paths or how.paths0):
+        raise click.UsageError("--facet prints counts, and --paths and --paths0 paths alone: ask for counts by --json")
     if how.table is not None:
         from engine.cli.leaving import check_table
 
@@ -39,23 +41,43 @@ def check_printing(how: Answering) -> None:
 
 def present(answers: Sequence[Answers], how: Answering, opened: Reader) -> bool:
     """Print answers on stdout and write the contact sheet; return whether all of them could be printed."""
+    from engine.query.chance import is_above
+
     counts = {} if how.facet is None else opened.facets(how.facet, how.where, most=MOST_FACETS)
-    left = print_paths(answers, null=how.paths0) if how.paths or how.paths0 else []
-    if not (how.paths or how.paths0):
-        print_answers(answers, as_json=how.as_json)
+    left: list[str] = []
+    if how.paths or how.paths0:
+        left = print_paths(answers, null=how.paths0)
+        above = [is_above(one) for one in answers]
+        for cursor in [one.cursor for one in answers if one.cursor is not None]:
+            say(f"the next page: --after {cursor}")
+    else:
+        above = print_answers(answers, as_json=how.as_json)
     say_notes(answers)
-    say_chance(answers)
+    say_chance(answers, above)
     if answers and not any(map(len, answers)):
-        if how.where is not None and (how.words is None or not len(opened.matching(how.where))):
-            say("no item matches --where")
-        elif how.words is not None:
-            say("no item has any of these words")
+        _say_why_none(how, opened)
     if how.facet is not None:
         print_facets(how.facet, counts, as_json=how.as_json)
     whole = _leave(answers, how, opened)
     for one in left:
         say(one)
     return whole and not left
+
+
+def _say_why_none(how: Answering, opened: Reader) -> None:
+    """Say what left no answer to any query, where an option did."""
+    given = {"--at-least": how.at_least, "--min-score": how.min_score, "--offset": how.offset or None}
+    left = [name for name, value in given.items() if value is not None]
+    if not len(opened):
+        say("the collection has no items")
+    elif how.where is not None and not len(opened.matching(how.where)):
+        say("no item matches --where")
+    elif left:
+        say(f"no answer is left by {' and '.join(left)}")
+    elif how.words is not None:
+        say("no item has any of these words")
+    elif how.where is not None:
+        say("no other item matches --where")
 
 
 def _leave(answers: Sequence[Answers], how: Answering, opened: Reader) -> bool:
@@ -167,9 +189,13 @@ def print_facets(column: str, counts: dict[Any, int], *, as_json: bool) -> None:
         line(Styled(f"and {more:,} more values; --json has them", dim=True))
 
 
-def print_answers(found: Sequence[Answers], *, as_json: bool) -> None:
-    """Print the answers to several queries, in query order."""
+def print_answers(found: Sequence[Answers], *, as_json: bool) -> list[bool | None]:
+    """Print the answers to several queries, in query order; return of each whether any answer is above chance."""
+    from engine.query.chance import is_above
+
+    above: list[bool | None] = []
     for number, answers in enumerate(found):
+        above.append(is_above(answers))  # here, where what it takes is there for `--json` too
         if as_json:
             print_json(answers_json(answers))
             continue
@@ -178,6 +204,7 @@ def print_answers(found: Sequence[Answers], *, as_json: bool) -> None:
                 line()
             line(Styled(f"query {number}" if answers.query is None else str(answers.query), bold=True))
         _print_one(answers)
+    return above
 
 
 def _print_one(answers: Answers) -> None:
@@ -223,16 +250,16 @@ def print_paths(found: Sequence[Answers], *, null: bool) -> list[str]:
     return told
 
 
-def say_chance(found: Sequence[Answers]) -> None:
+def say_chance(found: Sequence[Answers], above: Sequence[bool | None]) -> None:
     """Say of queries that no answer of theirs is above chance, in one line."""
-    from engine.query.chance import is_above
-
-    below = [answers for answers in found if is_above(answers) is False]
+    below = [number for number, is_above in enumerate(above) if is_above is False]
     if not below:
         return
-    named = f'"{below[0].query}": ' if len(found) > 1 and below[0].query is not None else ""
+    first = found[below[0]]
+    named = f'"{first.query}": ' if len(found) > 1 and first.query is not None else ""
+    by = "by their vectors " if first.words is not None else ""  # what words say of them has no chance
     more = f", nor of {len(below) - 1} more of {len(found)} queries" if len(below) > 1 else ""
-    say(f"{named}not above chance: the best of as many items that have nothing to do with it would score so{more}")
+    say(f"{named}{by}not above chance: the best of as many items that have nothing to do with it would score so{more}")
 
 
 def say_notes(found: Sequence[Answers]) -> None:

@@ -77,6 +77,8 @@ def command(
             summary = opened.update_each(found["id"], {column: found["share" if share else "between"]})
             print_summary(summary, as_json=as_json, otherwise="no item matches --where")
             return
+        if not found.num_rows:
+            say("no item matches --where" if where is not None else "the collection has no items")
         print_places(found.sort_by([("between", "descending"), ("id", "ascending")]).to_pylist(), k, opened, as_json)
 
 

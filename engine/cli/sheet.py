@@ -55,17 +55,18 @@ def write_sheet(
         originals: the pictures that may be in it.
         max_pixels: larger ones are not.
     """
-    body = "\n".join(_section(one, originals, max_pixels) for one in answers)
-    title = shown_html(", ".join(str(one.query) for one in answers)[:80])
+    called = [f"query {at}" if one.query is None else str(one.query) for at, one in enumerate(answers)]
+    body = "\n".join(_section(name, one, originals, max_pixels) for name, one in zip(called, answers, strict=True))
+    title = shown_html(", ".join(called)[:80])
     path.write_text(_PAGE.format(title=title, body=body), encoding="utf-8")
 
 
-def _section(answers: Answers, originals: Originals, max_pixels: int) -> str:
+def _section(called: str, answers: Answers, originals: Originals, max_pixels: int) -> str:
     cards = "\n".join(
         _card(rank, item, float(score), picture_html(item, originals, max_pixels=max_pixels))
         for rank, (item, score) in enumerate(zip(answers.items, answers.ordered_by, strict=True), start=1)
     )
-    return f"<section>\n<h2>{shown_html(str(answers.query))}</h2>\n<ol>\n{cards}\n</ol>\n</section>"
+    return f"<section>\n<h2>{shown_html(called)}</h2>\n<ol>\n{cards}\n</ol>\n</section>"
 
 
 def _card(rank: int, item: Item, score: float, picture: str) -> str:

@@ -30,7 +30,8 @@ GRACE_SECONDS = 1.0
 """How long what is unwound after the second signal may take."""
 
 STOPPING = "nestvec: stopping after this shard; press Ctrl-C again to stop now"
-STOPPED = "nestvec: stopped; what was finished is kept: run the same command again"
+KEPT = "; what was finished is kept: run the same command again"
+"""Said of a run that keeps what it has done; of a search or an export nothing is left."""
 
 
 class Signals:
@@ -41,12 +42,16 @@ class Signals:
 
     def __init__(self) -> None:
         self.came: list[int] = []
-        self._is_held = False
+        self._is_held = self._was_held = False
 
     @property
     def exit_code(self) -> int:
         """What to end with after a KeyboardInterrupt: 128 and the first signal's number, 130 or 143."""
         return 128 + (self.came[0] if self.came else signal.SIGINT)
+
+    def told(self, ended: str) -> str:
+        """Return what is said where a signal ended the command, which had got as far as it had."""
+        return f"nestvec: {ended}{KEPT if self._was_held else ''}"
 
     @contextmanager
     def held(self) -> Iterator[Callable[[], bool]]:
@@ -55,7 +60,7 @@ class Signals:
         Raises:
             KeyboardInterrupt: a second signal came, or the block ended after the first.
         """
-        self._is_held = True
+        self._is_held = self._was_held = True
         try:
             yield lambda: bool(self.came)
         finally:
@@ -83,7 +88,7 @@ class Signals:
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
         outer = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-        threading.Thread(target=_wait, args=(reading,), name="nestvec-signals", daemon=True).start()
+        threading.Thread(target=self._wait, args=(reading,), name="nestvec-signals", daemon=True).start()
         try:
             yield
         finally:
@@ -107,23 +112,22 @@ class Signals:
         if self.came and not self._is_held:
             raise KeyboardInterrupt
 
+    def _wait(self, reading: int) -> None:
+        """Remind of the first signal, and end the process soon after the second; on a thread of its own."""
+        came: list[int] = []
+        while len(came) < 2:
+            if came and not select.select([reading], [], [], REMIND_SECONDS)[0]:
+                signal.pthread_kill(threading.main_thread().ident or 0, REMINDER)
+                continue
+            found = os.read(reading, 16)
+            if not found:
+                os.close(reading)
+                return
+            came += [number for number in found if number in NUMBERS]
+        time.sleep(GRACE_SECONDS)
+        say_at_once(self.told("stopped"))
+        os._exit(128 + came[0])
+
 
 def _nothing(_number: int, _frame: FrameType | None) -> None:
-    """Do nothing but be there: only then does a signal reach `_wait`."""
-
-
-def _wait(reading: int) -> None:
-    """Remind of the first signal, and end the process soon after the second; on a thread of its own."""
-    came: list[int] = []
-    while len(came) < 2:
-        if came and not select.select([reading], [], [], REMIND_SECONDS)[0]:
-            signal.pthread_kill(threading.main_thread().ident or 0, REMINDER)
-            continue
-        found = os.read(reading, 16)
-        if not found:
-            os.close(reading)
-            return
-        came += [number for number in found if number in NUMBERS]
-    time.sleep(GRACE_SECONDS)
-    say_at_once(STOPPED)
-    os._exit(128 + came[0])
+    """Do nothing but be there: only then does a signal reach `Signals._wait`."""

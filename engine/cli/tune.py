@@ -139,7 +139,7 @@ def print_cutoff(found: Cutoff, *, as_json: bool) -> None:
 
         print_json(json_of(found))
         return
-    line(f"relevant from {found.evidence:.2f} deviations above chance on, by {found.queries:,} {found.kind}")
+    line(f"relevant from {found.evidence:.2f} deviations above rows at random on, by {found.queries:,} {found.kind}")
     interval = f"{found.low:.1%} to {found.high:.1%}, 95 % interval"
     line(f"keeps {found.share:.1%} of what is relevant to fresh queries ({interval})")
 

@@ -263,7 +263,7 @@ def cut_of(searcher: Searcher, q: FloatArray, at_least: float | str, mask: Mask 
         found, least = beside(searcher, q), cutoff.evidence
     else:
         found = beside(searcher, q, mask, dim)
-        least = 0.0 if found is None else evidence_of(float(at_least), found.rows)
+        least = 0.0 if found is None else evidence_of(float(at_least), max(1, found.rows))
     if found is None:
         raise InvalidInput(
             f"at_least: nothing can be said of {searcher.live.count} items: {FEWEST} or more, not all alike, are needed"

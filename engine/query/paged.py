@@ -59,10 +59,10 @@ def answer_shaped(
         searcher.routes.last_dim(plan, queries[0].dim)  # before anything is worked out by so many numbers
     found = []
     for number, (query, own) in enumerate(zip(queries, _own(asked, queries), strict=True)):
-        allowed = without(mask, own, searcher.rows)
-        if query.shape.at_least is not None:
-            allowed = _unlikely(snapshot, searcher, xq[number : number + 1], query, mask, allowed)
-        found.append(_shaped(Ranking(snapshot, searcher, xq[number : number + 1], query, allowed, keywords), columns))
+        ranking = Ranking(
+            snapshot, searcher, xq[number : number + 1], query, without(mask, own, searcher.rows), keywords
+        )
+        found.append(_shaped(ranking, columns, mask))
     most = max((len(one.rows) for one, *_ in found), default=0)
     scores = np.full((len(found), most), -np.inf, dtype=np.float32)
     positions = np.full((len(found), most), MISSING, dtype=np.int64)
@@ -87,8 +87,14 @@ def without(mask: Mask | None, rows: Sequence[int], count: int) -> Mask | None:
     return others if mask is None else others & mask
 
 
-def _shaped(ranking: Ranking, columns: Columns | None) -> tuple[Chosen, Shaped, FloatArray]:
-    """Answer one query: the rows, what they were shaped by, and their cosines."""
+def _shaped(ranking: Ranking, columns: Columns | None, mask: Mask | None) -> tuple[Chosen, Shaped, FloatArray]:
+    """Answer one query: the rows, what they were shaped by, and their cosines.
+
+    Args:
+        ranking: the rows that may answer it.
+        columns: of the version; None where no column is asked for.
+        mask: what the filter lets through, the rows that are asked with among them.
+    """
     query, snapshot, searcher = ranking.query, ranking.snapshot, ranking.searcher
     shape, digest = query.shape, f"{query.digest}/{searcher.space}"
     if shape.after is not None:
@@ -97,6 +103,8 @@ def _shaped(ranking: Ranking, columns: Columns | None) -> tuple[Chosen, Shaped, 
             raise InvalidInput("the cursor is of another question: what differs between its pages is k alone")
         shape = replace(shape, after=None, pages=True, offset=begun.offset)
     grouped = Values(columns, shape.group_by) if columns is not None and shape.group_by is not None else None
+    if shape.at_least is not None:
+        ranking = ranking.among(_unlikely(ranking, shape.at_least, mask))
     found = choose(ranking.ranked(), query.k, shape, searcher.vectors, grouped, scaled=not len(ranking.xq))
     more = shape.offset + (len(dict.fromkeys(found.groups)) if grouped is not None else len(found.rows))
     cursor = str(Cursor(snapshot.manifest.version, more, digest)) if found.more and shape.pages else None
@@ -111,29 +119,19 @@ def _shaped(ranking: Ranking, columns: Columns | None) -> tuple[Chosen, Shaped, 
     return found, Shaped(copies, groups, cursor, scores.words, scores.fused), scores.cosines
 
 
-def _unlikely(
-    snapshot: Snapshot, searcher: Searcher, xq: FloatArray, query: Query, mask: Mask | None, allowed: Mask | None
-) -> Mask:
+def _unlikely(ranking: Ranking, at_least: float | str, mask: Mask | None) -> Mask:
     """Return which rows are as unlikely to answer a query by chance as it asks for.
 
     They are those that lie far enough along one direction: a search for it, down to the score that is enough, finds all
-    of them, and by the bounds of exact search without looking at the others.
-
-    Args:
-        snapshot, searcher: what is searched.
-        xq: the query, unit float32 [1, D]; [0, D] where it has words alone.
-        query: the question.
-        mask: the rows that chance is told by, as that of the answers is; None for all.
-        allowed: those of them that may answer: all but what is asked with.
-
-    Raises:
-        InvalidInput: the query has words alone; and as for `cut_of`.
+    of them, and by the bounds of exact search without looking at the others. Chance is that beside what the filter lets
+    through, as it is told of the answers: an item that is asked with draws no rows anew.
     """
     from engine.query.chance import cut_of
 
-    if query.shape.at_least is None or not len(xq):
+    if not len(ranking.xq):
         raise InvalidInput("at_least is of vectors, and words alone have none")
-    cut = cut_of(searcher, xq[0], query.shape.at_least, mask, query.dim)
+    snapshot, searcher = ranking.snapshot, ranking.searcher
+    cut = cut_of(searcher, ranking.xq[0], at_least, mask, ranking.query.dim)
     dim = cut.beside.background.dim
     along, floor = cut.beside.floor(cut.least)
     whole = np.zeros((1, searcher.dim), np.float32)
@@ -142,7 +140,7 @@ def _unlikely(
     near = Query(
         exact=True, dim=None if dim == searcher.dim else dim, shape=Shape(min_score=min(1.0, max(-1.0, floor - SLACK)))
     )
-    found = Ranking(snapshot, searcher, whole, near, allowed).ranked()
+    found = Ranking(snapshot, searcher, whole, near, ranking.mask).ranked()
     rows = np.array([row for row, _ in found], np.int64)
     unlikely = np.zeros(searcher.rows, bool)
     for start in range(0, len(rows), BLOCK):

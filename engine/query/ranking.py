@@ -66,6 +66,10 @@ class Ranking:
         self._keywords = keywords
         self._found = None if keywords is None or query.words is None else keywords.look_up(query.words)
 
+    def among(self, mask: Mask) -> Ranking:
+        """Return the same ranking of fewer rows."""
+        return Ranking(self.snapshot, self.searcher, self.xq, self.query, mask, self._keywords)
+
     def ranked(self) -> Iterator[tuple[int, float]]:
         """Yield rows and what they are ordered by, best first, as far as the shape of the question lets them."""
         return filtered(self._in_order(), self.query.shape, self.searcher.vectors)

@@ -160,7 +160,7 @@ class Reader(Listed):
             dim: stop at this prefix.
             exact: find precisely the best, whatever it takes.
             recall: search by the fastest plan of the tuned curve that keeps this recall.
-            where: a filter over columns, such as "taken >= '2019-01-01' AND camera LIKE 'Pixel%'"; see `Filter`.
+            where: a filter over columns, such as "taken >= '2019-01-01' AND camera LIKE 'Google Pixel%'"; see `Filter`.
             words: words that are looked for in captions, names and other texts: `red "mountain bike" IMG_20*`; True for
                 those of the query's own text. Beside a query both count; see `Query`.
             blend: what the words count beside the query, from 0 to 1.

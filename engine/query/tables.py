@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import pyarrow as pa
 from engine.collection.cells import cell, column_of
 from engine.collection.snapshot import Snapshot
 from engine.query.where.columns import Columns
+from engine.storage.names import shown
 from indexers import checks
 from indexers.errors import InvalidInput
 from indexers.mask import Mask
@@ -115,7 +115,7 @@ def answers_table(answers: Sequence[Answers], *, queries: bool = False) -> pa.Ta
             shaped[name] = pa.array([float(value) for one in answers for value in getattr(one, name)], pa.float32())
     called = {name: f"meta.{name}" if name in taken else name for name in names}
     own = {called[name]: _column([item.meta.get(name) for item in items]) for name in names}
-    uris = [os.fsencode(item.uri).decode("utf-8", "replace") for item in items]
+    uris = [shown(item.uri) for item in items]
     return pa.table(
         {
             **asked,

@@ -108,6 +108,16 @@ def test_one_way_to_print(odd: Path, both: tuple[str, str]) -> None:
     assert b"exclude each other" in done.stderr
 
 
+@pytest.mark.parametrize("paths", ["--paths", "--paths0"])
+def test_nothing_but_paths_is_among_them(odd: Path, paths: str) -> None:
+    done = asked(odd, paths, "--facet", "folder")
+    assert (done.returncode, done.stdout) == (2, b"")
+    done = asked(odd, paths, "--pages", "-k", "1")
+    cursor = done.stderr.decode().partition("the next page: --after ")[2].split()[0]
+    again = asked(odd, paths, "-k", "1", "--after", cursor)
+    assert again.stdout and again.stdout != done.stdout
+
+
 @pytest.mark.parametrize("how", ["--paths", "--paths0", ""])
 def test_a_name_cannot_drive_a_terminal(odd: Path, how: str) -> None:
     item = file_of(odd / "photos %41", b"esc\x1b[31m.png")
@@ -236,6 +246,11 @@ def test_below_a_folder_the_real_name_alone_is_meant(tmp_path: Path) -> None:
         assert opened.remove((), below=["a%FF"]).removed == 1
         assert {item.name for item in opened.search("x", k=9).items} == {"a\udcff/x.png", "b\udcff/x.png"}
         assert opened.remove((), below=["b%FF"]).removed == 1  # as it was printed before
+
+
+def test_a_table_has_the_names_that_every_verb_takes(odd: Path, tmp_path: Path) -> None:
+    assert asked(odd, "--table", str(tmp_path / "x.csv")).returncode == 0
+    assert "caf%E9.png" in (tmp_path / "x.csv").read_text(encoding="utf-8")
 
 
 def test_a_sheet_shows_the_names(odd: Path, tmp_path: Path) -> None:

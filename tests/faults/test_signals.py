@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from engine.api import Collection
+from engine.cli.signals import Signals
 from engine.collection.commit import current_version, exists, read_version
 from engine.collection.verify import verify
 from tests.helpers import COMMAND, clustered, draw, index, needs_bundled, nestvec, python, save
@@ -257,3 +258,11 @@ def test_from_python_an_interrupt_is_an_exception(tmp_path: Path) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     index(tmp_path / "c.nest", save(tmp_path / "v.npy", np.eye(8, dtype=np.float32)))
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_only_a_run_that_keeps_what_it_did_says_so() -> None:
+    signals = Signals()
+    assert signals.told("interrupted") == "nestvec: interrupted"  # a search, or an export
+    with signals.held():
+        pass
+    assert signals.told("stopped") == "nestvec: stopped; what was finished is kept: run the same command again"

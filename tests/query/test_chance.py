@@ -125,6 +125,31 @@ def test_the_cut_keeps_all_that_is_unlikely_enough(
     assert some
 
 
+def test_the_cut_and_the_chance_that_is_told_agree_where_an_item_is_asked_with(
+    made: engine.Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chance, "SAMPLE", 200)  # of fewer rows, others are drawn
+    with engine.Reader.open(made.root) as reader:
+        for row in range(40, 480, 55):
+            whole = reader.similar(f"r{row}", k=N)
+            assert whole.chance is not None
+            cut = reader.similar(f"r{row}", k=N, at_least=0.9)
+            assert cut.ids.tolist() == whole.ids[whole.chance <= 0.1].tolist()
+
+
+def test_words_beside_a_query_are_cut_by_its_vector(made: engine.Collection, tmp_path: Path) -> None:
+    alone = made.search(X[30], k=N, at_least=0.9)
+    both = made.search(X[30], k=N, words="r31 r33", at_least=0.9)
+    assert sorted(both.ids) == sorted(alone.ids) and both.fused is not None and len(alone)
+    assert sorted(made.similar("r30", k=N, words="r31", at_least=0.9).ids) == sorted(set(alone.ids) - {30})
+    with pytest.raises(InvalidInput, match="words alone have none"):
+        made.search(words="r31", at_least=0.9)
+    np.save(tmp_path / "q.npy", X[30:31])
+    beside = ["--vectors", tmp_path / "q.npy", "--words", "r31", "-k", "900", "--at-least", "0.9", "--json"]
+    told = json.loads(nestvec("search", made.root, *beside).stdout)
+    assert sorted(one["id"] for one in told["results"]) == sorted(alone.ids)
+
+
 def test_of_long_vectors_the_first_numbers_are_compared(
     made: engine.Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,6 +237,11 @@ def test_of_rows_that_are_all_alike_nothing_is_said(tmp_path: Path) -> None:
         assert alike.search(Q[0], k=3).chance is None
 
 
+def test_where_nothing_matches_nothing_is_cut(made: engine.Collection) -> None:
+    assert len(made.search(X[30], at_least=0.9, where="n < 0")) == 0
+    assert made.search(X[30], at_least=0.9, where="n < 0", group_by="topic").groups == []
+
+
 def test_few_matching_rows_are_beside_all(made: engine.Collection) -> None:
     found = made.search(X[30], k=3, where="n < 40")
     assert found.chance is not None and found.chance[0] < 1e-6
@@ -247,6 +277,18 @@ def test_the_command_says_it(made: engine.Collection, tmp_path: Path) -> None:
     assert told[0]["results"] == [] and told[1]["results"]
     assert all(one["chance"] <= 0.05 for one in told[1]["results"])
     assert nestvec("search", made.root, "--vectors", tmp_path / "q.npy", "--at-least", "1").returncode == 2
+    nestvec("search", made.root, "--vectors", tmp_path / "q.npy", "--html", tmp_path / "x.html")
+    assert "<h2>query 1</h2>" in (tmp_path / "x.html").read_text()
+    np.save(tmp_path / "q.npy", nothing)
+    asked = ["search", made.root, "--vectors", tmp_path / "q.npy"]
+    for more, why in (
+        (["--at-least", "0.95"], "no answer is left by --at-least"),
+        (["--at-least", "0.95", "--where", "n < 800"], "no answer is left by --at-least"),
+        (["--min-score", "1", "--offset", "3"], "no answer is left by --min-score and --offset"),
+        (["--at-least", "0.95", "--where", "n < 0"], "no item matches --where"),
+        (["--words", "r30"], "by their vectors not above chance"),
+    ):
+        assert why in nestvec(*asked, *more).stderr.decode()
 
 
 class Spelt:

@@ -369,3 +369,15 @@ def test_the_command(made: engine.Collection) -> None:
     assert b"no item has any of these words" in nestvec("search", made.root, "--words", "nowhere").stderr
     for wrong in (("--words", "***"), ("--words", "a", "--hybrid"), ("a text", "--blend", "0.5"), ()):
         assert nestvec("search", made.root, *wrong).returncode == 2
+
+
+def test_a_collection_without_items_has_no_words(tmp_path: Path) -> None:
+    with engine.Collection.create(tmp_path / "c.nest", encoder="precomputed", dim=4) as none:
+        assert len(none.search(words="red")) == 0
+    done = nestvec("search", tmp_path / "c.nest", "--words", "red")
+    assert (done.returncode, done.stderr) == (0, b"the collection has no items\n")
+
+
+def test_bytes_that_are_no_text_are_refused() -> None:
+    with pytest.raises(InvalidInput, match="a text of Unicode"):
+        read_words("caf\udce9 bicycle")
