@@ -74,7 +74,7 @@ def bare(manifest: Manifest, change: Callable[[FileRef], FileRef]) -> Manifest:
     main = replace(manifest.space().bare(), plans=())
     main = replace(main, embeddings=(change(main.embeddings[0]), *main.embeddings[1:]))
     items = (change(manifest.items[0]), *manifest.items[1:])
-    return replace(manifest, items=items, lookup=None, spaces={"main": main})
+    return replace(manifest, items=items, lookup=None, words=manifest.words.bare(), spaces={"main": main})
 
 
 def changed_table(root: Path, ref: FileRef, change: Callable[[pa.Table], pa.Table]) -> None:

@@ -59,6 +59,19 @@ CALLS: dict[str, tuple[tuple[str, ...], ...]] = {
         *(("--run", "{n}.run", "--qrels", "{n}.qrels"), ("--run", "{n}.qrels", "--qrels", "{n}.run")),
         *(("{c}", "--space", "{t}"), ("{c}", "--texts", "{n}none"), ("{c}", "--parquet", "{n}none/x")),
     ),
+    "words": (("{c}",), ("{c}", "--column", "{t}"), ("{c}", "--stem", "{t}"), ("{c}", "--topics", "{n}.txt")),
+    "between": (
+        *(("{c}", "--low", "{t}row-1", "--high", "{t}row-2"), ("{c}", "--low", "{t}row-1", "--high", "{t}none")),
+        *(("{c}", "{t}", "more {t}"), ("{c}", "--low", "{t}row-1", "--high", "{t}row-2", "--where", "{t}")),
+    ),
+    "export": (
+        *(("{c}", "{n}.parquet", "--to", "parquet"), ("{c}", "{n}.jsonl", "--to", "qdrant")),
+        *(
+            ("{c}", "{n}none/x", "--to", "faiss"),
+            ("{c}", "{n}.faiss", "--to", "{t}"),
+            ("{c}", "{n}.npy", "--to", "hdf5"),
+        ),
+    ),
     "info": (("{c}",), ("{c}", "--failures"), ("{n}none",), ("{c}", "{t}")),
     "verify": (("{c}",),),
     "repair": (("{c}",), ("{c}", "--encoder", "{t}")),
