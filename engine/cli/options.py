@@ -33,7 +33,12 @@ class Unlikely(click.ParamType[float | str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
         """Read it."""
-        return AUTO if value == AUTO else BETWEEN.convert(value, param, ctx)
+        if value == AUTO:
+            return AUTO
+        try:
+            return BETWEEN.convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"expected a probability between 0 and 1, or auto; found {value!r}", param, ctx)
 
 
 EXISTING = NamedPath(path_type=Path)

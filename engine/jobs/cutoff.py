@@ -112,7 +112,8 @@ def find_cutoff(
         fewest = max(FEWEST_QUERIES, math.ceil(1 / (1 - options.share)) - 1)
         if len(texts) < fewest:
             raise InvalidInput(
-                f"a share of {options.share:g} needs {fewest} queries with a relevant item each, found {len(texts)}"
+                f"a share of {options.share:g} needs {fewest} queries with a relevant item each, found {len(texts)}: "
+                "captions of the items are such, or topics with qrels"
             )
         listener.say(f"{len(texts):,} queries, each with an item that is relevant to it")
         found = _evidence(snapshot, space, texts, relevant, load())

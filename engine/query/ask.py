@@ -270,6 +270,8 @@ def as_asked(query: Any) -> Any:
     if isinstance(query, os.PathLike) or (not isinstance(query, np.ndarray | list | tuple) and is_given_picture(query)):
         like = query if isinstance(query, os.PathLike) else checks.brief(query)
         raise InvalidInput(f"a query is a text, several texts, or vectors; pictures like {like} are found by similar")
+    if isinstance(query, Query):
+        raise InvalidInput("a Query is asked by ask, and not searched for")
     try:
         xq = np.asarray(query)
     except (TypeError, ValueError) as error:

@@ -306,6 +306,14 @@ def test_no_words_are_refused(made: engine.Collection, words: str) -> None:
         engine.Query(words=words)
 
 
+def test_a_question_is_asked_and_not_searched_for(made: engine.Collection) -> None:
+    with pytest.raises(InvalidInput, match="asked by ask"):
+        made.search(engine.Query(words="w0"))
+    done = nestvec("search", made.root, "--words", "w0", "--at-least", "autos")
+    assert done.returncode == 2
+    assert b"or auto" in done.stderr
+
+
 def test_what_goes_not_together_is_refused(made: engine.Collection) -> None:
     for wrong in (
         {"words": 3},
