@@ -2,4 +2,6 @@
 
 import pytest
 
-pytest.register_assert_rewrite("tests.helpers", "tests.faults", "tests.ingest.headed")
+pytest.register_assert_rewrite(
+    "tests.helpers", "tests.faults", "tests.foreign", "tests.ingest.headed", "tests.query.export.made"
+)
