@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,23 @@ from indexers.errors import InvalidInput
 from indexers.vectors import IdArray
 
 Allowed = NDArray[np.bool_]
+Number = TypeVar("Number", bound=np.integer[Any])
+
+
+def in_both(one: NDArray[Number], other: NDArray[Number]) -> NDArray[Number]:
+    """Return what is in two ascending lists, each number once; the shorter one is looked up in the longer.
+
+    Example:
+        >>> from indexers.mask import in_both
+        >>> in_both(np.array([1, 4, 9]), np.array([0, 4, 5, 9])).tolist()
+        [4, 9]
+    """
+    few, many = (one, other) if len(one) <= len(other) else (other, one)
+    if not len(few):
+        return few
+    at = np.minimum(many.searchsorted(few), len(many) - 1)
+    found: NDArray[Number] = few[many[at] == few]
+    return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ from engine.collection import spaces
 from engine.collection.commit import Change as Change
 from engine.collection.lookup import save_lookup
 from engine.collection.manifest import Covering, IndexEntry, Manifest, Part, Source, Space, Words
-from engine.collection.plans import Cutoff, PlanEntry, Tuning
+from engine.collection.plans import Blend, Cutoff, PlanEntry, Tuning
 from engine.collection.shards import read_table
 from engine.collection.tombstones import column_of, tombstones_of
 from engine.storage import layout
@@ -252,15 +252,15 @@ def tuned(
     return change
 
 
-def cut_off(root: Path, space: str, cutoff: Cutoff) -> Change:
-    """Store from where on a space's answers are relevant.
+def found_out(root: Path, space: str, **told: Cutoff | Blend) -> Change:
+    """Store what was found out about a space by measuring: its `cutoff`, or its `blend`.
 
     Raises:
         InvalidInput: the space is gone.
     """
 
     def change(base: Manifest) -> Manifest:
-        entry = replace(base.named_space(space, root), cutoff=cutoff)
+        entry = replace(base.named_space(space, root), **told)  # type: ignore[arg-type]  # by the names of its fields
         return replace(base, spaces={**base.spaces, space: entry})
 
     return change

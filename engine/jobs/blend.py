@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.collection import changes
 from engine.collection.commit import commit
-from engine.collection.manifest import Manifest
 from engine.collection.plans import Blend
 from engine.evaluation import trec
 from engine.evaluation.collected import documents
@@ -53,24 +52,19 @@ def tune_blend(opened: Reader, topics: Path, qrels: Path, listener: Listener) ->
     called = dict(zip(rows.tolist(), called_in_order, strict=True))
     if absent:
         listener.say(f"{absent} judged documents are not in the collection, and count as not found")
-    keywords = Keywords(opened.snapshot)
+    keywords, xq = Keywords(opened.snapshot), opened.encode_texts([texts[name] for name in names])
     values = np.empty((len(names), len(WEIGHTS)))
     with over_rows(listener, "topics", len(names)) as advance:
         for number, name in enumerate(names):
-            values[number] = _values(opened, keywords, texts[name], called, judged[name])
+            query = Query((Term.of_text(texts[name]),), exact=True).with_words(texts[name])
+            asked = xq[number : number + 1]
+            ranking = Ranking(opened.snapshot, opened.searcher, asked, query, None, keywords)
+            values[number] = values_of(ranking, called, judged[name])
             advance(1)
     found = blend_of(values)
-    _store(opened.root, opened.space_name, found)
+    with writing(opened.root):
+        commit(opened.root, changes.found_out(opened.root, opened.space_name, blend=found), operation="words")
     return found
-
-
-def _values(
-    opened: Reader, keywords: Keywords, text: str, called: Mapping[int, str], judged: Judged
-) -> NDArray[np.float64]:
-    """Return the nDCG of one topic by weight."""
-    query = Query((Term.of_text(text),), exact=True).with_words(text)
-    xq = opened.encode_texts([text])
-    return values_of(Ranking(opened.snapshot, opened.searcher, xq, query, None, keywords), called, judged)
 
 
 def values_of(ranking: Ranking, called: Mapping[int, str], judged: Judged) -> NDArray[np.float64]:
@@ -109,12 +103,3 @@ def _best(means: NDArray[np.float64]) -> float:
     """Return the weight of the best mean; of several the one in their middle."""
     at = np.flatnonzero(means >= means.max() - 1e-12)
     return float(WEIGHTS[at[len(at) // 2]])
-
-
-def _store(root: Path, space: str, blend: Blend) -> None:
-    def change(base: Manifest) -> Manifest:
-        entry = replace(base.named_space(space, root), blend=blend)
-        return replace(base, spaces={**base.spaces, space: entry})
-
-    with writing(root):
-        commit(root, change, operation="words")

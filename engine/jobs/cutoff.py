@@ -119,7 +119,7 @@ def find_cutoff(
         found = _evidence(snapshot, space, texts, relevant, load())
         cutoff = conformal(found, options.share, CAPTIONS if options.qrels is None else QRELS)
     with writing(root):
-        return commit(root, changes.cut_off(root, space, cutoff), operation="tune"), cutoff
+        return commit(root, changes.found_out(root, space, cutoff=cutoff), operation="tune"), cutoff
 
 
 def _asked(snapshot: Snapshot, options: CutoffOptions) -> tuple[list[str], list[int]]:

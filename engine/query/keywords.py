@@ -26,7 +26,7 @@ from engine.collection.snapshot import Snapshot
 from engine.collection.tokens import RULES, UNSPACED, cut_texts, stemmer
 from indexers import checks
 from indexers.errors import CorruptCollection, InvalidInput
-from indexers.mask import Mask
+from indexers.mask import Mask, in_both
 from indexers.threads import new_lock
 from indexers.vectors import IdArray
 
@@ -381,10 +381,4 @@ def _places(postings: Postings, number: int) -> NDArray[np.int64]:
 
 def _followed(before: NDArray[np.int64], word: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return where a word comes right behind a place of those before."""
-    wanted = before + 1
-    few, many = (wanted, word) if len(wanted) <= len(word) else (word, wanted)
-    if not len(few):
-        return few
-    at = np.minimum(many.searchsorted(few), len(many) - 1)
-    found: NDArray[np.int64] = few[many[at] == few]
-    return found
+    return in_both(before + 1, word)

@@ -66,8 +66,7 @@ class Listed(Held):
         from engine.query.tables import table_of
 
         snapshot, searcher = self._pair() if checks.truth("vectors", vectors) else (self.snapshot, None)
-        named = checks.one_or_several("items", items, lambda name, one: terms.as_item(name, one))
-        rows = [snapshot.find_id(one) if isinstance(one, int) else snapshot.find_path(one) for one in named]
+        rows = _named_rows(snapshot, items)
         if not isinstance(keys, tuple) or keys:
             rows += [snapshot.find_id(int(one)) for one in self.ids_of(keys)]
         stored = None if searcher is None else searcher.vectors(rows)
@@ -82,9 +81,7 @@ class Listed(Held):
         snapshot = self.snapshot
         given = items.to_numpy() if hasattr(items, "to_numpy") else items
         if not isinstance(given, np.ndarray) or given.dtype.kind not in "iu" or given.ndim != 1:
-            named = checks.one_or_several("items", given, lambda name, one: terms.as_item(name, one))
-            rows = [snapshot.find_id(one) if isinstance(one, int) else snapshot.find_path(one) for one in named]
-            return np.array(rows, np.int64)
+            return np.array(_named_rows(snapshot, given), np.int64)
         live = snapshot.live.numbers
         order = live[np.argsort(snapshot.ids[live])]
         at = np.searchsorted(snapshot.ids[order], given)
@@ -227,3 +224,13 @@ class Listed(Held):
         snapshot, allowed = self._allowed(where)
         columns = self._filters_of(snapshot).columns
         return counts_of(columns, checks.text("column", column), allowed, checks.whole("most", most))
+
+
+def _named_rows(snapshot: Snapshot, items: Any) -> list[int]:
+    """Return the rows of items that are named by ids and paths, one or several.
+
+    Raises:
+        ItemNotFound: there is no such item.
+    """
+    named = checks.one_or_several("items", items, lambda name, one: terms.as_item(name, one))
+    return [snapshot.find_id(one) if isinstance(one, int) else snapshot.find_path(one) for one in named]

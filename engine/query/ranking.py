@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -68,7 +69,9 @@ class Ranking:
 
     def among(self, mask: Mask) -> Ranking:
         """Return the same ranking of fewer rows."""
-        return Ranking(self.snapshot, self.searcher, self.xq, self.query, mask, self._keywords)
+        other = copy(self)
+        other.mask = mask
+        return other
 
     def ranked(self) -> Iterator[tuple[int, float]]:
         """Yield rows and what they are ordered by, best first, as far as the shape of the question lets them."""

@@ -19,12 +19,12 @@ from engine.collection.columntypes import common_type, is_text
 from engine.collection.columntypes import is_number as is_number_type
 from engine.query.where import geo
 from engine.query.where.columns import Columns
-from engine.query.where.lists import both, contains, of_lists
+from engine.query.where.lists import contains, of_lists
 from engine.query.where.literals import Placed, is_number, place, shown_type, value_set
 from engine.query.where.tree import Call, Column, Filter, Node, Scalar, Value
 from indexers import checks
 from indexers.errors import InvalidFilter
-from indexers.mask import Mask
+from indexers.mask import Mask, in_both
 from indexers.vectors import IdArray
 
 _TRUE, _FALSE, _NULL = pa.scalar(True), pa.scalar(False), pa.scalar(None, pa.bool_())
@@ -70,7 +70,7 @@ def _looked_up(node: Node, columns: Columns) -> IdArray | None:
     if node.name == "and":
         parts = [_looked_up(one, columns) for one in node.args]
         found = sorted((part for part in parts if part is not None), key=len)
-        return reduce(both, found) if len(found) == len(parts) else None
+        return reduce(in_both, found) if len(found) == len(parts) else None
     if node.name not in LISTS or not isinstance(node.args[0], Column) or not isinstance(node.args[1], Value):
         return None
     turned, value = columns.already_turned(node.args[0]), node.args[1].value

@@ -16,6 +16,7 @@ from engine.collection.columntypes import is_list, is_text
 from engine.query.where.literals import place, shown_type, value_set
 from engine.query.where.tree import Scalar
 from indexers.errors import InvalidFilter
+from indexers.mask import in_both
 from indexers.vectors import IdArray
 
 MOST_VALUES = 1 << 25
@@ -97,13 +98,14 @@ class Turned:
         """Return the rows whose lists have one of some values, or every one, int64 ascending; None for all rows."""
         groups = [[value] for value in wanted] if every else [wanted]
         found = sorted((self._any(group, named) for group in groups), key=len)
-        return reduce(both, found).astype(np.int64) if found else None
+        return reduce(in_both, found).astype(np.int64) if found else None
 
     def having(self, wanted: Sequence[Scalar], every: bool, named: str) -> NDArray[np.bool_]:
         """Return likewise bool [rows]."""
         rows = self.rows(wanted, every, named)
         hits = np.full(self._rows, rows is None)
-        hits[... if rows is None else rows] = True
+        if rows is not None:
+            hits[rows] = True
         return hits
 
     def _any(self, wanted: Sequence[Scalar], named: str) -> NDArray[np.uint32]:
@@ -121,15 +123,6 @@ class Turned:
         every = range(len(self._values))
         near = [(one, bisect_left(every, one, key=lambda at: self._values[at].as_py())) for one in found.to_pylist()]
         return [at for one, at in near if at < len(every) and self._values[at].as_py() == one]
-
-
-def both(few: NDArray[Any], many: NDArray[Any]) -> NDArray[Any]:
-    """Return the rows that are in two ascending lists of them; the first is the shorter one."""
-    if not len(many):
-        return many
-    at = np.minimum(many.searchsorted(few), len(many) - 1)
-    found: NDArray[Any] = few[many[at] == few]
-    return found
 
 
 def can_be_turned(arrays: Sequence[pa.Array]) -> bool:
